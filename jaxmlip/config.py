@@ -1,0 +1,135 @@
+"""Settings as frozen dataclasses: the TOML file, the CLI flags, the record beside a result and the jit key in one."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist, is missing, or has a value of the wrong kind."""
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it is not valid TOML; the message has the line.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def from_mapping(cls: type[T], mapping: Mapping[str, Any], *, where: str = "") -> T:
+    """The dataclass ``cls`` built from ``mapping``, nested dataclasses included.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Fit:
+    ...     ridge: float = 0.0
+    >>> from_mapping(Fit, {"ridge": 1})
+    Fit(ridge=1.0)
+    >>> from_mapping(Fit, {"rigde": 1}, where="fit.toml")
+    Traceback (most recent call last):
+    ...
+    jaxmlip.config.ConfigError: fit.toml: unknown setting 'rigde'; did you mean 'ridge'? Known: ridge
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of the wrong kind.
+    """
+    prefix = f"{where}: " if where else ""
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in fields:
+            raise ConfigError(prefix + unknown_name("setting", key, fields))
+    hints = typing.get_type_hints(cls)
+    values = {key: _convert(hints[key], value, f"{prefix}{key}") for key, value in mapping.items()}
+    no_default = dataclasses.MISSING
+    required = [n for n, f in fields.items() if f.default is no_default and f.default_factory is no_default]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ConfigError(f"{prefix}missing setting {', '.join(map(repr, missing))}")
+    try:
+        return cls(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{prefix}{error}") from error
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The inverse of `from_mapping`: plain dicts, lists, strings and numbers, ready for JSON (None is kept)."""
+    return _plain(dataclasses.asdict(config))
+
+
+def unknown_name(kind: str, name: str, known: typing.Iterable[str]) -> str:
+    """A message for a name that does not exist, with the nearest one that does."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """``value`` (from TOML or JSON) as the type ``hint``; refuses what would change its meaning."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _convert(args[0], value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, where)
+    if origin is typing.Literal:
+        if value in args:
+            return value
+        raise ConfigError(f"{where}: expected one of {', '.join(map(repr, args))}, got {value!r}")
+    if origin is tuple and isinstance(value, (list, tuple)):
+        item_hints = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else args
+        if len(item_hints) != len(value):
+            raise ConfigError(f"{where}: expected {len(item_hints)} values, got {len(value)}")
+        return tuple(_convert(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(item_hints, value, strict=True)))
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _convert_plain(hint, value, where)
+
+
+def _convert_union(options: tuple, value: Any, where: str) -> Any:
+    failures = []
+    for option in options:
+        try:
+            return _convert(option, value, where)
+        except ConfigError as error:
+            failures.append(str(error))
+    raise ConfigError(failures[0] if value is None or len(failures) == 1 else "; or ".join(failures))
+
+
+def _convert_plain(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, hint):
+            return value
+        if isinstance(value, Mapping):
+            return from_mapping(hint, value, where=where)
+    if hint is Any or (hint is type(None) and value is None):
+        return value
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    name = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"{where}: expected {name}, got {value!r} ({type(value).__name__})")

@@ -1,0 +1,247 @@
+"""`Graph`: structures and their neighbours as arrays of a few fixed shapes, the border between host and device.
+
+Neighbours stand in a dense ``[n_atoms, max_neighbors]`` table: reductions run along its second axis and forces are
+gathered through ``reverse``, so nothing is scattered. Padding is masked; it contributes exactly zero.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxmlip.config import unknown_name
+from jaxmlip.data.labels import labels as read_labels
+from jaxmlip.graph.neighbors import Pairs, neighbor_pairs, reverse_pairs
+
+
+class Graph(NamedTuple):
+    """A batch of structures; a pytree. Units: Å."""
+
+    positions: Float[Array, "n_atoms 3"]
+    species: Int[Array, " n_atoms"]  # index into the potential's species
+    cell: Float[Array, "n_graphs 3 3"]  # rows are vectors; without periodicity any cell, or zeros
+    atom_graph: Int[Array, " n_atoms"]
+    atom_mask: Bool[Array, " n_atoms"]  # False: padding
+    neighbors: Int[Array, "n_atoms max_neighbors"]  # padding points at the atom itself
+    neighbor_species: Int[Array, "n_atoms max_neighbors"]
+    shifts: Int[Array, "n_atoms max_neighbors 3"]  # integer images
+    reverse: Int[Array, "n_atoms max_neighbors"]  # flat slot of the same pair seen from the neighbour
+    mask: Bool[Array, "n_atoms max_neighbors"]
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms, padding included."""
+        return self.positions.shape[0]
+
+    @property
+    def n_graphs(self) -> int:
+        """Number of structures, padding included."""
+        return self.cell.shape[0]
+
+
+class Labels(NamedTuple):
+    """What DFT says of a `Graph`; a missing label has weight zero in its mask."""
+
+    energy: Float[Array, " n_graphs"]  # eV
+    forces: Float[Array, "n_atoms 3"]  # eV/Å
+    stress: Float[Array, "n_graphs 3 3"]  # eV/Å³, ASE sign
+    has_energy: Bool[Array, " n_graphs"]
+    has_forces: Bool[Array, " n_atoms"]
+    has_stress: Bool[Array, " n_graphs"]
+
+
+class Batch(NamedTuple):
+    """A graph, its labels, and where each of its structures stood in the data (−1: padding)."""
+
+    graph: Graph
+    labels: Labels
+    index: Int[np.ndarray, " n_graphs"]
+
+
+class Shape(NamedTuple):
+    """The sizes that a compiled function depends on."""
+
+    n_graphs: int
+    n_atoms: int
+    max_neighbors: int
+
+
+def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
+    """Vectors r_ij = r_j − r_i + shift · cell in Å; zero for padding."""
+    cell = graph.cell[graph.atom_graph]
+    images = jnp.einsum("imx,ixy->imy", graph.shifts.astype(cell.dtype), cell)
+    return graph.positions[graph.neighbors] - graph.positions[:, None, :] + images
+
+
+def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
+    """The position of each atomic number in ``species``.
+
+    Raises:
+        ValueError: an element that the potential does not know.
+    """
+    table = np.full(max(max(species), int(np.max(numbers))) + 1, -1)
+    table[list(species)] = np.arange(len(species))
+    index = table[numbers]
+    if (index < 0).any():
+        symbols = ase.data.chemical_symbols
+        unknown = symbols[int(np.asarray(numbers)[index < 0][0])]
+        raise ValueError(
+            unknown_name("element", unknown, [symbols[z] for z in species])
+            + ". The potential has no parameters for it: fit one whose species include it"
+        )
+    return index
+
+
+def batch(
+    atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None = None, dtype=None
+) -> Graph:
+    """One `Graph` of one or several structures, for the species and cutoff of a potential's ``config``.
+
+    >>> from jaxmlip.potentials.snap import SNAPConfig
+    >>> graph = batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), SNAPConfig(species=("Li", "O"), cutoff=4.0))
+    >>> graph.n_atoms, graph.mask.sum().item()
+    (2, 2)
+
+    Args:
+        atoms: the structures.
+        config: has ``species`` (atomic numbers) and ``cutoff`` (Å).
+        shape: pad to this shape, to reuse a compiled function; the default is the smallest.
+        dtype: of positions and cells; the default is JAX's float.
+
+    Raises:
+        ValueError: an element not in ``config.species``, overlapping atoms, or ``shape`` is too small.
+    """
+    frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
+    if not frames:
+        raise ValueError("no structures: an empty list cannot become a graph")
+    found = [neighbor_pairs(frame, config.cutoff) for frame in frames]
+    needed = Shape(len(frames), sum(map(len, frames)), max(max_neighbors(f, p) for f, p in zip(frames, found)))
+    shape = needed if shape is None else shape
+    if any(have < need for have, need in zip(shape, needed)):
+        raise ValueError(f"the structures need {needed}, more than the given {shape}: allocate a larger shape")
+    return _fill(frames, found, config, shape, dtype)
+
+
+def batches(
+    atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shapes: int = 4, dtype=None
+) -> list[Batch]:
+    """All structures as batches of at most ``n_shapes`` different shapes, so that few functions compile.
+
+    Structures are sorted by their number of neighbours and filled into batches of about ``max_atoms`` atoms (one
+    larger structure stands alone); ``Batch.index`` tells which structure is where.
+
+    Raises:
+        ValueError: as `batch`.
+    """
+    frames = list(atoms)
+    if not frames:
+        raise ValueError("no structures: an empty list cannot become graphs")
+    found = [neighbor_pairs(frame, config.cutoff) for frame in frames]
+    widths = np.array([max_neighbors(frame, pairs) for frame, pairs in zip(frames, found)])
+    sizes = np.array([len(frame) for frame in frames])
+    members = _members(widths, sizes, max_atoms)
+    shapes = _merge_shapes([Shape(len(m), int(sizes[m].sum()), int(widths[m].max())) for m in members], n_shapes)
+    result = []
+    for chosen, shape in zip(members, shapes):
+        chosen_frames = [frames[k] for k in chosen]
+        graph = _fill(chosen_frames, [found[k] for k in chosen], config, shape, dtype)
+        index = np.full(shape.n_graphs, -1)
+        index[: len(chosen)] = chosen
+        result.append(Batch(graph, _labels(chosen_frames, shape, graph.positions.dtype), index))
+    return result
+
+
+def max_neighbors(frame: ase.Atoms, pairs: Pairs) -> int:
+    """The largest number of neighbours of an atom, at least 1 so that no axis is empty."""
+    return max(1, int(np.bincount(pairs.centers.astype(np.int64), minlength=len(frame)).max(initial=0)))
+
+
+def _members(widths: np.ndarray, sizes: np.ndarray, max_atoms: int) -> list[np.ndarray]:
+    """Which structures share a batch: neighbours in the order of their table width."""
+    members, current, filled = [], [], 0
+    for k in np.lexsort((sizes, widths)):
+        if current and filled + sizes[k] > max_atoms:
+            members.append(np.array(current))
+            current, filled = [], 0
+        current.append(int(k))
+        filled += int(sizes[k])
+    members.append(np.array(current))
+    return members
+
+
+def _merge_shapes(shapes: list[Shape], n_shapes: int) -> list[Shape]:
+    """A shape for each batch, of at most ``n_shapes`` kinds: consecutive batches share the largest of each size."""
+    kinds = np.array_split(np.arange(len(shapes)), min(n_shapes, len(shapes)))
+    merged: list[Shape] = []
+    for kind in kinds:
+        largest = Shape(*(int(max(shapes[k][axis] for k in kind)) for axis in range(3)))
+        merged += [Shape(largest.n_graphs, largest.n_atoms, -(-largest.max_neighbors // 4) * 4)] * len(kind)
+    return merged
+
+
+def _fill(frames: list[ase.Atoms], found: list[Pairs], config, shape: Shape, dtype) -> Graph:
+    """The padded arrays of one batch."""
+    n_atoms, width = shape.n_atoms, shape.max_neighbors
+    dtype = jnp.zeros(0, dtype).dtype  # float32 unless 64-bit numbers are enabled
+    arrays = Graph(
+        positions=np.zeros((n_atoms, 3)),
+        species=np.zeros(n_atoms, np.int32),
+        cell=np.zeros((shape.n_graphs, 3, 3)),
+        atom_graph=np.full(n_atoms, shape.n_graphs - 1, np.int32),
+        atom_mask=np.zeros(n_atoms, bool),
+        neighbors=np.repeat(np.arange(n_atoms, dtype=np.int32)[:, None], width, axis=1),
+        neighbor_species=np.zeros((n_atoms, width), np.int32),
+        shifts=np.zeros((n_atoms, width, 3), np.int16),
+        reverse=np.arange(n_atoms * width, dtype=np.int32).reshape(n_atoms, width),
+        mask=np.zeros((n_atoms, width), bool),
+    )
+    start = 0
+    for k, (frame, pairs) in enumerate(zip(frames, found)):
+        _fill_one(arrays, frame, pairs, (k, start), config)
+        start += len(frame)
+    arrays = arrays._replace(neighbor_species=arrays.species[arrays.neighbors])
+    arrays = arrays._replace(positions=arrays.positions.astype(dtype), cell=arrays.cell.astype(dtype))
+    return jax.tree.map(jnp.asarray, arrays)
+
+
+def _fill_one(arrays: Graph, frame: ase.Atoms, pairs: Pairs, where: tuple[int, int], config) -> None:
+    graph_index, start = where
+    rows = slice(start, start + len(frame))
+    arrays.positions[rows] = frame.positions
+    arrays.species[rows] = species_index(frame.numbers, config.species)
+    arrays.cell[graph_index] = frame.cell.array
+    arrays.atom_graph[rows] = graph_index
+    arrays.atom_mask[rows] = True
+    centers = pairs.centers.astype(np.int64)
+    first = np.searchsorted(centers, np.arange(len(frame)))
+    slots = np.arange(len(centers)) - first[centers]
+    at = (centers + start, slots)
+    arrays.neighbors[at] = pairs.neighbors.astype(np.int64) + start
+    arrays.shifts[at] = pairs.shifts
+    flat = (centers + start) * arrays.mask.shape[1] + slots
+    arrays.reverse[at] = flat[reverse_pairs(pairs)]
+    arrays.mask[at] = True
+
+
+def _labels(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
+    """Labels padded like the graph; missing ones are zero with a False mask."""
+    energy, stress = np.zeros(shape.n_graphs), np.zeros((shape.n_graphs, 3, 3))
+    forces = np.zeros((shape.n_atoms, 3))
+    has_energy, has_stress = np.zeros(shape.n_graphs, bool), np.zeros(shape.n_graphs, bool)
+    has_forces = np.zeros(shape.n_atoms, bool)
+    start = 0
+    for k, frame in enumerate(frames):
+        given, rows = read_labels(frame), slice(start, start + len(frame))
+        start += len(frame)
+        if given.energy is not None:
+            energy[k], has_energy[k] = given.energy, True
+        if given.forces is not None:
+            forces[rows], has_forces[rows] = given.forces, True
+        if given.stress is not None:
+            stress[k], has_stress[k] = given.stress, True
+    values = (jnp.asarray(v, dtype) for v in (energy, forces, stress))
+    return Labels(*values, jnp.asarray(has_energy), jnp.asarray(has_forces), jnp.asarray(has_stress))

@@ -1,0 +1,181 @@
+"""The contract: a potential gives energies of atoms; energy, forces and stress of structures are derived here, once.
+
+Conventions: eV, Å; F_i = −∂E/∂r_i; σ = (1/V) ∂E/∂ε, positive under tension (ASE's sign); all periodic images count.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Array, Float
+
+from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.graph.batch import Graph, edge_vectors
+
+Params = Any  # a pytree of arrays; always a dict with "offsets": energy per atom of each species [n_species], eV
+AtomFn = Callable[[Params, Graph, Float[Array, "n_atoms max_neighbors 3"]], Float[Array, "n_atoms ..."]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What every family needs; a family adds its own fields with defaults."""
+
+    species: tuple[int | str, ...]
+    """Elements, as symbols or atomic numbers; kept as atomic numbers, in this order."""
+    cutoff: float
+    """Å; an atom sees its neighbours up to here."""
+
+    def __post_init__(self) -> None:
+        """Symbols become atomic numbers; refuses what cannot be a potential."""
+        numbers = tuple(_number(s) for s in self.species)
+        if not numbers or len(set(numbers)) != len(numbers):
+            raise ConfigError(f"species must name each element once, and at least one: got {self.species}")
+        object.__setattr__(self, "species", numbers)
+        if not (np.isfinite(self.cutoff) and self.cutoff > 0):
+            raise ConfigError(f"cutoff must be a positive number of Å, got {self.cutoff}")
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Chemical symbols in the order of ``species``."""
+        return tuple(chemical_symbols[int(z)] for z in self.species)
+
+
+class Linear(NamedTuple):
+    """How a linear potential makes its features: neighbours → density on a basis → invariants → (products).
+
+    The design matrix needs derivatives of every feature; from these two stages they cost one small matrix
+    product a neighbour instead of one backward pass a feature.
+    """
+
+    density: AtomFn  # per pair: [n_atoms, max_neighbors, n_basis]; a row depends on its own vector only; 0 if masked
+    invariants: Callable  # (params, graph, density summed over neighbours [n_atoms, n_basis]) -> [n_atoms, n_invariants]
+    quadratic: bool = False  # the features are B_k, then ½ B_k² and B_k B_l (l > k), row by row
+
+
+class Potential(NamedTuple):
+    """One family with its settings: pure functions of parameters and a graph. A factory makes it."""
+
+    config: Config
+    init: Callable[[Array, Graph | None], Params]
+    atomic_energies: AtomFn  # [n_atoms] eV, offsets included
+    features: AtomFn | None = None  # [n_atoms, n_features]; E_i = offsets + features · coefficients of its species
+    linear: Linear | None = None  # the two stages of ``features``
+    local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
+
+
+class Model(NamedTuple):
+    """A potential with its parameters: what `fit` returns and `load` reads."""
+
+    potential: Potential
+    params: Params
+
+
+class Prediction(NamedTuple):
+    """Energies in eV, forces in eV/Å, stress in eV/Å³ (ASE sign; zero where the cell spans no volume)."""
+
+    energy: Float[Array, " n_graphs"]
+    forces: Float[Array, "n_atoms 3"]
+    stress: Float[Array, "n_graphs 3 3"]
+    atomic_energies: Float[Array, " n_atoms"]
+
+
+@partial(jax.jit, static_argnums=0)
+def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
+    """Energy, forces and stress of every structure in ``graph``, from one backward pass over the edge vectors.
+
+    With g_im = ∂E/∂r_im of neighbour m of atom i: F_i = Σ_m (g_im − g_reverse(im)), σ = (1/V) Σ_im r_im ⊗ g_im.
+
+    >>> import ase, jax
+    >>> from jaxmlip.graph import batch
+    >>> from jaxmlip.potentials.snap import SNAPConfig, snap
+    >>> potential = snap(SNAPConfig(species=("Li", "O"), cutoff=4.0, twojmax=2))
+    >>> graph = batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), potential.config)
+    >>> predict(potential, potential.init(jax.random.key(0), graph), graph).forces.shape
+    (2, 3)
+
+    References:
+        Fan et al., Phys. Rev. B 92, 094301 (2015), equations 23-25: partial forces and the virial of many-body
+        potentials under periodic boundaries.
+    """
+    vectors = _safe(edge_vectors(graph), graph, potential.config.cutoff)
+    energies, gradient = _energies_and_gradient(potential, params, graph, vectors)
+    gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
+    incoming = gradient.reshape(-1, 3)[graph.reverse]
+    forces = jnp.sum(gradient - incoming, axis=1)
+    virials = jnp.einsum("imx,imy->ixy", vectors, gradient)
+    energy = jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
+    volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None]
+    virial = jax.ops.segment_sum(virials, graph.atom_graph, graph.n_graphs)
+    stress = jnp.where(volume > 0, virial / jnp.where(volume > 0, volume, 1), 0)
+    return Prediction(energy, forces, (stress + stress.mT) / 2, energies)
+
+
+@partial(jax.jit, static_argnums=0)
+def predict_energy(potential: Potential, params: Params, graph: Graph) -> Float[Array, " n_graphs"]:
+    """Energies alone, in eV; differentiable with respect to ``graph.positions`` and ``graph.cell``."""
+    vectors = _safe(edge_vectors(graph), graph, potential.config.cutoff)
+    energies = jnp.where(graph.atom_mask, potential.atomic_energies(params, graph, vectors), 0)
+    return jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
+
+
+def linear_energies(features: AtomFn) -> AtomFn:
+    """E_i = offsets[species] + features_i · coefficients[species], for any family whose energy is linear."""
+
+    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
+        coefficients = params["coefficients"][graph.species]
+        return params["offsets"][graph.species] + jnp.sum(features(params, graph, vectors) * coefficients, axis=1)
+
+    return atomic_energies
+
+
+def _safe(vectors: Array, graph: Graph, cutoff: float) -> Array:
+    """Padding gets a harmless vector, so that no norm or division inside a potential makes a NaN gradient."""
+    return jnp.where(graph.mask[:, :, None], vectors, jnp.asarray([0.3, 0.2, 0.4], vectors.dtype) * cutoff)
+
+
+def _energies_and_gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
+    """Energies per atom and ∂E/∂vectors, in blocks of atoms that stay in the processor's cache where that helps."""
+    block = 16 if jax.default_backend() == "cpu" else 32768
+    if not potential.local or graph.n_atoms <= block:
+        return _gradient(potential, params, graph, vectors)
+    n_blocks = -(-graph.n_atoms // block)
+
+    def blocks(x: Array) -> Array:
+        padding = [(0, n_blocks * block - graph.n_atoms)] + [(0, 0)] * (x.ndim - 1)
+        # Rows added here are masked; repeating the last one keeps their vectors safe.
+        return jnp.pad(x, padding, mode="edge").reshape(n_blocks, block, *x.shape[1:])
+
+    per_atom = (graph.species, graph.atom_mask, graph.neighbor_species, graph.mask, vectors)
+
+    def one(rows: tuple) -> tuple[Array, Array]:
+        species, atom_mask, neighbor_species, mask, block_vectors = rows
+        part = graph._replace(species=species, atom_mask=atom_mask, neighbor_species=neighbor_species, mask=mask)
+        return _gradient(potential, params, part, block_vectors)
+
+    energies, gradient = jax.lax.map(one, tuple(map(blocks, per_atom)))
+    n = graph.n_atoms
+    return energies.reshape(-1)[:n], gradient.reshape(-1, *vectors.shape[1:])[:n]
+
+
+def _gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
+    def total(v: Array) -> tuple[Array, Array]:
+        energies = jnp.where(graph.atom_mask, potential.atomic_energies(params, graph, v), 0)
+        return energies.sum(), energies
+
+    (_, energies), gradient = jax.value_and_grad(total, has_aux=True)(vectors)
+    return energies, gradient
+
+
+def _number(species: int | str) -> int:
+    if isinstance(species, str):
+        if species not in atomic_numbers or species == "X":
+            raise ConfigError(unknown_name("element", species, chemical_symbols[1:]).split(" Known:")[0])
+        return atomic_numbers[species]
+    if not 0 < int(species) < len(chemical_symbols):
+        raise ConfigError(f"species: {species} is not an atomic number")
+    return int(species)

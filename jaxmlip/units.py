@@ -1,0 +1,16 @@
+"""The only numbers with units. Inside: eV, Å, eV/Å, eV/Å³, amu, fs, K; other units stand in reports and files only."""
+
+import ase.units
+
+GPA = 1 / ase.units.GPa
+"""GPa in one eV/Å³."""
+MEV = 1000.0
+"""meV in one eV."""
+BAR = 1e4 * GPA
+"""bar in one eV/Å³."""
+BOLTZMANN = ase.units.kB
+"""eV/K."""
+FEMTOSECOND = ase.units.fs
+"""One fs in Å·sqrt(amu/eV), the unit of time that makes eV, Å and amu consistent."""
+MAH_PER_MOL = 26801.4814
+"""mAh in one mole of electrons: the Faraday constant 96485.33212 C/mol (CODATA 2018) / 3.6 C/mAh."""

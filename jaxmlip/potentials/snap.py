@@ -1,0 +1,194 @@
+"""SNAP and quadratic SNAP: energies linear or quadratic in bispectrum components, exactly as LAMMPS evaluates them.
+
+E_i = c_0 + Σ_k c_k B_k  [+ Σ_k (½ c_kk B_k² + Σ_{l>k} c_kl B_k B_l)],   coefficients of the element of atom i.
+
+References:
+    Thompson et al., J. Comput. Phys. 285, 316 (2015), equation 10.
+    Wood and Thompson, J. Chem. Phys. 148, 241721 (2018), equation 9 (quadratic).
+"""
+
+import dataclasses
+from functools import lru_cache
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxmlip.config import ConfigError
+from jaxmlip.descriptors.bispectrum import (
+    PairGeometry,
+    bispectrum,
+    bispectrum_indices,
+    density,
+    identity,
+    pack,
+)
+from jaxmlip.graph.batch import Graph
+from jaxmlip.potentials.base import Config, Linear, Params, Potential
+
+
+@dataclasses.dataclass(frozen=True)
+class SNAPConfig(Config):
+    """LAMMPS's keys of the same names; ``cutoff`` is the largest R_ij = (R_i + R_j)·rcutfac, in Å.
+
+    >>> SNAPConfig(species=("Li", "O"), cutoff=5.0).n_features
+    30
+    """
+
+    twojmax: int = 6
+    rfac0: float = 0.99363
+    rmin0: float = 0.0
+    """Å; all pairs must be farther apart."""
+    switchflag: bool = True
+    bzeroflag: bool = True
+    quadratic: bool = False
+    chemflag: bool = False
+    bnormflag: bool = False
+    wselfallflag: bool = False
+    radii: tuple[float, ...] | None = None
+    """R per element, relative: R_ij = cutoff · (R_i + R_j) / (2 max R). None: all equal."""
+    weights: tuple[float, ...] | None = None
+    """w per element. None: all 1."""
+    sinner: tuple[float, ...] | None = None
+    """Middle of the inner switch per element, Å."""
+    dinner: tuple[float, ...] | None = None
+    """Half width of the inner switch per element, Å."""
+
+    def __post_init__(self) -> None:
+        """Refuses what has no meaning."""
+        super().__post_init__()
+        if not 0 <= self.twojmax <= 14:
+            raise ConfigError(f"twojmax must be 0 … 14, got {self.twojmax}")
+        if not 0 < self.rfac0 < 1:
+            raise ConfigError(f"rfac0 must lie between 0 and 1 (LAMMPS's default is 0.99363), got {self.rfac0}")
+        if not 0 <= self.rmin0 < self.cutoff:
+            raise ConfigError(f"rmin0 must lie between 0 and the cutoff {self.cutoff} Å, got {self.rmin0}")
+        if (self.sinner is None) != (self.dinner is None):
+            raise ConfigError("sinner and dinner go together: give both or none")
+        for name in ("radii", "weights", "sinner", "dinner"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.species):
+                raise ConfigError(f"{name} needs one number for each of {self.symbols}, got {values}")
+        if self.radii is not None and min(self.radii) <= 0:
+            raise ConfigError(f"radii must be positive, got {self.radii}")
+
+    @property
+    def n_invariants(self) -> int:
+        """Bispectrum components K an atom (times n_species³ with ``chemflag``)."""
+        n_channels = len(self.species) if self.chemflag else 1
+        return len(bispectrum_indices(self.twojmax)) * n_channels**3
+
+    @property
+    def n_features(self) -> int:
+        """Coefficients per element beside c_0: K, or K + K(K+1)/2 with ``quadratic``."""
+        k = self.n_invariants
+        return k + k * (k + 1) // 2 if self.quadratic else k
+
+
+@dataclasses.dataclass(frozen=True)
+class QSNAPConfig(SNAPConfig):
+    """`SNAPConfig` with the quadratic terms."""
+
+    quadratic: bool = True
+
+
+@lru_cache
+def snap(config: SNAPConfig) -> Potential:
+    """The potential of ``config``; params: ``offsets [n_species]`` eV and ``coefficients [n_species, n_features]``.
+
+    >>> snap(SNAPConfig(species=("Mo",), cutoff=4.6, twojmax=8)).config.n_features
+    55
+    """
+    n_species, n_features = len(config.species), config.n_features
+
+    def init(key: Array, graph: Graph | None = None) -> Params:
+        return {"offsets": jnp.zeros(n_species), "coefficients": jnp.zeros((n_species, n_features))}
+
+    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
+        B = _bispectrum(config, graph, _sum_density(config, graph, vectors))
+        c = params["coefficients"][graph.species].T  # [n_features, n_atoms]
+        energies = params["offsets"][graph.species] + jnp.sum(c[: config.n_invariants] * B, axis=0)
+        return energies + (_quadratic_energy(c[config.n_invariants :], B) if config.quadratic else 0)
+
+    def features(params: Params, graph: Graph, vectors: Array) -> Array:
+        B = _bispectrum(config, graph, _sum_density(config, graph, vectors)).T
+        return jnp.concatenate([B, products(B)], axis=1) if config.quadratic else B
+
+    def pair_density(params: Params, graph: Graph, vectors: Array) -> Array:
+        u = pack(_levels(config, graph, vectors))  # [n_components, max_neighbors, n_atoms]
+        u = u[:, None] * _channels(config, graph, u.dtype)
+        return jnp.moveaxis(u.reshape(-1, *u.shape[2:]), (0, 1, 2), (2, 1, 0))
+
+    def invariants(params: Params, graph: Graph, total: Array) -> Array:
+        n_channels = n_species if config.chemflag else 1
+        return _bispectrum(config, graph, total.T.reshape(-1, n_channels, total.shape[0])).T
+
+    return Potential(config, init, atomic_energies, features, Linear(pair_density, invariants, config.quadratic))
+
+
+def products(B: Float[Array, "n_atoms n_invariants"]) -> Float[Array, "n_atoms n_products"]:
+    """½ B_k² and B_k B_l (l > k), row by row of the upper triangle, as LAMMPS orders them."""
+    k, l = np.triu_indices(B.shape[1])  # noqa: E741
+    return B[:, k] * B[:, l] * np.where(k == l, 0.5, 1.0).astype(B.dtype)
+
+
+def _quadratic_energy(c: Array, B: Array) -> Array:
+    """½ Bᵀ α B with α from the upper triangle ``c [n_products, n_atoms]``."""
+    k, l = np.triu_indices(B.shape[0])  # noqa: E741
+    slot = np.zeros((B.shape[0], B.shape[0]), int)
+    slot[k, l] = slot[l, k] = np.arange(k.size)
+    return jnp.einsum("kln,kn,ln->n", c[slot], B, B) / 2
+
+
+def _levels(config: SNAPConfig, graph: Graph, vectors: Array) -> list:
+    """The density of each pair; atoms are the last axis, so that processors work on several at once."""
+    return density(vectors.T, _pairs(config, graph, vectors.dtype), graph.mask.T, config)
+
+
+def _pairs(config: SNAPConfig, graph: Graph, dtype) -> PairGeometry:
+    """R_ij, w_j and the inner switch of each pair, ``[max_neighbors, n_atoms]``."""
+    neighbor, center = graph.neighbor_species.T, graph.species
+    n_species = len(config.species)
+
+    def mean(values: tuple[float, ...]) -> Array:
+        table = np.asarray(values, dtype)
+        return jnp.asarray((table[:, None] + table) / 2)[neighbor, center]
+
+    radii = np.asarray(config.radii if config.radii is not None else (1.0,) * n_species)
+    cutoff = mean(tuple(config.cutoff * radii / radii.max()))
+    weights = config.weights if config.weights is not None else (1.0,) * n_species
+    weight = jnp.asarray(np.asarray(weights, dtype))[neighbor]
+    inner = None
+    if config.sinner is not None and config.dinner is not None:
+        inner = (mean(config.sinner), mean(config.dinner))
+    return PairGeometry(cutoff, weight, inner)
+
+
+def _channels(config: SNAPConfig, graph: Graph, dtype) -> Array:
+    """One where a neighbour belongs to a channel: ``[n_channels, max_neighbors, n_atoms]``."""
+    if not config.chemflag:
+        return jnp.ones((1, 1, 1), dtype)
+    channel = jnp.arange(len(config.species))[:, None, None]
+    return (graph.neighbor_species.T == channel).astype(dtype)
+
+
+def _sum_density(config: SNAPConfig, graph: Graph, vectors: Array) -> Float[Array, "n_components n_channels n_atoms"]:
+    levels = _levels(config, graph, vectors)
+    channels = _channels(config, graph, vectors.dtype)
+    if not config.chemflag:
+        return pack([(re.sum(axis=2), im.sum(axis=2)) for re, im in levels])[:, None]
+    return jnp.einsum("pma,cma->pca", pack(levels), channels)
+
+
+def _bispectrum(config: SNAPConfig, graph: Graph, total: Array) -> Float[Array, "n_invariants n_atoms"]:
+    """B with the self term added and the isolated atom's value taken off as the flags say."""
+    n_channels = len(config.species) if config.chemflag else 1
+    own = jnp.ones((n_channels, total.shape[2]), total.dtype)
+    if config.chemflag and not config.wselfallflag:
+        own = (graph.species == jnp.arange(n_channels)[:, None]).astype(total.dtype)
+    B = bispectrum(total + jnp.asarray(identity(config.twojmax), total.dtype)[:, None, None] * own, config)
+    if not config.bzeroflag:
+        return B
+    isolated = [1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)]
+    blocks = jnp.einsum("ea,fa,ga->efga", own, own, own).reshape(n_channels**3, 1, -1)
+    return B - (blocks * jnp.asarray(isolated, B.dtype)[:, None]).reshape(B.shape)

@@ -1,12 +1,13 @@
 """Bispectrum components of the neighbour density on the 3-sphere, as LAMMPS defines them (SNAP).
 
-The density's expansion U^j = 1 + Σ_k f_c(r_ik) w_k u^j(r_ik) is a function on the rotation group,
-f_j(R) = Σ_{m'm} U^j[m', m] u^j[m', m](R). Products of Clebsch-Gordan coefficients are integrals of three Wigner
-functions, so the bispectrum is a triple correlation,
+A pair vector becomes a rotation by the angle 2 θ0 about an axis; the weighted density of these points and of the
+central atom (no rotation) has the levels f_j(p) = U_j(p_0) + Σ_k f_c(r_ik) w_k U_j(p · p_ik), with U_j Chebyshev's
+polynomials of the second kind. They are the expansion in Wigner functions, f_j = Σ_{m'm} U^j[m', m] u^j[m', m];
+and since products of Clebsch-Gordan coefficients are integrals of three Wigner functions,
 
-    B_{j1 j2 j} = Σ conj(U^j) (C ⊗ C) U^{j1} U^{j2} = (j + 1) ∫ f_{j1} f_{j2} f_j dR,
+    B_{j1 j2 j} = Σ conj(U^j) (C ⊗ C) U^{j1} U^{j2} = (j + 1) ∫ f_{j1} f_{j2} f_j dp.
 
-and an exact quadrature turns it into one matrix product a level and products of real numbers.
+An exact quadrature turns this triple correlation into one matrix product a level and products of real numbers.
 
 References:
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), equation 21.
@@ -20,15 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxmlip.basis.wigner import Level, rotation_quadrature, wigner_u
+from jaxmlip.basis.hyperspherical import levels, polynomial_factors
 
 
 class PairGeometry(NamedTuple):
-    """What the map of a pair to the 3-sphere needs, each ``[...]``."""
+    """What the map of a pair to the 3-sphere needs beside its vector, each ``[n_atoms, max_neighbors]``."""
 
-    cutoff: Float[Array, "..."]  # R_ij, Å
-    weight: Float[Array, "..."]  # of the neighbour
-    inner: tuple[Float[Array, "..."], Float[Array, "..."]] | None = None  # S_ij, D_ij of the inner switch, Å
+    cutoff: Float[Array, "n_atoms max_neighbors"]  # R_ij, Å
+    weight: Float[Array, "n_atoms max_neighbors"]  # w of the neighbour
+    mask: Bool[Array, "n_atoms max_neighbors"]
+    inner: tuple[Array, Array] | None = None  # S_ij and D_ij of the inner switch, Å
 
 
 def bispectrum_indices(twojmax: int) -> list[tuple[int, int, int]]:
@@ -46,21 +48,21 @@ def bispectrum_indices(twojmax: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def density(
-    vectors: Float[Array, "3 ..."], pair: PairGeometry, mask: Bool[Array, "..."], config
-) -> list[Level]:
-    """f_c(r) w u^j(r) of each pair for j = 0 … twojmax, exactly zero where ``mask`` is False or r > R_ij.
+def pair_polynomials(
+    vectors: Float[Array, "n_atoms max_neighbors 3"], pair: PairGeometry, config
+) -> tuple[Float[Array, "n_atoms n_left max_neighbors"], Float[Array, "n_atoms n_right max_neighbors"]]:
+    """The density of each pair as two factors (`polynomial_factors`), exactly zero if masked or beyond R_ij.
 
     θ0 = rfac0 π (r − rmin0)/(R_ij − rmin0), a = cos θ0 − i sin θ0 z/r, b = sin θ0 (y − i x)/r.
     """
-    r = jnp.sqrt(jnp.sum(vectors**2, axis=0))
-    x, y, z = vectors / r
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    r = jnp.sqrt(x**2 + y**2 + z**2)
     reduced = (r - config.rmin0) / (pair.cutoff - config.rmin0)
-    inside = mask & (r < pair.cutoff)
     theta0 = config.rfac0 * np.pi * reduced
-    sine = jnp.sin(theta0)
+    sine = jnp.sin(theta0) / r
+    inside = pair.mask & (r < pair.cutoff)
     weight = jnp.where(inside, _switch(r, reduced, pair, config) * pair.weight, 0)
-    return wigner_u((jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight, config.twojmax)
+    return polynomial_factors((jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight, config.twojmax)
 
 
 def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:
@@ -75,46 +77,27 @@ def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:
     return value
 
 
-def pack(levels: list[Level]) -> Float[Array, "n_components ..."]:
-    """All levels in one array: for each j the real, then the imaginary parts of the kept rows."""
-    free = levels[0][0].shape[2:]
-    return jnp.concatenate([part.reshape(-1, *free) for level in levels for part in level])
-
-
-def component_slices(twojmax: int) -> list[slice]:
-    """Where each level stands in `pack`'s first axis."""
-    ends = np.cumsum([0] + [2 * (j // 2 + 1) * (j + 1) for j in range(twojmax + 1)])
-    return [slice(int(ends[j]), int(ends[j + 1])) for j in range(twojmax + 1)]
-
-
-def identity(twojmax: int) -> Float[np.ndarray, " n_components"]:
-    """The central atom's own contribution to U, the unit matrix of each level, packed."""
-    levels = []
-    for j in range(twojmax + 1):
-        re = np.eye(j // 2 + 1, j + 1)
-        levels += [re.ravel(), np.zeros(re.size)]
-    return np.concatenate(levels)
-
-
 def bispectrum(
-    total: Float[Array, "n_components n_channels n_atoms"], config
-) -> Float[Array, "n_invariants n_atoms"]:
+    density: Float[Array, "n_atoms n_channels n_polynomials"], config
+) -> Float[Array, "n_atoms n_invariants"]:
     """The components B of a summed density (self term included), LAMMPS's order; channels (e f g) slowest.
 
     ``bnormflag`` divides by j + 1. ``bzeroflag`` is the caller's, since it depends on the central element.
     """
-    quadrature = rotation_quadrature(config.twojmax)
-    weights = jnp.asarray(quadrature.weights, total.dtype)[:, None, None]
-    f = []
-    for table, part in zip(quadrature.synthesis, component_slices(config.twojmax)):
-        f.append(jnp.tensordot(jnp.asarray(table, total.dtype), total[part], axes=1))  # [n_points, channels, atoms]
-    n_channels, n_atoms = total.shape[1:]
+    n_atoms, n_channels, _ = density.shape
+    table, dtype = levels(config.twojmax), density.dtype
+    f = []  # [n_points, n_channels, n_atoms]: atoms run fastest, so that a processor works on several at once
+    for columns, projection, synthesis in zip(table.columns, table.projection, table.synthesis, strict=True):
+        functions = jnp.einsum("fp,acp->fca", jnp.asarray(projection, dtype), density[:, :, columns])
+        f.append(jnp.tensordot(jnp.asarray(synthesis, dtype), functions, axes=1))
+    weights = jnp.asarray(table.weights, dtype)[:, None, None]
     weighted = [weights * f_j for f_j in f]
-    components = []
+    triples = []
     for j1, j2, j in bispectrum_indices(config.twojmax):
         scale = 1.0 if config.bnormflag else j + 1.0
-        triple = jnp.einsum("qea,qfa,qga->efga", f[j1], f[j2], scale * weighted[j]) if n_channels > 1 else scale * (
-            jnp.sum(f[j1] * f[j2] * weighted[j], axis=0)
-        )
-        components.append(triple.reshape(-1, n_atoms))
-    return jnp.stack(components, axis=1).reshape(-1, n_atoms)
+        if n_channels == 1:
+            triple = jnp.sum(f[j1] * f[j2] * weighted[j], axis=0)
+        else:
+            triple = jnp.einsum("qea,qfa,qga->efga", f[j1], f[j2], weighted[j])
+        triples.append(scale * triple.reshape(-1, n_atoms))
+    return jnp.stack(triples, axis=1).reshape(-1, n_atoms).T

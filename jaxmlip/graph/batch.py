@@ -96,9 +96,7 @@ def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray
     return index
 
 
-def batch(
-    atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None = None, dtype=None
-) -> Graph:
+def batch(atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None = None, dtype=None) -> Graph:
     """One `Graph` of one or several structures, for the species and cutoff of a potential's ``config``.
 
     >>> from jaxmlip.potentials.snap import SNAPConfig
@@ -126,9 +124,7 @@ def batch(
     return _fill(frames, found, config, shape, dtype)
 
 
-def batches(
-    atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shapes: int = 4, dtype=None
-) -> list[Batch]:
+def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shapes: int = 4, dtype=None) -> list[Batch]:
     """All structures as batches of at most ``n_shapes`` different shapes, so that few functions compile.
 
     Structures are sorted by their number of neighbours and filled into batches of about ``max_atoms`` atoms (one

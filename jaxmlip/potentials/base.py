@@ -53,7 +53,9 @@ class Linear(NamedTuple):
     """
 
     density: AtomFn  # per pair: [n_atoms, max_neighbors, n_basis]; a row depends on its own vector only; 0 if masked
-    invariants: Callable  # (params, graph, density summed over neighbours [n_atoms, n_basis]) -> [n_atoms, n_invariants]
+    invariants: (
+        Callable  # (params, graph, density summed over neighbours [n_atoms, n_basis]) -> [n_atoms, n_invariants]
+    )
     quadratic: bool = False  # the features are B_k, then ½ B_k² and B_k B_l (l > k), row by row
 
 

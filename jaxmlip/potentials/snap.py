@@ -15,14 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError
-from jaxmlip.descriptors.bispectrum import (
-    PairGeometry,
-    bispectrum,
-    bispectrum_indices,
-    density,
-    identity,
-    pack,
-)
+from jaxmlip.basis.hyperspherical import at_identity, polynomials
+from jaxmlip.descriptors.bispectrum import PairGeometry, bispectrum, bispectrum_indices, pair_polynomials
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config, Linear, Params, Potential
 
@@ -105,23 +99,24 @@ def snap(config: SNAPConfig) -> Potential:
         return {"offsets": jnp.zeros(n_species), "coefficients": jnp.zeros((n_species, n_features))}
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        B = _bispectrum(config, graph, _sum_density(config, graph, vectors))
-        c = params["coefficients"][graph.species].T  # [n_features, n_atoms]
-        energies = params["offsets"][graph.species] + jnp.sum(c[: config.n_invariants] * B, axis=0)
-        return energies + (_quadratic_energy(c[config.n_invariants :], B) if config.quadratic else 0)
+        B = _bispectrum(config, graph, _density(config, graph, vectors))
+        c = params["coefficients"][graph.species]
+        energies = params["offsets"][graph.species] + jnp.sum(c[:, : config.n_invariants] * B, axis=1)
+        return energies + (_quadratic_energy(c[:, config.n_invariants :], B) if config.quadratic else 0)
 
     def features(params: Params, graph: Graph, vectors: Array) -> Array:
-        B = _bispectrum(config, graph, _sum_density(config, graph, vectors)).T
+        B = _bispectrum(config, graph, _density(config, graph, vectors))
         return jnp.concatenate([B, products(B)], axis=1) if config.quadratic else B
 
     def pair_density(params: Params, graph: Graph, vectors: Array) -> Array:
-        u = pack(_levels(config, graph, vectors))  # [n_components, max_neighbors, n_atoms]
-        u = u[:, None] * _channels(config, graph, u.dtype)
-        return jnp.moveaxis(u.reshape(-1, *u.shape[2:]), (0, 1, 2), (2, 1, 0))
+        left, right = pair_polynomials(vectors, _pairs(config, graph, vectors.dtype), config)
+        basis = polynomials(config.twojmax)
+        psi = left[:, basis.left] * right[:, basis.right]
+        psi = psi[:, None] * _channels(config, graph, psi.dtype)[:, :, None]
+        return jnp.moveaxis(psi.reshape(psi.shape[0], -1, psi.shape[-1]), 1, 2)
 
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
-        n_channels = n_species if config.chemflag else 1
-        return _bispectrum(config, graph, total.T.reshape(-1, n_channels, total.shape[0])).T
+        return _bispectrum(config, graph, total.reshape(total.shape[0], -1, polynomials(config.twojmax).left.size))
 
     return Potential(config, init, atomic_energies, features, Linear(pair_density, invariants, config.quadratic))
 
@@ -133,62 +128,56 @@ def products(B: Float[Array, "n_atoms n_invariants"]) -> Float[Array, "n_atoms n
 
 
 def _quadratic_energy(c: Array, B: Array) -> Array:
-    """½ Bᵀ α B with α from the upper triangle ``c [n_products, n_atoms]``."""
-    k, l = np.triu_indices(B.shape[0])  # noqa: E741
-    slot = np.zeros((B.shape[0], B.shape[0]), int)
+    """½ Bᵀ α B with α from the upper triangle ``c [n_atoms, n_products]``."""
+    k, l = np.triu_indices(B.shape[1])  # noqa: E741
+    slot = np.zeros((B.shape[1], B.shape[1]), int)
     slot[k, l] = slot[l, k] = np.arange(k.size)
-    return jnp.einsum("kln,kn,ln->n", c[slot], B, B) / 2
+    return jnp.einsum("akl,ak,al->a", c[:, slot], B, B) / 2
 
 
-def _levels(config: SNAPConfig, graph: Graph, vectors: Array) -> list:
-    """The density of each pair; atoms are the last axis, so that processors work on several at once."""
-    return density(vectors.T, _pairs(config, graph, vectors.dtype), graph.mask.T, config)
+def _density(config: SNAPConfig, graph: Graph, vectors: Array) -> Float[Array, "n_atoms n_channels n_polynomials"]:
+    """Σ over neighbours of the pair polynomials, without the self term."""
+    left, right = pair_polynomials(vectors, _pairs(config, graph, vectors.dtype), config)
+    basis = polynomials(config.twojmax)
+    if config.chemflag:
+        channels = _channels(config, graph, left.dtype)
+        return jnp.einsum("acm,alm,arm->aclr", channels, left, right)[:, :, basis.left, basis.right]
+    return jnp.einsum("alm,arm->alr", left, right)[:, None, basis.left, basis.right]
 
 
 def _pairs(config: SNAPConfig, graph: Graph, dtype) -> PairGeometry:
-    """R_ij, w_j and the inner switch of each pair, ``[max_neighbors, n_atoms]``."""
-    neighbor, center = graph.neighbor_species.T, graph.species
+    """R_ij, w_j and the inner switch of each pair."""
     n_species = len(config.species)
 
-    def mean(values: tuple[float, ...]) -> Array:
+    def mean(values: tuple[float, ...] | np.ndarray) -> Array:
         table = np.asarray(values, dtype)
-        return jnp.asarray((table[:, None] + table) / 2)[neighbor, center]
+        return jnp.asarray((table[:, None] + table) / 2)[graph.species[:, None], graph.neighbor_species]
 
     radii = np.asarray(config.radii if config.radii is not None else (1.0,) * n_species)
-    cutoff = mean(tuple(config.cutoff * radii / radii.max()))
-    weights = config.weights if config.weights is not None else (1.0,) * n_species
-    weight = jnp.asarray(np.asarray(weights, dtype))[neighbor]
+    weights = np.asarray(config.weights if config.weights is not None else (1.0,) * n_species, dtype)
     inner = None
     if config.sinner is not None and config.dinner is not None:
         inner = (mean(config.sinner), mean(config.dinner))
-    return PairGeometry(cutoff, weight, inner)
+    cutoff = mean(config.cutoff * radii / radii.max())
+    return PairGeometry(cutoff, jnp.asarray(weights)[graph.neighbor_species], graph.mask, inner)
 
 
-def _channels(config: SNAPConfig, graph: Graph, dtype) -> Array:
-    """One where a neighbour belongs to a channel: ``[n_channels, max_neighbors, n_atoms]``."""
+def _channels(config: SNAPConfig, graph: Graph, dtype) -> Float[Array, "n_atoms n_channels max_neighbors"]:
+    """One where a neighbour belongs to a channel."""
     if not config.chemflag:
         return jnp.ones((1, 1, 1), dtype)
-    channel = jnp.arange(len(config.species))[:, None, None]
-    return (graph.neighbor_species.T == channel).astype(dtype)
+    return (graph.neighbor_species[:, None, :] == jnp.arange(len(config.species))[:, None]).astype(dtype)
 
 
-def _sum_density(config: SNAPConfig, graph: Graph, vectors: Array) -> Float[Array, "n_components n_channels n_atoms"]:
-    levels = _levels(config, graph, vectors)
-    channels = _channels(config, graph, vectors.dtype)
-    if not config.chemflag:
-        return pack([(re.sum(axis=2), im.sum(axis=2)) for re, im in levels])[:, None]
-    return jnp.einsum("pma,cma->pca", pack(levels), channels)
-
-
-def _bispectrum(config: SNAPConfig, graph: Graph, total: Array) -> Float[Array, "n_invariants n_atoms"]:
+def _bispectrum(config: SNAPConfig, graph: Graph, density: Array) -> Float[Array, "n_atoms n_invariants"]:
     """B with the self term added and the isolated atom's value taken off as the flags say."""
-    n_channels = len(config.species) if config.chemflag else 1
-    own = jnp.ones((n_channels, total.shape[2]), total.dtype)
+    n_atoms, n_channels, _ = density.shape
+    own = jnp.ones((n_atoms, n_channels), density.dtype)
     if config.chemflag and not config.wselfallflag:
-        own = (graph.species == jnp.arange(n_channels)[:, None]).astype(total.dtype)
-    B = bispectrum(total + jnp.asarray(identity(config.twojmax), total.dtype)[:, None, None] * own, config)
+        own = (graph.species[:, None] == jnp.arange(n_channels)).astype(density.dtype)
+    B = bispectrum(density + own[:, :, None] * jnp.asarray(at_identity(config.twojmax), density.dtype), config)
     if not config.bzeroflag:
         return B
     isolated = [1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)]
-    blocks = jnp.einsum("ea,fa,ga->efga", own, own, own).reshape(n_channels**3, 1, -1)
-    return B - (blocks * jnp.asarray(isolated, B.dtype)[:, None]).reshape(B.shape)
+    blocks = jnp.einsum("ae,af,ag->aefg", own, own, own).reshape(n_atoms, -1, 1)
+    return B - (blocks * jnp.asarray(isolated, B.dtype)).reshape(B.shape)

@@ -1,0 +1,162 @@
+"""Functions on the 3-sphere, the group of rotations: points, polynomials, levels and an exact quadrature.
+
+A rotation is a unit 4-vector p = (Re a, Im a, Re b, Im b) of its Cayley-Klein parameters. All angular momenta are
+doubled: level j holds the (j+1)² Wigner functions u^j[m', m](p), polynomials of degree j. Their addition theorem,
+
+    Σ_{m'm} u^j[m', m](p) u^j[m', m](p̄') = U_j(p · p')          (U_j: Chebyshev polynomial of the second kind),
+
+makes single Wigner functions unnecessary: any basis of the level serves.
+
+References:
+    Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular Momentum (1988), section 4.15.
+    Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), section II.D.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Complex = tuple[Any, Any]  # real and imaginary part
+
+
+def powers(z: Complex, highest: int) -> list[Complex]:
+    """1, z, z², … as real and imaginary parts."""
+    result = [(z[0] ** 0, 0 * z[1]), z]
+    for _ in range(2, highest + 1):
+        re, im = result[-1]
+        result.append((z[0] * re - z[1] * im, z[0] * im + z[1] * re))
+    return result[: highest + 1]
+
+
+def chebyshev(x: Any, highest: int) -> list[Any]:
+    """T_0 … T_highest of ``x`` (first kind)."""
+    result = [x**0, x]
+    for _ in range(2, highest + 1):
+        result.append(2 * x * result[-1] - result[-2])
+    return result[: highest + 1]
+
+
+def polynomial_factors(a: Complex, b: Complex, weight: Any, twojmax: int, *, xp: Any = jnp) -> tuple[Any, Any]:
+    """Two factors whose products L_l R_r span all polynomials up to degree ``twojmax`` on the 3-sphere.
+
+    L: ``weight`` · T_t(|a|² − |b|²) · (Re, Im) a^p with p + 2t ≤ twojmax;  R: (Re, Im) b^q with q ≤ twojmax.
+    The sum of products over neighbours is one small matrix product an atom.
+
+    Args:
+        a: real and imaginary part, each ``[n_atoms, max_neighbors]``.
+        b: as ``a``.
+        weight: ``[n_atoms, max_neighbors]``.
+        twojmax: the highest degree.
+        xp: the array module, `jax.numpy` or `numpy`.
+
+    Returns:
+        ``[n_atoms, n_left, max_neighbors]`` and ``[n_atoms, n_right, max_neighbors]``.
+    """
+    left: list[Any] = []
+    t_of_x = chebyshev(a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2, twojmax // 2)
+    for p, a_p in enumerate(powers(a, twojmax)):
+        for t in range((twojmax - p) // 2 + 1):
+            weighted = weight * t_of_x[t]
+            left += [weighted * part for part in a_p[: 2 if p else 1]]
+    right = [part for q, b_q in enumerate(powers(b, twojmax)) for part in b_q[: 2 if q else 1]]
+    return xp.stack(left, axis=-2), xp.stack(right, axis=-2)
+
+
+class Polynomials(NamedTuple):
+    """The products L_l R_r that form a basis: those of degree p + 2t + q ≤ twojmax, even degrees first."""
+
+    left: Int[np.ndarray, " n_polynomials"]
+    right: Int[np.ndarray, " n_polynomials"]
+    degree: Int[np.ndarray, " n_polynomials"]
+
+
+@lru_cache
+def polynomials(twojmax: int) -> Polynomials:
+    """Which products to keep; Σ_j (j+1)² of them, sorted by parity, then by degree."""
+    left = [p + 2 * t for p in range(twojmax + 1) for t in range((twojmax - p) // 2 + 1) for _ in range(2 if p else 1)]
+    right = [q for q in range(twojmax + 1) for _ in range(2 if q else 1)]
+    degree = np.add.outer(left, right)
+    l_index, r_index = np.nonzero(degree <= twojmax)
+    kept = degree[l_index, r_index]
+    order = np.lexsort((kept, kept % 2))
+    return Polynomials(l_index[order], r_index[order], kept[order])
+
+
+class Levels(NamedTuple):
+    """How f_j at the quadrature points follows from the sums of polynomials, level by level.
+
+    f_j = synthesis[j] @ projection[j] @ (sums of the polynomials ``columns[j]``), ∫ f = Σ_q weights[q] f[q].
+    """
+
+    columns: tuple[slice, ...]
+    projection: tuple[Float[np.ndarray, "n_functions n_columns"], ...]
+    synthesis: tuple[Float[np.ndarray, "n_points n_functions"], ...]
+    weights: Float[np.ndarray, " n_points"]
+
+
+@lru_cache
+def levels(twojmax: int) -> Levels:
+    """Level j of a density Σ_n w_n δ(p − p_n) is f_j(p) = Σ_n w_n U_j(p · p_n).
+
+    With polynomials ψ, U_j(p · p') = ψ(p)ᵀ C ψ(p'), and C of rank (j+1)² splits into Φᵀ Φ.
+    """
+    points, weights = rotation_quadrature(3 * twojmax // 2)
+    a, b = (points[:, 0], points[:, 1]), (points[:, 2], points[:, 3])
+    left, right = polynomial_factors(a, b, np.ones(len(points)), twojmax, xp=np)
+    basis = polynomials(twojmax)
+    psi = (left[basis.left] * right[basis.right]).T
+    inverses = [np.linalg.pinv(psi[:, basis.degree % 2 == parity]) for parity in (0, 1)]
+    n_even = int(np.sum(basis.degree % 2 == 0))
+    columns, projection, synthesis = [], [], []
+    for j, kernel in enumerate(_second_kind(points @ points.T, twojmax)):
+        start = n_even * (j % 2)
+        kept = slice(start, start + int(np.sum((basis.degree <= j) & (basis.degree % 2 == j % 2))))
+        inverse = inverses[j % 2][: kept.stop - start]
+        values, vectors = np.linalg.eigh(inverse @ kernel @ inverse.T)
+        n_functions = (j + 1) ** 2
+        phi = np.sqrt(values[-n_functions:, None]) * vectors[:, -n_functions:].T
+        columns.append(kept)
+        projection.append(phi)
+        synthesis.append(psi[:, kept] @ phi.T)
+    return Levels(tuple(columns), tuple(projection), tuple(synthesis), weights)
+
+
+def _second_kind(x: np.ndarray, highest: int) -> list[np.ndarray]:
+    result = [np.ones_like(x), 2 * x]
+    for _ in range(2, highest + 1):
+        result.append(2 * x * result[-1] - result[-2])
+    return result[: highest + 1]
+
+
+@lru_cache
+def rotation_quadrature(degree: int) -> tuple[Float[np.ndarray, "n_points 4"], Float[np.ndarray, " n_points"]]:
+    """Points on the 3-sphere and weights (sum 1), exact for even polynomials up to twice ``degree``.
+
+    A rotation is a direction (Lebedev's rule of this degree) and a turn about it (degree + 1 equal angles).
+
+    References:
+        Lebedev and Laikov, Dokl. Math. 59, 477 (1999).
+        Gräf and Potts, Numer. Funct. Anal. Optim. 30, 665 (2009), theorem 3.3: such products on the rotation group.
+    """
+    from scipy.integrate import lebedev_rule
+
+    orders = [*range(3, 33, 2), 35, 41, 47, 53, 59, 65]
+    directions, weights = lebedev_rule(next(order for order in orders if order >= degree))
+    alpha, beta = np.arctan2(directions[1], directions[0])[:, None], np.arccos(np.clip(directions[2], -1, 1))[:, None]
+    gamma = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
+    a = (np.cos(beta / 2) * np.exp(-0.5j * (alpha + gamma))).ravel()
+    b = (np.sin(beta / 2) * np.exp(-0.5j * (alpha - gamma))).ravel()
+    return np.stack([a.real, a.imag, b.real, b.imag], axis=1), np.repeat(
+        weights / weights.sum(), gamma.size
+    ) / gamma.size
+
+
+def at_identity(twojmax: int) -> Float[Array, " n_polynomials"]:
+    """The polynomials at p = (1, 0, 0, 0), no rotation."""
+    one, zero = np.ones((1, 1)), np.zeros((1, 1))
+    left, right = polynomial_factors((one, zero), (zero, zero), one, twojmax, xp=np)
+    basis = polynomials(twojmax)
+    return left[0, basis.left, 0] * right[0, basis.right, 0]

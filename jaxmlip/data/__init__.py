@@ -1,1 +1,28 @@
-"""Data."""
+"""Reading, checking and splitting reference data."""
+
+from jaxmlip.data.audit import audit, clean, findings_rows
+from jaxmlip.data.duplicates import leakage, trajectories
+from jaxmlip.data.findings import AuditSettings, Finding
+from jaxmlip.data.labels import Labels, attach, labels
+from jaxmlip.data.read import read, write
+from jaxmlip.data.split import Split, group_split, groups, random_split, split
+
+__all__ = [
+    "AuditSettings",
+    "Finding",
+    "Labels",
+    "Split",
+    "attach",
+    "audit",
+    "clean",
+    "findings_rows",
+    "group_split",
+    "groups",
+    "labels",
+    "leakage",
+    "random_split",
+    "read",
+    "split",
+    "trajectories",
+    "write",
+]

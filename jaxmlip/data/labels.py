@@ -143,6 +143,6 @@ def _check_unchanged(atoms: Atoms) -> None:
     if not same:
         raise ValueError(
             f"{atoms.get_chemical_formula()}: the atoms or the cell were changed after the labels were stored, so the "
-            "labels belong to another structure; store new ones with jaxmlip.data.labels.attach(atoms, Labels(...)), "
-            "or remove them with atoms.calc = None"
+            "labels belong to another structure; store new ones (jaxmlip.data.attach(atoms, Labels(...))), or remove "
+            "them with atoms.calc = None"
         )

@@ -1,0 +1,227 @@
+"""MLIP's ``.cfg``: configurations of MLIP-2 and MLIP-3 (not AtomEye's format of the same suffix).
+
+Energy in eV, forces in eV/Å, ``PlusStress`` = −stress × volume in eV. Atoms have types 0, 1, … instead of elements, so
+``species`` gives the symbol of each type; files written here carry it in a ``Feature species`` line.
+Reference: Novikov, Gubaev, Podryabinkin and Shapeev, Mach. Learn.: Sci. Technol. 2, 025002 (2021).
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from jaxmlip.data.labels import Labels, as_stress, attach, labels
+
+_PLUS_STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
+_KNOWN_COLUMNS = {"id", "type", *(prefix + axis for prefix in ("cartes_", "direct_", "f") for axis in "xyz")}
+
+
+def is_mlip_cfg(text: str) -> bool:
+    """Whether ``text`` is MLIP's kind of ``.cfg``."""
+    return "BEGIN_CFG" in text
+
+
+def read_cfg(text: str, name: str, species: Sequence[str] | None = None, select: slice = slice(None)) -> list[Atoms]:
+    """The selected configurations of ``text``; features become ``info``, further columns ``arrays``.
+
+    Raises:
+        ValueError: ``species`` is needed and missing or too short, or the text is malformed (with frame and line).
+    """
+    blocks = list(enumerate(_blocks(text.splitlines(), name)))[select]
+    return [_read_block(block, f"{name}, frame {frame}", species) for frame, block in blocks]
+
+
+def write_cfg(file: IO[str], frames: Sequence[Atoms], species: Sequence[str] | None = None) -> None:
+    """Write ``frames``; types follow ``species``, or else the elements present by atomic number.
+
+    Raises:
+        ValueError: an element is not in ``species``.
+    """
+    if species is None:
+        present = {z: s for atoms in frames for z, s in zip(atoms.numbers, atoms.get_chemical_symbols(), strict=True)}
+        species = [present[z] for z in sorted(present)]
+    types = {symbol: index for index, symbol in enumerate(species)}
+    for index, atoms in enumerate(frames):
+        missing = sorted(set(atoms.get_chemical_symbols()) - set(types))
+        if missing:
+            raise ValueError(f"frame {index} holds {', '.join(missing)}, which species={list(species)} lacks; add it")
+        file.write(_format_block(atoms, types))
+
+
+def _blocks(lines: list[str], name: str) -> list[list[tuple[int, list[str]]]]:
+    """For each configuration its lines between BEGIN_CFG and END_CFG, as (line number, words)."""
+    blocks: list[list[tuple[int, list[str]]]] = []
+    is_open = False
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if words[:1] == ["BEGIN_CFG"]:
+            if is_open:
+                raise ValueError(
+                    f"{name}, frame {len(blocks) - 1}, line {number}: BEGIN_CFG before END_CFG; it was cut off"
+                )
+            blocks.append([])
+            is_open = True
+        elif words[:1] == ["END_CFG"]:
+            is_open = False
+        elif words and is_open:
+            blocks[-1].append((number, words))
+    if is_open:
+        raise ValueError(f"{name}, frame {len(blocks) - 1}: END_CFG is missing; the file was cut off: write it again")
+    return blocks
+
+
+def _read_block(block: list[tuple[int, list[str]]], where: str, species: Sequence[str] | None) -> Atoms:
+    at = {words[0].rstrip(":").lower(): i for i, (_, words) in enumerate(block) if words[0][0].isalpha()}
+    if "size" not in at or "atomdata" not in at:
+        raise ValueError(f"{where}: expected the sections Size and AtomData; this configuration lacks one of them")
+    table = _read_table(block, at, where)
+    info = _read_features(block)
+    vectors = _read_cell(block, at, where)
+    pbc = [axis < len(vectors) for axis in range(3)]
+    cell = vectors + [[0.0, 0.0, 0.0]] * (3 - len(vectors))
+    atoms = Atoms(_elements(table, where, species or _own_species(info)), cell=cell, pbc=pbc)
+    if "cartes_x" in table:
+        atoms.positions = _vectors(table, "cartes_", where)
+    else:
+        # Not set_scaled_positions, which gives up on NaN; the audit reports those.
+        atoms.positions = _vectors(table, "direct_", where) @ atoms.cell.complete().array
+    atoms.info.update(info)
+    for key in set(table) - _KNOWN_COLUMNS:
+        atoms.set_array(key, table[key])
+    energy = _numbers(block, at["energy"] + 1, where, 1)[0] if "energy" in at else None
+    forces = _vectors(table, "f", where) if "fx" in table else None
+    attach(atoms, Labels(energy, forces, _read_stress(block, at, where, atoms)))
+    return atoms
+
+
+def _read_table(block: list[tuple[int, list[str]]], at: dict[str, int], where: str) -> dict[str, np.ndarray]:
+    """The columns of AtomData by name, each ``[n_atoms]``."""
+    (size,) = _numbers(block, at["size"] + 1, where, 1)
+    if not (size >= 1 and size == size // 1 and np.isfinite(size)):
+        raise ValueError(f"{where}: Size: expected the number of atoms, got {size}")
+    columns = block[at["atomdata"]][1][1:]
+    rows = [_numbers(block, at["atomdata"] + 1 + i, where, len(columns)) for i in range(int(size))]
+    return dict(zip(columns, np.array(rows).T, strict=True))
+
+
+def _numbers(block: list[tuple[int, list[str]]], at: int, where: str, count: int | None = None) -> list[float]:
+    if at >= len(block):
+        raise ValueError(f"{where}: the configuration ends too early; its Size and the number of atom lines differ")
+    number, words = block[at]
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        raise ValueError(f"{where}, line {number}: expected numbers, got {' '.join(words)!r}") from None
+    if count is not None and len(values) != count:
+        raise ValueError(f"{where}, line {number}: expected {count} numbers, got {len(values)}: {' '.join(words)!r}")
+    return values
+
+
+def _read_cell(block: list[tuple[int, list[str]]], at: dict[str, int], where: str) -> list[list[float]]:
+    """Up to three lattice vectors; fewer than three mean that the last directions are not periodic."""
+    if "supercell" not in at:
+        return []
+    rows = []
+    for i in range(at["supercell"] + 1, min(at["supercell"] + 4, len(block))):
+        if block[i][1][0][0].isalpha():
+            break
+        rows.append(_numbers(block, i, where, 3))
+    return rows
+
+
+def _read_stress(block: list[tuple[int, list[str]]], at: dict[str, int], where: str, atoms: Atoms) -> np.ndarray | None:
+    if "plusstress" not in at:
+        return None
+    order = block[at["plusstress"]][1][1:] or list(_PLUS_STRESS)
+    values = dict(zip(order, _numbers(block, at["plusstress"] + 1, where, 6), strict=False))
+    volume = abs(np.linalg.det(atoms.cell.array))
+    if volume == 0 or set(values) != set(_PLUS_STRESS):
+        raise ValueError(f"{where}: PlusStress needs a cell with a volume and the columns {' '.join(_PLUS_STRESS)}")
+    return as_stress([-values[component] / volume for component in _PLUS_STRESS])
+
+
+def _vectors(table: dict[str, np.ndarray], prefix: str, where: str) -> np.ndarray:
+    missing = [prefix + axis for axis in "xyz" if prefix + axis not in table]
+    if missing:
+        got = " ".join(table)
+        raise ValueError(f"{where}: AtomData lacks {', '.join(missing)} (or its cartes_ columns); got {got}")
+    return np.stack([table[prefix + axis] for axis in "xyz"], axis=1)
+
+
+def _elements(table: dict[str, np.ndarray], where: str, species: Sequence[str] | None) -> list[str]:
+    if "type" not in table:
+        raise ValueError(f"{where}: AtomData has no column 'type'; got {' '.join(table)}")
+    if not np.isfinite(table["type"]).all():
+        raise ValueError(f"{where}: types: expected whole numbers from 0, got {table['type'].tolist()}")
+    types = table["type"].astype(int)
+    if species is None:
+        raise ValueError(
+            f"{where}: MLIP's .cfg numbers its elements (types {sorted(set(types.tolist()))} here) and does not name "
+            "them; give their symbols in the order of the types, e.g. species=['Li', 'Mn', 'O']"
+        )
+    unknown = [symbol for symbol in species if atomic_numbers.get(symbol, 0) == 0]
+    if unknown:
+        raise ValueError(f"species={list(species)}: unknown element {unknown[0]!r}; expected symbols such as 'Li'")
+    if types.min() < 0 or types.max() >= len(species):
+        raise ValueError(f"{where}: type {types.max()} has no symbol in species={list(species)}; types count from 0")
+    return [str(species[index]) for index in types]
+
+
+def _own_species(info: dict[str, Any]) -> list[str] | None:
+    """The symbols that `write_cfg` left in the features."""
+    own = info.pop("species", None)
+    return str(own).split(",") if own else None
+
+
+def _read_features(block: list[tuple[int, list[str]]]) -> dict[str, Any]:
+    features = [words[1:] for _, words in block if words[0] == "Feature" and len(words) > 2]
+    return {words[0]: _parse(" ".join(words[1:])) for words in features}
+
+
+def _parse(text: str) -> Any:
+    if not re.match(r'[-+\d."\[{]|true$|false$|null$', text):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _format_feature(value: Any) -> str:
+    """JSON without blanks, or the bare word where that reads back as the same string."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    if isinstance(value, str) and value and not re.search(r"\s", value) and _parse(value) == value:
+        return value
+    try:
+        return re.sub(r"\s", "\\\\u0020", json.dumps(value, separators=(",", ":")))
+    except TypeError:
+        return re.sub(r"\s+", "_", str(value)) or "null"
+
+
+def _format_block(atoms: Atoms, types: dict[str, int]) -> str:
+    energy, forces, stress = labels(atoms)
+    periodic = [vector for vector, pbc in zip(atoms.cell.array.tolist(), atoms.pbc, strict=True) if pbc]
+    if not all(atoms.pbc[: len(periodic)]):
+        raise ValueError("MLIP's .cfg counts periodic directions from the first; turn the cell so that they come first")
+    lines = ["BEGIN_CFG", " Size", f"    {len(atoms)}"]
+    if periodic:
+        lines += [" Supercell", *("    " + " ".join(map(str, vector)) for vector in periodic)]
+    names = "id type cartes_x cartes_y cartes_z" + (" fx fy fz" if forces is not None else "")
+    lines.append(f" AtomData:  {names}")
+    table = atoms.positions if forces is None else np.hstack([atoms.positions, forces])
+    for i, (symbol, row) in enumerate(zip(atoms.get_chemical_symbols(), table.tolist(), strict=True)):
+        lines.append(f"    {i + 1} {types[symbol]} " + " ".join(map(str, row)))
+    if energy is not None:
+        lines += [" Energy", f"    {energy}"]
+    if stress is not None:
+        plus = -stress * atoms.get_volume()
+        voigt = (plus[0, 0], plus[1, 1], plus[2, 2], plus[1, 2], plus[0, 2], plus[0, 1])
+        lines += [f" PlusStress:  {' '.join(_PLUS_STRESS)}", "    " + " ".join(str(float(item)) for item in voigt)]
+    features = {re.sub(r"\s+", "_", str(key)): value for key, value in atoms.info.items()}
+    lines += [f" Feature   {key}   {_format_feature(value)}" for key, value in features.items() if key != "species"]
+    lines += [f" Feature   species   {','.join(types)}", "END_CFG", "", ""]
+    return "\n".join(lines)

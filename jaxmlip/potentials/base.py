@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.graph.batch import Graph, edge_vectors
 
+CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
+
 Params = Any  # a pytree of arrays; always a dict with "offsets": energy per atom of each species [n_species], eV
 AtomFn = Callable[[Params, Graph, Float[Array, "n_atoms max_neighbors 3"]], Float[Array, "n_atoms ..."]]
 
@@ -48,14 +50,13 @@ class Config:
 class Linear(NamedTuple):
     """How a linear potential makes its features: neighbours → density on a basis → invariants → (products).
 
-    The design matrix needs derivatives of every feature; from these two stages they cost one small matrix
-    product a neighbour instead of one backward pass a feature.
+    The design matrix needs derivatives of every feature; from these stages they cost one small matrix product a
+    neighbour instead of one backward pass a feature. All take ``(params, graph, …)``.
     """
 
     density: AtomFn  # per pair: [n_atoms, max_neighbors, n_basis]; a row depends on its own vector only; 0 if masked
-    invariants: (
-        Callable  # (params, graph, density summed over neighbours [n_atoms, n_basis]) -> [n_atoms, n_invariants]
-    )
+    invariants: Callable  # the density summed over neighbours [n_atoms, n_basis] -> [n_atoms, n_invariants]
+    jacobian: Callable  # the same -> [n_atoms, n_invariants, n_basis]; `dense_jacobian` serves every family
     quadratic: bool = False  # the features are B_k, then ½ B_k² and B_k B_l (l > k), row by row
 
 
@@ -104,7 +105,7 @@ def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
         Fan et al., Phys. Rev. B 92, 094301 (2015), equations 23-25: partial forces and the virial of many-body
         potentials under periodic boundaries.
     """
-    vectors = _safe(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
     energies, gradient = _energies_and_gradient(potential, params, graph, vectors)
     gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
     incoming = gradient.reshape(-1, 3)[graph.reverse]
@@ -120,7 +121,7 @@ def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
 @partial(jax.jit, static_argnums=0)
 def predict_energy(potential: Potential, params: Params, graph: Graph) -> Float[Array, " n_graphs"]:
     """Energies alone, in eV; differentiable with respect to ``graph.positions`` and ``graph.cell``."""
-    vectors = _safe(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
     energies = jnp.where(graph.atom_mask, potential.atomic_energies(params, graph, vectors), 0)
     return jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
 
@@ -135,16 +136,36 @@ def linear_energies(features: AtomFn) -> AtomFn:
     return atomic_energies
 
 
-def _safe(vectors: Array, graph: Graph, cutoff: float) -> Array:
+def dense_jacobian(invariants: Callable) -> Callable:
+    """The Jacobian of ``invariants`` by one backward pass an invariant: for families without a shorter way."""
+
+    def jacobian(params: Params, graph: Graph, density: Array) -> Array:
+        value, pullback = jax.vjp(partial(invariants, params, graph), density)
+        unit = jnp.eye(value.shape[1], dtype=value.dtype)
+        one_each = jnp.broadcast_to(unit[:, None, :], (unit.shape[0], *value.shape))
+        return jnp.moveaxis(jax.vmap(lambda cotangent: pullback(cotangent)[0])(one_each), 0, 1)
+
+    return jacobian
+
+
+def safe_vectors(vectors: Array, graph: Graph, cutoff: float) -> Array:
     """Padding gets a harmless vector, so that no norm or division inside a potential makes a NaN gradient."""
     return jnp.where(graph.mask[:, :, None], vectors, jnp.asarray([0.3, 0.2, 0.4], vectors.dtype) * cutoff)
 
 
 def _energies_and_gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
     """Energies per atom and ∂E/∂vectors, in blocks of atoms that stay in the processor's cache where that helps."""
-    block = 16 if jax.default_backend() == "cpu" else 32768
+    block = CPU_BLOCK if jax.default_backend() == "cpu" else 32768
     if not potential.local or graph.n_atoms <= block:
         return _gradient(potential, params, graph, vectors)
+    return map_blocks(partial(_gradient, potential, params), graph, vectors, block)
+
+
+def map_blocks(function: Callable, graph: Graph, vectors: Array, block: int) -> Any:
+    """``function(part of the graph, part of the vectors)`` over blocks of atoms; results stacked along atoms.
+
+    A part has the species, masks and neighbour species of its atoms; its positions and indices are the whole graph's.
+    """
     n_blocks = -(-graph.n_atoms // block)
 
     def blocks(x: Array) -> Array:
@@ -152,16 +173,14 @@ def _energies_and_gradient(potential: Potential, params: Params, graph: Graph, v
         # Rows added here are masked; repeating the last one keeps their vectors safe.
         return jnp.pad(x, padding, mode="edge").reshape(n_blocks, block, *x.shape[1:])
 
-    per_atom = (graph.species, graph.atom_mask, graph.neighbor_species, graph.mask, vectors)
-
-    def one(rows: tuple) -> tuple[Array, Array]:
+    def one(rows: tuple) -> Any:
         species, atom_mask, neighbor_species, mask, block_vectors = rows
         part = graph._replace(species=species, atom_mask=atom_mask, neighbor_species=neighbor_species, mask=mask)
-        return _gradient(potential, params, part, block_vectors)
+        return function(part, block_vectors)
 
-    energies, gradient = jax.lax.map(one, tuple(map(blocks, per_atom)))
-    n = graph.n_atoms
-    return energies.reshape(-1)[:n], gradient.reshape(-1, *vectors.shape[1:])[:n]
+    per_atom = (graph.species, graph.atom_mask, graph.neighbor_species, graph.mask, vectors)
+    stacked = jax.lax.map(one, tuple(map(blocks, per_atom)))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: graph.n_atoms], stacked)
 
 
 def _gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:

@@ -14,11 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError
 from jaxmlip.basis.hyperspherical import at_identity, polynomials
-from jaxmlip.descriptors.bispectrum import PairGeometry, bispectrum, bispectrum_indices, pair_polynomials
+from jaxmlip.config import ConfigError
+from jaxmlip.descriptors.bispectrum import (
+    PairGeometry,
+    bispectrum,
+    bispectrum_indices,
+    bispectrum_jacobian,
+    pair_polynomials,
+)
 from jaxmlip.graph.batch import Graph
-from jaxmlip.potentials.base import Config, Linear, Params, Potential
+from jaxmlip.potentials.base import Config, Linear, Params, Potential, dense_jacobian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +124,13 @@ def snap(config: SNAPConfig) -> Potential:
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
         return _bispectrum(config, graph, total.reshape(total.shape[0], -1, polynomials(config.twojmax).left.size))
 
-    return Potential(config, init, atomic_energies, features, Linear(pair_density, invariants, config.quadratic))
+    def jacobian(params: Params, graph: Graph, total: Array) -> Array:
+        if config.chemflag:
+            return dense_jacobian(invariants)(params, graph, total)
+        return bispectrum_jacobian(total[:, None] + at_identity(config.twojmax).astype(total.dtype), config)
+
+    linear = Linear(pair_density, invariants, jacobian, config.quadratic)
+    return Potential(config, init, atomic_energies, features, linear)
 
 
 def products(B: Float[Array, "n_atoms n_invariants"]) -> Float[Array, "n_atoms n_products"]:

@@ -1,0 +1,209 @@
+"""Fitting potentials whose energy is linear in their coefficients: SNAP, qSNAP.
+
+Weighted rows of energies per atom, forces and stresses stream in batches into a QR factor (`least_squares`), so memory
+is bounded by a few batches and the square of the number of columns.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import ase
+import jax
+import numpy as np
+
+from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.fitting.design import design
+from jaxmlip.fitting.least_squares import Solution, StreamedQR, solve
+from jaxmlip.graph.batch import Batch, batches
+from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.potentials.offsets import STUDY_ENERGIES
+from jaxmlip.progress import track
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearFit:
+    """Weights and regularisation of a linear fit.
+
+    The fit minimises Σ w_E² (ΔE/N)² + Σ w_F² ΔF² + Σ w_σ² Δσ² + ridge: residuals in eV/atom, eV/Å and eV/Å³ are
+    multiplied by the weights below, then squared.
+    """
+
+    energy_weight: float = 100.0
+    force_weight: float = 1.0
+    stress_weight: float = 0.0
+    ridge: float | Literal["folds", "gcv"] = "folds"
+    """Strength on coefficients of columns scaled to unit norm; or chosen by cross-validation: "folds" leaves groups
+    of structures out, "gcv" single rows."""
+    n_folds: int = 5
+    truncation: float | None = None
+    """Drop singular values below this fraction of the largest."""
+    offsets: Literal["fit", "study", "zero"] = "fit"
+    """Energies per atom of each element: fitted along, unpenalised; those of the published study; or none."""
+    group_key: str | None = None
+    """`atoms.info` key that names a structure's group: groups stay together in folds and can be weighted."""
+    group_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Factor on all rows of a group; others keep 1."""
+    batch_atoms: int = 128
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be minimised."""
+        weights = (self.energy_weight, self.force_weight, self.stress_weight, *self.group_weights.values())
+        if not all(np.isfinite(w) and w >= 0 for w in weights) or not any(weights[:3]):
+            raise ConfigError(f"weights must be finite, not negative and not all zero: got {weights}")
+        if self.group_weights and self.group_key is None:
+            raise ConfigError("group_weights need group_key, the atoms.info key that names the groups")
+
+
+class History(NamedTuple):
+    """What a fit did: a summary, and one row a step (or a ridge tried)."""
+
+    summary: dict[str, Any]
+    rows: list[dict[str, float]]
+
+
+def fit_linear(
+    potential: Potential,
+    atoms: Sequence[ase.Atoms],
+    *,
+    settings: LinearFit | None = None,
+    show_progress: bool = False,
+) -> tuple[Model, History]:
+    """Coefficients and offsets of ``potential`` from the labels of ``atoms``, in float64.
+
+    Raises:
+        ValueError: the potential is not linear, no labels that carry weight, a label that is not finite, or an
+            element that the potential does not know.
+    """
+    settings = LinearFit() if settings is None else settings
+    if potential.linear is None:
+        raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
+    started, cpu = time.perf_counter(), time.process_time()
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.asarray, potential.init(jax.random.key(0), None))
+        problem = _stream(potential, params, list(atoms), settings, show_progress)
+    if not problem.n_rows:
+        raise ValueError(
+            "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
+        )
+    designed = time.perf_counter()
+    penalised = np.ones(problem.n_columns, bool)
+    n_species = len(potential.config.species)
+    penalised[:n_species] = False
+    folds = {"ridge": settings.ridge, "truncation": settings.truncation}
+    solution = solve(problem, penalty_mask=penalised, **folds)
+    offsets = solution.coefficients[:n_species] + _given_offsets(potential, settings)
+    fitted = {**params, "offsets": offsets}
+    fitted["coefficients"] = solution.coefficients[n_species:].reshape(n_species, -1)
+    times = {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "design_seconds": designed - started,
+    }
+    return Model(potential, fitted), _history(problem, solution, times)
+
+
+def _stream(potential: Potential, params: Any, atoms: list, settings: LinearFit, show: bool) -> StreamedQR:
+    """All rows of all structures, reduced."""
+    _check(atoms, settings)
+    given = _given_offsets(potential, settings)
+    n_species = len(potential.config.species)
+    columns = n_species + int(np.size(params["coefficients"]))
+    n_folds = settings.n_folds if settings.ridge == "folds" else 1
+    problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
+    groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
+    work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2)
+    for batch in track(work, "design matrix", show=show):
+        with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
+        rows = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
+        for group, A, b in _structures(batch, rows, given, groups, settings):
+            if settings.offsets != "fit":
+                A[:, :n_species] = 0
+            problem.add(A, b, group)
+    return problem
+
+
+def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settings: LinearFit):
+    """Weighted rows and targets of each structure of a batch."""
+    labels = jax.tree.map(np.asarray, batch.labels)
+    atom_graph, atom_mask = np.asarray(batch.graph.atom_graph), np.asarray(batch.graph.atom_mask)
+    voigt = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
+    for g, k in enumerate(batch.index):
+        if k < 0:
+            continue
+        mine = atom_mask & (atom_graph == g)
+        group, factor = groups[k]
+        A, b = [], []
+        if settings.energy_weight and labels.has_energy[g]:
+            weight = settings.energy_weight * factor / mine.sum()
+            A.append(weight * rows.energy[g][None])
+            b.append(weight * (labels.energy[[g]] - rows.energy[g, : given.size] @ given))
+        with_forces = mine & labels.has_forces
+        if settings.force_weight and with_forces.any():
+            weight = settings.force_weight * factor
+            A.append(weight * rows.forces[with_forces].reshape(-1, rows.forces.shape[-1]))
+            b.append(weight * labels.forces[with_forces].ravel())
+        if settings.stress_weight and labels.has_stress[g]:
+            weight = settings.stress_weight * factor
+            A.append(weight * rows.stress[g][voigt])
+            b.append(weight * labels.stress[g][voigt])
+        if A:
+            yield group, np.concatenate(A), np.concatenate(b)
+
+
+def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> tuple[Any, float]:
+    if settings.group_key is None:
+        return k, 1.0
+    if settings.group_key not in frame.info:
+        raise ValueError(
+            f"structure {k} has no {settings.group_key!r}: " + unknown_name("key", settings.group_key, frame.info)
+        )
+    group = str(frame.info[settings.group_key])
+    return group, settings.group_weights.get(group, 1.0)
+
+
+def _check(atoms: list, settings: LinearFit) -> None:
+    """Labels must be finite, and weighted groups must exist."""
+    from jaxmlip.data.labels import labels
+
+    if not atoms:
+        raise ValueError("no structures to fit")
+    for k, frame in enumerate(atoms):
+        given = labels(frame)
+        bad = [name for name, value in zip(given._fields, given) if value is not None and not np.all(np.isfinite(value))]
+        if bad:
+            raise ValueError(
+                f"structure {k} ({frame.get_chemical_formula()}) has {' and '.join(bad)} that are not finite numbers; "
+                "remove it, or run `jaxmlip audit FILE --write clean.xyz`"
+            )
+    present = {str(frame.info.get(settings.group_key)) for frame in atoms}
+    for name in settings.group_weights:
+        if name not in present:
+            raise ValueError(unknown_name(f"{settings.group_key}", name, sorted(present)))
+
+
+def _given_offsets(potential: Potential, settings: LinearFit) -> np.ndarray:
+    """Energies per atom that are taken off before the fit, eV."""
+    if settings.offsets != "study":
+        return np.zeros(len(potential.config.species))
+    missing = [s for s in potential.config.symbols if s not in STUDY_ENERGIES]
+    if missing:
+        raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
+    return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])
+
+
+def _history(problem: StreamedQR, solution: Solution, times: dict[str, float]) -> History:
+    summary = {
+        "n_rows": problem.n_rows,
+        "n_columns": problem.n_columns,
+        "ridge": solution.ridge,
+        "condition_number": solution.condition_number,
+        "rank": solution.rank,
+        "effective_dof": solution.effective_dof,
+        "n_zero_columns": len(solution.zero_columns),
+        "residual_norm": solution.residual_norm,
+        **times,
+    }
+    rows = [{"ridge": float(r), "score": float(s)} for r, s in zip(solution.ridges, solution.scores)]
+    return History(summary, rows)

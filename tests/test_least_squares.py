@@ -355,3 +355,27 @@ def test_bad_input():
         StreamedQR(2).add(np.ones((4, 3)), np.ones(4))
     with pytest.raises(ValueError, match=r"targets \(3,\)"):
         StreamedQR(2).add(np.ones((4, 2)), np.ones(3))
+
+
+@pytest.mark.parametrize("n_rows", [40, 200])  # fewer and more rows than columns: both systems of equations
+@pytest.mark.parametrize("column_scale", [True, False])
+def test_wide_problems_get_the_same_fold_scores(n_rows, column_scale, monkeypatch):
+    """The Cholesky path scores as the singular value decomposition does, to rounding over the ridge (1e-8)."""
+    rng = np.random.default_rng(1)
+    size = np.logspace(0, 2, 80)
+    rows = rng.normal(size=(n_rows, 80)) * size
+    rows[:, 5] = 0
+    targets = rows @ (rng.normal(size=80) / size) + rng.normal(size=n_rows)
+    penalised = np.ones(80, bool)
+    penalised[[0, 3]] = False
+    problem = least_squares.StreamedQR(80, n_folds=4)
+    for start in range(0, n_rows, 10):
+        problem.add(rows[start : start + 10], targets[start : start + 10])
+    arguments = {"ridge": "folds", "penalty_mask": penalised, "column_scale": column_scale}
+    monkeypatch.setattr(least_squares, "RIDGE_GRID", fold_scores.WIDE_GRID)
+    exact = least_squares.solve(problem, **arguments)
+    monkeypatch.setattr(least_squares, "WIDE", 10)
+    wide = least_squares.solve(problem, **arguments)
+    expected = dict(zip(exact.ridges, exact.scores))
+    assert wide.ridge == exact.ridge
+    np.testing.assert_allclose(wide.scores, [expected[r] for r in wide.ridges], rtol=1e-8)

@@ -23,6 +23,7 @@ from jaxtyping import Float64, Int, Shaped
 from scipy.linalg import get_lapack_funcs, svd
 
 from jaxmlip.fitting.column_reduction import Options, Reduced, column_squares, condition_number, expand, reduce
+from jaxmlip.fitting.fold_scores import WIDE, score_wide
 from jaxmlip.fitting.streamed_qr import Factor, StreamedQR, absorb, merge
 
 __all__ = ["RIDGE_GRID", "Solution", "StreamedQR", "solve"]
@@ -73,7 +74,8 @@ def solve(
     matrix that maps b to A x; it leaves out single rows, so strongly correlated rows (the forces of one structure) make
     it choose λ too small. ``ridge="folds"`` minimises Σ_f ‖A_f x₋f(λ) − b_f‖² / m, with x₋f fitted to all folds but f.
     Both try ``RIDGE_GRID``. With n columns the time is that of (2/3) n³ flops for a given ridge, of one singular value
-    decomposition for "gcv" and of one per fold for "folds". The problem stays as it is and can take more rows.
+    decomposition for "gcv" and of one per fold for "folds" (beyond 2,000 columns of a few Cholesky factorisations on a
+    coarser grid). The problem stays as it is and can take more rows.
 
     Args:
         problem: the rows so far.
@@ -101,7 +103,12 @@ def solve(
     if isinstance(ridge, str):
         ridges = RIDGE_GRID * _ridge_unit(factors, options)
     if ridge == "folds":
-        scores = _fold_scores(factors, ridges, options) / problem.n_rows
+        if options.penalised.sum() > WIDE and truncation is None:
+            unit = None if column_scale else _ridge_unit(factors, options)
+            ridges, scores = score_wide(factors, options.penalised, unit)
+            scores = scores / problem.n_rows
+        else:
+            scores = _fold_scores(factors, ridges, options) / problem.n_rows
         ridge = float(ridges[np.argmin(scores)])
     reduced = reduce(merge(factors), options)
     if ridge == "gcv":

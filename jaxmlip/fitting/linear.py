@@ -171,7 +171,9 @@ def _check(atoms: list, settings: LinearFit) -> None:
         raise ValueError("no structures to fit")
     for k, frame in enumerate(atoms):
         given = labels(frame)
-        bad = [name for name, value in zip(given._fields, given) if value is not None and not np.all(np.isfinite(value))]
+        bad = [
+            name for name, value in zip(given._fields, given) if value is not None and not np.all(np.isfinite(value))
+        ]
         if bad:
             raise ValueError(
                 f"structure {k} ({frame.get_chemical_formula()}) has {' and '.join(bad)} that are not finite numbers; "

@@ -1,0 +1,70 @@
+"""jaxmlip's own model file: one ``.npz`` with the settings as JSON and the parameters as arrays; no pickle."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmlip.files import atomic_path
+from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.offsets import config_from_mapping, config_to_mapping, potential_of
+
+VERSION = 1
+_HEADER = "jaxmlip.json"
+
+
+def write_model(model: Model, path: str | Path) -> None:
+    """Write ``model``; arrays keep their type, so reading gives the same bits."""
+    header = {"format": "jaxmlip model", "version": VERSION, "potential": config_to_mapping(model.potential.config)}
+    arrays = _flatten(jax.tree.map(np.asarray, model.params))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)
+
+
+def read_model(path: str | Path) -> Model:
+    """Read what `write_model` wrote; parameters are NumPy arrays.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a model file, one of a newer version, or one whose parameters do not fit its settings.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+    except (ValueError, zipfile.BadZipFile, EOFError):
+        raise ValueError(f"{path} is not a jaxmlip model file (it is not an .npz archive, or it is damaged)") from None
+    if _HEADER not in arrays:
+        raise ValueError(f"{path} is an .npz archive but not a jaxmlip model: it has no entry {_HEADER!r}")
+    header = json.loads(str(arrays.pop(_HEADER)))
+    if header["version"] > VERSION:
+        raise ValueError(
+            f"{path} was written by a newer jaxmlip (format {header['version']}, this one reads up to {VERSION}): "
+            "update jaxmlip to read it"
+        )
+    potential = potential_of(config_from_mapping(header["potential"]))
+    params = _unflatten(arrays)
+    expected, found = (jax.tree.map(np.shape, tree) for tree in (potential.init(jax.random.key(0), None), params))
+    if expected != found:
+        raise ValueError(f"{path}: the parameters {found} do not fit the settings, which need {expected}")
+    return Model(potential, params)
+
+
+def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dicts as one dict, the keys joined by slashes."""
+    if not isinstance(params, dict):
+        return {prefix: params}
+    return {k: v for name, part in params.items() for k, v in _flatten(part, f"{prefix}/{name}".strip("/")).items()}
+
+
+def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for name, value in arrays.items():
+        *parents, last = name.split("/")
+        inner = params
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+    return params

@@ -45,11 +45,12 @@ def read_model(path: str | Path) -> Model:
             "update jaxmlip to read it"
         )
     potential = potential_of(config_from_mapping(header["potential"]))
-    params = _unflatten(arrays)
-    expected, found = (jax.tree.map(np.shape, tree) for tree in (potential.init(jax.random.key(0), None), params))
+    blank = potential.init(jax.random.key(0), None)
+    expected = {name: np.shape(value) for name, value in _flatten(blank).items()}
+    found = {name: value.shape for name, value in arrays.items()}
     if expected != found:
         raise ValueError(f"{path}: the parameters {found} do not fit the settings, which need {expected}")
-    return Model(potential, params)
+    return Model(potential, _filled(blank, arrays))
 
 
 def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
@@ -59,12 +60,8 @@ def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
     return {k: v for name, part in params.items() for k, v in _flatten(part, f"{prefix}/{name}".strip("/")).items()}
 
 
-def _unflatten(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for name, value in arrays.items():
-        *parents, last = name.split("/")
-        inner = params
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return params
+def _filled(blank: Any, arrays: dict[str, np.ndarray], prefix: str = "") -> Any:
+    """``blank`` with each array replaced by the one of its name."""
+    if not isinstance(blank, dict):
+        return arrays[prefix]
+    return {name: _filled(part, arrays, f"{prefix}/{name}".strip("/")) for name, part in blank.items()}

@@ -1,0 +1,14 @@
+"""Tests run in float64, with JAX's compilation cache on: compilation is most of their time."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import matplotlib
+
+matplotlib.use("Agg")
+jax.config.update("jax_enable_x64", True)
+cache = Path(os.environ.get("JAXMLIP_TEST_CACHE", Path(tempfile.gettempdir()) / "jaxmlip-test-cache"))
+jax.config.update("jax_compilation_cache_dir", str(cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -106,7 +106,7 @@ def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
         potentials under periodic boundaries.
     """
     vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
-    energies, gradient = _energies_and_gradient(potential, params, graph, vectors)
+    energies, gradient = energies_and_gradient(potential, params, graph, vectors)
     gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
     incoming = gradient.reshape(-1, 3)[graph.reverse]
     forces = jnp.sum(gradient - incoming, axis=1)
@@ -153,7 +153,7 @@ def safe_vectors(vectors: Array, graph: Graph, cutoff: float) -> Array:
     return jnp.where(graph.mask[:, :, None], vectors, jnp.asarray([0.3, 0.2, 0.4], vectors.dtype) * cutoff)
 
 
-def _energies_and_gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
+def energies_and_gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
     """Energies per atom and ∂E/∂vectors, in blocks of atoms that stay in the processor's cache where that helps."""
     block = CPU_BLOCK if jax.default_backend() == "cpu" else 32768
     if not potential.local or graph.n_atoms <= block:

@@ -127,7 +127,7 @@ def snap(config: SNAPConfig) -> Potential:
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
         if config.chemflag:
             return dense_jacobian(invariants)(params, graph, total)
-        return bispectrum_jacobian(total[:, None] + at_identity(config.twojmax).astype(total.dtype), config)
+        return bispectrum_jacobian(total[:, None] + at_identity(config.twojmax).astype(total.dtype)[None, None], config)
 
     linear = Linear(pair_density, invariants, jacobian, config.quadratic)
     return Potential(config, init, atomic_energies, features, linear)
@@ -187,7 +187,7 @@ def _bispectrum(config: SNAPConfig, graph: Graph, density: Array) -> Float[Array
     own = jnp.ones((n_atoms, n_channels), density.dtype)
     if config.chemflag and not config.wselfallflag:
         own = (graph.species[:, None] == jnp.arange(n_channels)).astype(density.dtype)
-    B = bispectrum(density + own[:, :, None] * jnp.asarray(at_identity(config.twojmax), density.dtype), config)
+    B = bispectrum(density + own[:, :, None] * at_identity(config.twojmax).astype(density.dtype)[None, None], config)
     if not config.bzeroflag:
         return B
     isolated = [1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)]

@@ -1,1 +1,11 @@
-"""Simulate."""
+"""Simulations with any potential: ASE's calculator, and relaxation and dynamics through jax-md.
+
+Importing this package imports no jax-md, which costs many seconds: its functions do when they are called.
+"""
+
+from jaxmlip.simulate.calculator import calculator
+from jaxmlip.simulate.dynamics import Trajectory, nve
+from jaxmlip.simulate.jaxmd import JaxMD, to_jaxmd
+from jaxmlip.simulate.relax import Relaxed, relax
+
+__all__ = ["JaxMD", "Relaxed", "Trajectory", "calculator", "nve", "relax", "to_jaxmd"]

@@ -1,0 +1,127 @@
+"""Cathode structures: layered LiTMO2 and TMO2, and rocksalts with cations in random order."""
+
+from collections.abc import Mapping
+
+import ase
+import ase.build
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Float
+
+from jaxmlip.config import unknown_name
+from jaxmlip.datasets import load
+
+_OXYGEN = 1.40  # Å, radius of O²⁻
+# Å: radii of trivalent ions in sixfold coordination (high spin for Mn and Fe, low spin for Co and Ni).
+_RADII = {
+    "Sc": 0.745, "Ti": 0.670, "V": 0.640, "Cr": 0.615, "Mn": 0.645,
+    "Fe": 0.645, "Co": 0.545, "Ni": 0.560, "Cu": 0.540, "Al": 0.535,
+}  # fmt: skip
+_C_OVER_A = 5.0
+
+
+def layered(metal: str, *, lithium: bool = True, lattice: tuple[float, float, float] | None = None) -> ase.Atoms:
+    """O3 LiTMO2 (R-3m, primitive cell of four atoms), or TMO2 in the same cell without its lithium.
+
+    TM at (0, 0, 0), Li at (½, ½, ½), O at ±(z, z, z) of the rhombohedral cell with hexagonal a and c. The order of
+    the atoms is TM, O, O, Li. A start for a relaxation, not a relaxed structure.
+
+    >>> layered("Co").get_chemical_formula(), layered("Co", lithium=False).get_chemical_formula()
+    ('CoLiO2', 'CoO2')
+
+    Args:
+        metal: symbol.
+        lithium: False takes the lithium out.
+        lattice: a and c of the hexagonal cell in Å, and z of oxygen; default: `default_lattice`.
+
+    Raises:
+        ValueError: no element of that name, or without default lattice parameters.
+    """
+    if metal not in atomic_numbers or metal == "X":
+        raise ValueError(unknown_name("element", metal, chemical_symbols[1:]).split(" Known:")[0])
+    a, c, z = default_lattice(metal) if lattice is None else lattice
+    angles = np.radians([90, 210, 330])
+    flat = a / np.sqrt(3)
+    cell = np.stack([flat * np.cos(angles), flat * np.sin(angles), np.full(3, c / 3)], axis=1)
+    places = np.array([0, z, -z, 0.5])[:, None] * np.ones(3)
+    atoms = ase.Atoms([metal, "O", "O", "Li"], scaled_positions=places, cell=cell, pbc=True)
+    return atoms if lithium else atoms[:3]  # type: ignore[return-value]
+
+
+def default_lattice(metal: str) -> tuple[float, float, float]:
+    """Hexagonal a and c in Å and z of oxygen for `layered`.
+
+    From the shipped data set "layered" where it has the metal (surrogate relaxations with CHGNet 0.3.0, averaged
+    over the three directions where the cell is distorted); else from ionic radii: a = √2 (r_TM + r_O) of a regular
+    octahedron, c = 5.0 a (PBE+U and experiment: 4.9 to 5.1), z = ⅓ − a / (√6 c).
+
+    >>> a, c, z = default_lattice("Sc")
+    >>> round(a, 3), round(c, 2), round(z, 3)
+    (3.033, 15.17, 0.252)
+
+    Raises:
+        ValueError: neither knows the metal.
+
+    References:
+        Shannon, Acta Cryst. A 32, 751 (1976): ionic radii.
+    """
+    for atoms in load("layered"):
+        if atoms.info["metal"] == metal and atoms.info["kind"] == "LiTMO2":
+            return _hexagonal(atoms)
+    if metal not in _RADII:
+        raise ValueError(
+            unknown_name("metal", metal, _RADII) + ". Give its lattice=(a, c, z): a and c in Å of the hexagonal cell, "
+            "z of oxygen (about 0.25)"
+        )
+    a = float(np.sqrt(2) * (_RADII[metal] + _OXYGEN))
+    return a, _C_OVER_A * a, float(1 / 3 - 1 / (np.sqrt(6) * _C_OVER_A))
+
+
+def _hexagonal(atoms: ase.Atoms) -> tuple[float, float, float]:
+    """a, c and z of a primitive O3 cell, averaged where it is distorted; c from the volume, a² c √3/6."""
+    cell = atoms.cell.array
+    a = float(np.mean([np.linalg.norm(cell[i] - cell[j]) for i, j in ((0, 1), (1, 2), (2, 0))]))
+    metal = next(k for k, symbol in enumerate(atoms.symbols) if symbol not in ("Li", "O"))
+    oxygen = np.flatnonzero(atoms.numbers == atomic_numbers["O"])
+    scaled: Float[np.ndarray, "2 3"] = atoms.get_scaled_positions()[oxygen] - atoms.get_scaled_positions()[metal]
+    height = (scaled % 1).mean(axis=1)  # one oxygen at z, one at 1 − z
+    z = float(np.abs(height - np.round(height)).mean())
+    return a, float(6 * atoms.get_volume() / (np.sqrt(3) * a**2)), z
+
+
+def disordered_rocksalt(
+    cations: Mapping[str, float], *, repeat: tuple[int, int, int] = (2, 2, 1), lattice: float = 4.15, seed: int = 0
+) -> ase.Atoms:
+    """Rocksalt oxide whose cation sites are occupied at random in the given proportions.
+
+    ``repeat`` conventional cells of 4 cation and 4 oxygen sites; the numbers of cations are the nearest possible
+    ones (largest remainders). "X" is a vacancy.
+
+    >>> disordered_rocksalt({"Li": 1, "Mn": 1}).get_chemical_formula()
+    'Li8Mn8O16'
+    >>> disordered_rocksalt({"X": 1, "Mn": 1}, seed=3).get_chemical_formula()
+    'Mn8O16'
+
+    Args:
+        cations: proportions, of any sum.
+        repeat: conventional cells along each axis.
+        lattice: constant a of the conventional cell in Å.
+        seed: of the occupation.
+
+    Raises:
+        ValueError: no cation, an unknown element, a proportion that is not positive, or oxygen as a cation.
+    """
+    shares = np.array(list(cations.values()), float)
+    if not cations or not (np.isfinite(shares).all() and (shares > 0).all()):
+        raise ValueError(f"cations must name elements with positive proportions, got {dict(cations)}")
+    for symbol in cations:
+        if symbol not in atomic_numbers or symbol == "O":
+            raise ValueError(unknown_name("cation", symbol, chemical_symbols[1:]).split(" Known:")[0])
+    atoms = ase.build.bulk("MgO", "rocksalt", a=lattice, cubic=True).repeat(repeat)
+    sites = np.flatnonzero(atoms.symbols == "Mg")
+    exact = shares / shares.sum() * len(sites)
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: len(sites) - counts.sum()]] += 1
+    order = np.random.default_rng(seed).permutation(len(sites))
+    atoms.numbers[sites[order]] = np.repeat([atomic_numbers[symbol] for symbol in cations], counts)
+    return atoms[atoms.numbers != 0]  # type: ignore[return-value]

@@ -1,0 +1,146 @@
+"""Average voltages of layered cathodes from relaxed cells, beside the published values.
+
+V = −[E(LiTMO2) − E(TMO2) − n_Li E(Li)] / n_Li in volts, with E in eV and one electron a lithium.
+
+References:
+    Aydinol et al., Phys. Rev. B 56, 1354 (1997), equation 4.
+    Choyal, Sagar, Sai Gautam, J. Chem. Theory Comput. 2024 (arXiv 2304.01650), tables S3 and S6.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ase
+import numpy as np
+
+from jaxmlip.cathodes.structures import layered
+from jaxmlip.potentials.base import Model
+from jaxmlip.simulate.calculator import calculator
+from jaxmlip.simulate.relax import Relaxed, relax
+
+LITHIUM_BCC = -1.9089
+"""Energy of bcc lithium in eV/atom, PBE: the reference of the uncorrected PBE(+U) energies of the shipped data."""
+
+
+class Published(NamedTuple):
+    """Voltages of the study in V against lithium."""
+
+    dft: float
+    aenet: float
+    mtp: float
+
+
+PUBLISHED = {
+    "Ti": Published(1.82, 2.13, 2.30),
+    "V": Published(3.32, 3.43, 2.90),
+    "Cr": Published(4.16, 3.89, 3.73),
+    "Mn": Published(2.89, 3.13, 3.38),
+    "Fe": Published(3.94, 4.63, 4.07),
+    "Co": Published(3.81, 4.27, 3.45),
+    "Ni": Published(4.64, 4.38, 4.27),
+    "Cu": Published(3.97, 4.37, 3.56),
+}
+"""DFT, AENET and MTP voltages of layered LiTMO2 to TMO2 (tables S3 and S6)."""
+
+
+class Voltage(NamedTuple):
+    """One row: a voltage, or in words why there is none; never a number from cells that are no minima."""
+
+    metal: str
+    voltage: float | None  # V
+    status: str  # "converged" (or "not relaxed", if that was asked for), else what went wrong
+    dft: float | None  # V, published
+    aenet: float | None  # V, published
+    mtp: float | None  # V, published
+    error: float | None  # V, against DFT
+    error_percent: float | None  # of DFT
+    energy_lithiated: float | None  # eV per formula unit
+    energy_delithiated: float | None  # eV per formula unit
+    seconds: float
+
+
+def average_voltage(
+    lithiated: float, delithiated: float, *, n_lithium: int = 1, lithium_energy: float = LITHIUM_BCC
+) -> float:
+    """V = −[E(lithiated) − E(delithiated) − n_Li E(Li)] / n_Li in volts, for energies in eV of the same host.
+
+    >>> round(average_voltage(-22.0, -16.0), 4)
+    4.0911
+
+    Raises:
+        ValueError: no lithium is exchanged.
+    """
+    if n_lithium < 1:
+        raise ValueError(f"n_lithium must be the number of lithium atoms taken out, at least 1; got {n_lithium}")
+    return -(lithiated - delithiated - n_lithium * lithium_energy) / n_lithium
+
+
+def voltages(
+    model: Model,
+    metals: Sequence[str] = tuple(PUBLISHED),
+    *,
+    lithium_energy: float = LITHIUM_BCC,
+    relaxed: bool = True,
+    max_steps: int = 1000,
+) -> list[Voltage]:
+    """Average voltage of layered LiTMO2 to TMO2 for each metal, positions and cells relaxed with ``model``.
+
+    A cell that did not converge or ran away, and a metal that the model does not know, gives a row without voltage
+    whose ``status`` says so.
+
+    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> potential = zbl(ZBLConfig(species=("Li", "O", "Co"), cutoff=1.0))
+    >>> rows = voltages(Model(potential, potential.init(None, None)), metals=("Co", "Ni"), relaxed=False)
+    >>> [(row.metal, row.voltage, row.status) for row in rows]
+    [('Co', -1.9089, 'not relaxed'), ('Ni', None, 'the model does not know Ni')]
+
+    Args:
+        model: a potential with its parameters.
+        metals: symbols.
+        lithium_energy: eV per atom of metallic lithium, on the energy scale of the model's training data.
+        relaxed: False takes the energies of the unrelaxed starts, `jaxmlip.cathodes.layered`.
+        max_steps: of each relaxation.
+    """
+    return [_row(model, metal, lithium_energy, max_steps if relaxed else 0) for metal in metals]
+
+
+def mean_absolute_error(rows: Sequence[Voltage]) -> tuple[float, float, int]:
+    """Mean |error| in V and in %, and how many rows have one; NaN if none has."""
+    errors = np.array([(abs(r.error), abs(r.error_percent or 0)) for r in rows if r.error is not None])
+    if not len(errors):
+        return float("nan"), float("nan"), 0
+    return float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors)
+
+
+def _row(model: Model, metal: str, lithium_energy: float, max_steps: int) -> Voltage:
+    start = time.perf_counter()
+    published = PUBLISHED.get(metal)
+    missing = [s for s in (metal, "Li", "O") if s not in model.potential.config.symbols]
+    ends, problem = [], f"the model does not know {', '.join(missing)}" if missing else ""
+    for lithium in (True, False):
+        if problem:
+            break
+        atoms = layered(metal, lithium=lithium)
+        end = _energy(model, atoms, max_steps)
+        ends.append(end.energy)
+        problem = f"{atoms.get_chemical_formula()}: {end.problem}" if end.problem else ""
+    known = (published.dft, published.aenet, published.mtp) if published else (None, None, None)
+    seconds = time.perf_counter() - start
+    if problem:
+        return Voltage(metal, None, problem, *known, None, None, None, None, seconds)
+    voltage = average_voltage(ends[0], ends[1], lithium_energy=lithium_energy)
+    error = None if published is None else voltage - published.dft
+    percent = None if published is None else 100 * (voltage - published.dft) / published.dft
+    status = "converged" if max_steps else "not relaxed"
+    return Voltage(metal, voltage, status, *known, error, percent, ends[0], ends[1], seconds)
+
+
+def _energy(model: Model, atoms: ase.Atoms, max_steps: int) -> Relaxed:
+    if max_steps:
+        return relax(model, atoms, max_steps=max_steps)
+    atoms.calc = calculator(model)
+    try:
+        return Relaxed(atoms, atoms.get_potential_energy(), False, 0, np.nan, np.nan, "")
+    except RuntimeError as error:
+        return Relaxed(atoms, np.nan, False, 0, np.nan, np.nan, str(error))

@@ -1,0 +1,107 @@
+"""The program ``jaxmlip``: finds the subcommand, runs it, and turns a user's mistake into one line.
+
+Each subcommand is a module of `jaxmlip.commands`, imported when it is called, so that ``--help`` needs no JAX.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "audit": ("find what ruins fits: broken cells, overlaps, outliers, duplicates", "jaxmlip audit train.xyz"),
+    "fit": ("train a potential", "jaxmlip fit snap train.xyz --out snap"),
+    "evaluate": ("errors and parity plots of a potential", "jaxmlip evaluate snap/model.npz test.xyz"),
+    "predict": (
+        "energies, forces and stresses into a file",
+        "jaxmlip predict snap/model.npz new.xyz --out new-snap.xyz",
+    ),
+    "relax": ("relax positions and cells", "jaxmlip relax snap/model.npz start.xyz --out relaxed.xyz"),
+    "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
+    "study": ("compare potentials over training-set sizes, with a report", "jaxmlip study"),
+    "convert": ("between our files and those of other programs", "jaxmlip convert snap/model.npz LiO.snapcoeff"),
+}
+
+_HELP = """\
+jaxmlip: machine-learned interatomic potentials, from DFT data to a cathode voltage.
+
+usage: jaxmlip COMMAND [arguments]     (jaxmlip COMMAND --help explains each argument)
+
+{commands}
+
+Data is a file, a folder or a pattern ("runs/*/OUTCAR"): extended XYZ, .xsf, .cfg, vasprun.xml, OUTCAR and all that
+ASE reads, also as .xz or .gz; or the name of a shipped data set: ldr, mo, si, layered.
+Models are our model.npz or a file of another program, such as W.snapcoeff.
+
+Settings can stand in a TOML file given with --config FILE; a flag wins over the file:
+    [potential]             jaxmlip fit snap train.xyz --config fit.toml --potential.twojmax 8
+    twojmax = 6
+Every run leaves a .json beside its result with settings, versions, seed, date and command.
+
+units: eV, Å, eV/Å, eV/Å³ in files (stress with ASE's sign); meV/atom, GPa and V in tables.
+JAX keeps compiled programs in {cache}, so second runs start faster;
+JAX_COMPILATION_CACHE_DIR moves it. --debug shows where an error arose. --version shows the version.
+
+First steps: jaxmlip study   compares SNAP and qSNAP on shipped data and writes study/report.html in a few minutes.
+"""
+
+_USER_ERRORS = (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 something is wrong with the data, 2 a mistake in the call.
+
+    >>> main(["--version"])
+    jaxmlip 0.1.0
+    0
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if words[0] == "--version":
+        from jaxmlip import __version__
+
+        print(f"jaxmlip {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}."
+        return _complain(f"jaxmlip: error: no command {words[0]!r}; {hint} `jaxmlip --help` explains them")
+    return _run(words[0], words[1:])
+
+
+def help_text() -> str:
+    """What ``jaxmlip --help`` prints."""
+    from jaxmlip.commands.cache import cache_folder
+
+    lines = [f"  {name:<9} {summary}\n            {example}" for name, (summary, example) in COMMANDS.items()]
+    return _HELP.format(commands="\n".join(lines), cache=cache_folder())
+
+
+def _run(name: str, words: list[str]) -> int:
+    debug = "--debug" in words
+    # XLA calls its own scheduling hints "machine features" and prints 4 kB of alarm for each program that it takes
+    # from the cache of compiled programs. It reads this variable when JAX is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    try:
+        module = import_module(f"jaxmlip.commands.{name}")
+        return module.main([word for word in words if word != "--debug"])
+    except SystemExit as stop:  # tyro has printed help, or what is wrong with a flag
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return _complain(f"jaxmlip {name}: stopped", code=130)
+    except _USER_ERRORS as error:
+        if debug:
+            raise
+        return _complain(f"jaxmlip {name}: error: {error}")
+
+
+def _complain(message: str, *, code: int = 2) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""``jaxmlip convert``: a model from one file format into another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jaxmlip.commands.cache import double_precision
+from jaxmlip.commands.evaluation import load_model
+from jaxmlip.commands.output import console, need_folder, record_beside
+from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Read a model and write it in the format that the suffix names.
+
+    example: jaxmlip convert fit/model.npz LiO.snapcoeff   (for LAMMPS pair_style snap; writes LiO.snapparam too)
+    """
+
+    model: tyro.conf.Positional[str] = ""
+    """Our model.npz, or a file of another program, such as W.snapcoeff (its .snapparam stands beside it)."""
+    target: tyro.conf.Positional[str] = ""
+    """File to write: .npz is our format, .snapcoeff is for LAMMPS."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command."""
+    mapping, where, rest = take_config(words)
+    job = parse(Convert, rest, prog="jaxmlip convert", mapping=mapping, where=where)
+    if not job.target:
+        raise ConfigError("convert needs two files: jaxmlip convert fit/model.npz LiO.snapcoeff")
+    need_folder(Path(job.target))
+    import jaxmlip
+
+    with double_precision():
+        jaxmlip.save(load_model(job.model), job.target)
+    record_beside(Path(job.target), job, ["convert", *words])
+    console().print(f"wrote {job.target}", highlight=False)
+    return 0

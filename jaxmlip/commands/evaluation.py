@@ -1,0 +1,52 @@
+"""Errors and parity plots of a model, on the terminal and in a folder: what ``fit`` and ``evaluate`` end with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ase
+
+from jaxmlip.commands.output import console
+from jaxmlip.config import ConfigError
+
+
+def report_errors(
+    model, sets: Mapping[str, Sequence[ase.Atoms]], *, out: Path | None, group_key: str | None = None
+) -> None:
+    """Print the errors of ``model`` on each named set; with ``out`` also write tables and figures into that folder."""
+    from jaxmlip.evaluate.errors import errors, rich_table
+    from jaxmlip.evaluate.predictions import predict_atoms
+
+    predicted = {name: predict_atoms(model, frames) for name, frames in sets.items()}
+    tables = {name: errors(predicted[name], frames, group_key=group_key) for name, frames in sets.items()}
+    scopes = ("all", "group") if group_key else ("all",)
+    console().print(rich_table(tables, scopes=scopes))
+    if out is not None:
+        _write(model, (sets, predicted, tables), out)
+
+
+def _write(model, results: tuple, out: Path) -> None:
+    from jaxmlip.evaluate.parity import UNITS, parity, parity_figure
+    from jaxmlip.evaluate.provenance import write_rows
+    from jaxmlip.evaluate.style import save_figure
+    from jaxmlip.potentials import family_of
+
+    sets, predicted, tables = results
+    write_rows(out, "errors", [{"data": name, **row} for name, table in tables.items() for row in table.records()])
+    family = family_of(model.potential.config)
+    for quantity in UNITS:
+        column = {name: parity(predicted[name], frames, quantity=quantity) for name, frames in sets.items()}
+        if any(points.reference.size for points in column.values()):
+            save_figure(parity_figure({family: column}), out / f"parity_{quantity}.png")
+
+
+def load_model(path: str):
+    """The model at ``path``.
+
+    Raises:
+        ConfigError: no path was given.
+    """
+    import jaxmlip
+
+    if not path:
+        raise ConfigError("no model: name a model file first, such as fit/model.npz")
+    return jaxmlip.load(path)

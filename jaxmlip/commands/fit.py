@@ -1,0 +1,124 @@
+"""``jaxmlip fit``: train a potential and leave a folder with the model, its errors and parity plots."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import tyro
+
+from jaxmlip.commands.cache import double_precision
+from jaxmlip.commands.evaluation import report_errors
+from jaxmlip.commands.output import console, record_beside, structures
+from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.config import ConfigError, unknown_name
+
+_DEFAULT_FAMILY = "snap"
+
+
+@dataclasses.dataclass(frozen=True)
+class FitJob:
+    """What every family's fit needs beside its own settings."""
+
+    train: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Files, folders, patterns or shipped data sets (ldr, mo:train)."""
+    test: tuple[str, ...] = ()
+    """Test data, as train; without it a part of train is kept for testing."""
+    test_fraction: float = 0.1
+    """Part of train kept for testing where no test data is named; 0: train on everything."""
+    split: str = "random"
+    """How: random, composition, trajectory, or a key of info; all but random keep near twins together."""
+    seed: int = 0
+    """Of the split and of the initial parameters."""
+    energy_key: str | None = None
+    """Name of the energy in the files, if unusual."""
+    forces_key: str | None = None
+    """Name of the forces."""
+    stress_key: str | None = None
+    """Name of the stress."""
+    group_key: str | None = None
+    """Key of info whose values get errors of their own."""
+    out: Path = Path("fit")
+    """Folder for model.npz, errors.csv, parity figures and run.json."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command."""
+    from jaxmlip.potentials import FAMILIES
+
+    mapping, where, rest = take_config(words)
+    family, rest = _family(mapping, rest, FAMILIES)
+    job = _parse(family, mapping, where, rest)
+    train, test = _data(job)
+    with double_precision():
+        _fit(family, job, train, test, ["fit", *words])
+    return 0
+
+
+def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list[str]]:
+    """The family: the first word, else ``family`` of the file; the file's entry is taken out."""
+    named = mapping.pop("family", None)
+    if words and not words[0].startswith("-") and (named is None or words[0] in known):
+        named, words = words[0], words[1:]
+    if named is None:
+        if not {"-h", "--help"} & set(words):
+            raise ConfigError(f"no family: say `jaxmlip fit {_DEFAULT_FAMILY} DATA`; known: {', '.join(known)}")
+        named = _DEFAULT_FAMILY
+    if named not in known:
+        raise ConfigError(f"{unknown_name('family', named, known)}. Use: jaxmlip fit FAMILY DATA")
+    return named, words
+
+
+def _parse(family: str, mapping: dict[str, Any], where: str, words: list[str]) -> Any:
+    """The job with this family's ``potential`` and ``fit`` settings."""
+    from jaxmlip.fitting.linear import LinearFit
+    from jaxmlip.potentials import FAMILIES
+
+    potential = flags_class(FAMILIES[family].config, name=family.upper(), defaults={"species": (), "cutoff": 5.0})
+    fields = [("potential", potential, dataclasses.field(default=potential()))]
+    fields.append(("fit", LinearFit, dataclasses.field(default=LinearFit())))
+    cls = dataclasses.make_dataclass("Fit", fields, bases=(FitJob,), frozen=True)
+    cls.__doc__ = (
+        f"Train a {family} potential: jaxmlip fit {family} DATA [flags]. Flags of other families: jaxmlip fit FAMILY "
+        f"--help, with FAMILY one of {', '.join(FAMILIES)}. No species: the elements of the data.\n\n"
+        f"example: jaxmlip fit {family} train.xyz --test test.xyz --potential.cutoff 5 --out {family}\n\n"
+        "The same as a file (jaxmlip fit --config fit.toml):\n\n"
+        f'    family = "{family}"\n    train = ["train.xyz"]\n    [potential]\n    cutoff = 5.0\n    [fit]\n'
+        '    ridge = "gcv"'
+    )
+    return parse(cls, words, prog=f"jaxmlip fit {family}", mapping=mapping, where=where)
+
+
+def _data(job: FitJob) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
+    """Training and test structures; the test set may be empty."""
+    from jaxmlip.data.split import split
+
+    keys = {name: getattr(job, name) for name in ("energy_key", "forces_key", "stress_key")}
+    train = structures(job.train, "training data", **keys)
+    if job.test:
+        return train, structures(job.test, "test data", **keys)
+    if not 0 <= job.test_fraction < 1:
+        raise ConfigError(f"test_fraction must lie in 0 … 1 (1 excluded), got {job.test_fraction}")
+    if job.test_fraction == 0:
+        return train, []
+    parts = split(train, test=job.test_fraction, by=job.split, seed=job.seed)
+    return [train[i] for i in parts.train], [train[i] for i in parts.test]
+
+
+def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], words: list[str]) -> None:
+    import jaxmlip
+    from jaxmlip.config import to_mapping
+    from jaxmlip.study.tasks import elements
+
+    settings = to_mapping(job.potential)
+    settings["species"] = settings["species"] or elements([*train, *test])
+    potential = jaxmlip.build(family, **settings)
+    job.out.mkdir(parents=True, exist_ok=True)
+    model, history = jaxmlip.fit(potential, train, settings=job.fit, show_progress=console().is_terminal)
+    jaxmlip.save(model, job.out / "model.npz")
+    sets = {"train": train} | ({"test": test} if test else {})
+    report_errors(model, sets, out=job.out, group_key=job.group_key)
+    facts = {"family": family, "seed": job.seed, "n_train": len(train), "n_test": len(test)}
+    record_beside(job.out, job, words, **facts, potential=to_mapping(potential.config), fit_summary=history.summary)
+    console().print(f"wrote {job.out / 'model.npz'}; errors, figures and run.json are beside it", highlight=False)

@@ -1,0 +1,73 @@
+"""``jaxmlip voltage``: average voltages of layered cathodes from a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jaxmlip.commands.cache import double_precision
+from jaxmlip.commands.evaluation import load_model
+from jaxmlip.commands.output import console, need_folder, record_beside
+from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Voltage:
+    """Average voltages of layered LiTMO2 to TMO2 against lithium, beside the published DFT values.
+
+    V = -[E(LiTMO2) - E(TMO2) - E(Li)] per lithium, from cells relaxed with the model.
+
+    example: jaxmlip voltage fit/model.npz --metals Co Ni --lithium-energy -1.9089
+    """
+
+    model: tyro.conf.Positional[str] = ""
+    """Our model.npz, or a file of another program."""
+    metals: tuple[str, ...] = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
+    """Transition metals; a row says so where the model does not know one."""
+    lithium_energy: float = -1.9089
+    """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
+    out: Path | None = None
+    """Write the table here as JSON."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; 1 when a relaxation gave no answer."""
+    mapping, where, rest = take_config(words)
+    job = parse(Voltage, rest, prog="jaxmlip voltage", mapping=mapping, where=where)
+    if job.out is not None:
+        need_folder(job.out)
+    from jaxmlip.cathodes import voltages
+    from jaxmlip.study.voltages import can_have_voltages, voltage_row
+
+    with double_precision():
+        model = load_model(job.model)
+        symbols = model.potential.config.symbols
+        if not can_have_voltages(symbols, job.metals):
+            raise ConfigError(
+                f"the model knows {', '.join(symbols)}; a voltage of LiMO2 needs Li, O and one of the metals "
+                f"{', '.join(job.metals)}: fit a model on such data, or name other --metals"
+            )
+        found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy)
+    rows = [{"method": "model"} | voltage_row(one) for one in found]
+    _show(rows)
+    if job.out is not None:
+        from jaxmlip.evaluate.provenance import write_json
+
+        write_json(job.out, rows)
+        record_beside(job.out, job, ["voltage", *words])
+    return 0 if all(row["status"] == "converged" for row in rows) else 1
+
+
+def _show(rows: list[dict]) -> None:
+    from rich.table import Table
+
+    from jaxmlip.evaluate.report import cell_text
+    from jaxmlip.study.voltages import voltage_table
+
+    columns, lines = voltage_table(rows)
+    table = Table(*columns, title="Average voltages (V against lithium)", title_justify="left")
+    for line in lines:
+        table.add_row(*map(cell_text, line))
+    console().print(table)

@@ -1,0 +1,101 @@
+"""One fit of a study: train, predict, time, and keep the result so that a killed study goes on where it stopped."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jaxmlip
+from jaxmlip.config import to_mapping
+from jaxmlip.evaluate.errors import ErrorTable, errors
+from jaxmlip.evaluate.predictions import Predicted, predict_atoms
+from jaxmlip.evaluate.provenance import write_json
+from jaxmlip.files import atomic_path
+from jaxmlip.potentials.base import Model
+from jaxmlip.study.tasks import Parts, Task, elements, fit_settings, potential_of
+from jaxmlip.study.timing import inference_time, stopwatch
+
+Row = dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """A finished fit: its tidy row and its predictions for the training and test structures."""
+
+    row: Row
+    train: Predicted
+    test: Predicted
+
+
+def outcome(task: Task, parts: Parts, folder: Path) -> Outcome:
+    """The outcome of ``task``: read from ``folder`` if it was finished before, else computed and kept there."""
+    kept = read_outcome(task, parts, folder)
+    if kept is not None:
+        return kept
+    model, row = _fit(task, parts)
+    per_atom, compiled = inference_time(model, parts.test)  # first, so that it sees the compilation
+    train = predict_atoms(model, parts.train[: task.size])
+    test = predict_atoms(model, parts.test)
+    row |= {"inference_us_per_atom": per_atom * 1e6, "inference_compile_s": compiled}
+    row |= _error_columns("train", errors(train, parts.train[: task.size]))
+    row |= _error_columns("test", errors(test, parts.test))
+    result = Outcome(row, train, test)
+    _keep(task, model, result, folder)
+    return result
+
+
+def model_path(task: Task, folder: Path) -> Path:
+    """Where the fitted model of ``task`` is."""
+    return folder / f"{_stem(task)}.model.npz"
+
+
+def read_outcome(task: Task, parts: Parts, folder: Path) -> Outcome | None:
+    """What an earlier run left, None if it did not get so far; the row is written last, so it vouches for the rest."""
+    record = folder / f"{_stem(task)}.json"
+    if not record.exists():
+        return None
+    with np.load(folder / f"{_stem(task)}.predictions.npz", allow_pickle=False) as arrays:
+        train = _unpack(arrays, "train", [len(frame) for frame in parts.train[: task.size]])
+        test = _unpack(arrays, "test", [len(frame) for frame in parts.test])
+    return Outcome(json.loads(record.read_text(encoding="utf-8")), train, test)
+
+
+def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
+    potential = potential_of(task.method, elements([*parts.train, *parts.test]))
+    with stopwatch() as times:
+        model, history = jaxmlip.fit(potential, parts.train[: task.size], settings=fit_settings(task.method))
+    n_parameters = int(sum(np.size(leaf) for leaf in model.params.values()))
+    row: Row = {"method": task.name, "family": task.method.family, "size": task.size, "seed": task.seed}
+    row |= {"n_train": task.size, "n_test": len(parts.test), "n_parameters": n_parameters}
+    row |= {"fit_wall_s": times.wall, "fit_cpu_s": times.cpu, "fit_compile_s": times.compile, "key": task.key}
+    row["history"] = {name: value for name, value in history.summary.items() if np.ndim(value) == 0}
+    row["potential"] = to_mapping(potential.config)
+    return model, row
+
+
+def _error_columns(part: str, table: ErrorTable) -> Row:
+    """Columns such as ``test_energy_rmse``, in meV/atom, eV/Å and GPa."""
+    whole = [row for row in table.rows if row.scope == "all"]
+    return {f"{part}_{row.quantity}_{m}": getattr(row, m) for row in whole for m in ("rmse", "mae", "max")}
+
+
+def _keep(task: Task, model: Model, result: Outcome, folder: Path) -> None:
+    jaxmlip.save(model, model_path(task, folder))
+    arrays = {**_pack("train", result.train), **_pack("test", result.test)}
+    with atomic_path(folder / f"{_stem(task)}.predictions.npz") as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    write_json(folder / f"{_stem(task)}.json", result.row)
+
+
+def _stem(task: Task) -> str:
+    return f"{task.name}-n{task.size}-seed{task.seed}-{task.key}"
+
+
+def _pack(part: str, predicted: Predicted) -> dict[str, np.ndarray]:
+    values = (predicted.energy, np.concatenate(predicted.forces), predicted.stress)
+    return {f"{part}_{name}": value for name, value in zip(Predicted._fields, values, strict=True)}
+
+
+def _unpack(arrays: Any, part: str, sizes: list[int]) -> Predicted:
+    energy, forces, stress = (arrays[f"{part}_{name}"] for name in Predicted._fields)
+    return Predicted(energy, np.split(forces, np.cumsum(sizes)[:-1]), stress)

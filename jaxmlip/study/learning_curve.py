@@ -1,0 +1,106 @@
+"""Figures over a study's rows: errors and times against the size of the training set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from jaxmlip.evaluate import style
+
+Row = Mapping[str, Any]
+
+
+def curve(rows: Sequence[Row], method: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes, and mean, smallest and largest of ``value`` over the seeds at each.
+
+    >>> rows = [{"method": "snap", "size": 30, "seed": s, "test_energy_rmse": 10.0 + s} for s in (0, 2)]
+    >>> [column.tolist() for column in curve(rows, "snap", "test_energy_rmse")]
+    [[30], [11.0], [10.0], [12.0]]
+    """
+    found = [(row["size"], row[value]) for row in rows if row["method"] == method and row.get(value) is not None]
+    sizes = sorted({size for size, _ in found})
+    groups = [[v for size, v in found if size == wanted] for wanted in sizes]
+    columns = [np.array([fold(group) for group in groups]) for fold in (np.mean, np.min, np.max)]
+    return np.array(sizes, int), columns[0], columns[1], columns[2]
+
+
+@style.styled
+def learning_curve_figure(rows: Sequence[Row]) -> Figure:
+    """RMSE of energy and forces against training-set size; test solid, train dashed, a band over seeds."""
+    quantities = [("energy", "energy RMSE (meV/atom)"), ("forces", "force RMSE (eV/Å)")]
+    quantities = [q for q in quantities if any(row.get(f"test_{q[0]}_rmse") is not None for row in rows)]
+    figure = Figure(figsize=(3.6 * max(len(quantities), 1), 3.1), layout="constrained")
+    axes = figure.subplots(1, max(len(quantities), 1), squeeze=False)[0]
+    for axis, (quantity, text) in zip(axes, quantities, strict=True):
+        for method in _methods(rows):
+            _draw(axis, rows, method, quantity)
+        axis.set(xscale="log", yscale="log", xlabel="training structures", ylabel=text)
+        _mark_sizes(axis, rows)
+        _plain_numbers(axis.yaxis)
+    axes[0].legend(handlelength=2.6)
+    return figure
+
+
+@style.styled
+def times_figure(rows: Sequence[Row]) -> Figure:
+    """Training time against size, and time per atom for energy, forces and stress, both once compiled.
+
+    Dashed: training time with the compilation that this run had to do.
+    """
+    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    methods = _methods(rows)
+    for method in methods:
+        color = style.color(method)
+        size, total, *_ = curve(rows, method, "fit_wall_s")
+        _, compiling, *_ = curve(rows, method, "fit_compile_s")
+        left.plot(size, total - compiling, "o-", color=color, label=style.label(method))
+        left.plot(
+            size, total, "o--", color=color, markerfacecolor="white", label=f"{style.label(method)}, compiled anew"
+        )
+    left.set(xscale="log", yscale="log", xlabel="training structures", ylabel="training time (s)")
+    _mark_sizes(left, rows)
+    _plain_numbers(left.yaxis)
+    left.legend()
+    means = [float(np.mean([r["inference_us_per_atom"] for r in rows if r["method"] == m])) for m in methods]
+    bars = right.barh([style.label(m) for m in methods], means, color=[style.color(m) for m in methods], height=0.55)
+    right.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+    right.set(xlabel="energy, forces, stress (µs/atom)", xlim=(0, 1.15 * max(means)))
+    right.invert_yaxis()
+    right.grid(visible=False, axis="y")
+    return figure
+
+
+def _methods(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["method"] for row in rows))
+
+
+def _draw(axis, rows: Sequence[Row], method: str, quantity: str) -> None:
+    for part, line in (("test", "o-"), ("train", "o--")):
+        size, mean, low, high = curve(rows, method, f"{part}_{quantity}_rmse")
+        color = style.color(method)
+        hollow = {"markerfacecolor": "white"} if part == "train" else {}
+        axis.plot(size, mean, line, color=color, label=f"{style.label(method)} {part}", **hollow)
+        if part == "test" and (high > low).any():
+            axis.fill_between(size, low, high, color=color, alpha=0.15, linewidth=0)
+
+
+def _mark_sizes(axis, rows: Sequence[Row]) -> None:
+    """The sizes that were run are the ticks."""
+    axis.xaxis.set_major_locator(FixedLocator(sorted({row["size"] for row in rows})))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _plain_numbers(axis) -> None:
+    """20 and 0.5 rather than powers of ten; on a short axis also the minor ticks."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axis.get_view_interval()
+    shown = "" if high / low > 12 else "1235" if high / low > 2.5 else "123456789"
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if _leading(value) in shown else ""))
+
+
+def _leading(value: float) -> str:
+    return f"{value:e}"[0]

@@ -1,0 +1,167 @@
+"""A study's figures, models and report from its outcomes."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxmlip.evaluate.parity import parity, parity_figure
+from jaxmlip.evaluate.report import Picture, Section, Table, write_report
+from jaxmlip.evaluate.style import label, save_figure
+from jaxmlip.files import atomic_path
+from jaxmlip.study.config import StudyConfig
+from jaxmlip.study.fits import Outcome, model_path
+from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study.tasks import Parts, Task
+from jaxmlip.study.voltages import voltage_table
+
+Results = Sequence[tuple[Task, Outcome]]
+CITATION = (
+    "Choyal, Sagar, Sai Gautam, Constructing and evaluating machine-learned interatomic potentials for Li-based "
+    "disordered rocksalts, J. Chem. Theory Comput. (2024), arXiv:2304.01650, tables S3 and S6"
+)
+_QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
+
+
+def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any]) -> None:
+    """Write ``figures/``, ``models/`` and ``report.html`` into ``config.out``.
+
+    Args:
+        config: of the study.
+        results: every task with its outcome.
+        extra: ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see `provenance`).
+    """
+    figures = _figures(results, extra["parts"])
+    folder = config.out / "figures"
+    folder.mkdir(exist_ok=True)
+    for name, picture in figures.items():
+        for suffix in ("png", "svg"):
+            save_figure(picture.figure, folder / f"{name}.{suffix}")
+    _copy_models(results, config.out)
+    sections = _sections(config, results, figures, extra["voltages"])
+    write_report(config.out / "report.html", "Potentials compared", sections=sections, record=extra["record"])
+
+
+def _largest(results: Results) -> dict[str, tuple[Task, Outcome]]:
+    """The largest fit of each method, first seed."""
+    best: dict[str, tuple[Task, Outcome]] = {}
+    for task, found in results:
+        if task.name not in best or task.size > best[task.name][0].size:
+            best[task.name] = (task, found)
+    return best
+
+
+def _figures(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, Picture]:
+    rows = [found.row for _, found in results]
+    figures = {}
+    for quantity in _QUANTITIES:
+        figure = _parity(results, by_seed, quantity)
+        if figure is not None:
+            caption = f"Predicted against DFT {quantity}, training structures above test structures; colour: density."
+            figures[f"parity_{quantity}"] = Picture(figure, caption)
+    caption = "Root-mean-square error against the number of training structures: test solid, training dashed."
+    figures["learning_curve"] = Picture(learning_curve_figure(rows), caption)
+    caption = (
+        "Left: wall time of a fit, without (solid) and with (dashed) compilation. Right: energy, forces and stress in "
+        "float64 once compiled, without neighbour lists."
+    )
+    figures["times"] = Picture(times_figure(rows), caption)
+    return figures
+
+
+def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Figure | None:
+    panels = {}
+    for name, (task, found) in _largest(results).items():
+        pieces = by_seed[task.seed]
+        train = parity(found.train, pieces.train[: task.size], quantity=quantity)
+        test = parity(found.test, pieces.test, quantity=quantity)
+        panels[name] = {"train": train, "test": test}
+    has_points = any(points.reference.size for column in panels.values() for points in column.values())
+    return parity_figure(panels) if has_points else None
+
+
+def _copy_models(results: Results, out: Path) -> None:
+    (out / "models").mkdir(exist_ok=True)
+    for name, (task, _) in _largest(results).items():
+        with atomic_path(out / "models" / f"{name}.npz") as temporary:
+            shutil.copyfile(model_path(task, out / "fits"), temporary)
+
+
+def _sections(
+    config: StudyConfig, results: Results, figures: Mapping[str, Picture], voltages: Sequence[dict[str, Any]]
+) -> list[Section]:
+    rows = [found.row for _, found in results]
+    pictures = [picture for name, picture in figures.items() if name.startswith("parity")]
+    first, largest = results[0][0], max(row["size"] for row in rows)
+    text = [
+        f"Fits on {largest} structures and fewer, tested on {rows[0]['n_test']} others ({config.split} split). "
+        "Energy errors are differences of total energies divided by the number of atoms; force errors are over "
+        "components.",
+    ]
+    sections = [
+        Section("Errors", text, error_tables(rows)),
+        Section("Parity", [f"Each method at its largest training set, seed {first.seed}."], (), pictures),
+        Section("Learning curve", (), (), [figures["learning_curve"]]),
+        Section("Time", (), [time_table(rows)], [figures["times"]]),
+    ]
+    if voltages:
+        sections.append(_voltage_section(config, voltages))
+    return [*sections, _data_section(config, rows)]
+
+
+def error_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Training and test RMSE and MAE of each fit, one table a quantity."""
+    kinds = [(part, measure) for part in ("train", "test") for measure in ("rmse", "mae")]
+    tables = []
+    for quantity, unit in _QUANTITIES.items():
+        if all(row.get(f"test_{quantity}_rmse") is None for row in rows):
+            continue
+        columns = ["method", "structures", "seed", *(f"{part} {measure.upper()}" for part, measure in kinds)]
+        lines = [
+            [label(row["method"]), row["size"], row["seed"], *(row.get(f"{p}_{quantity}_{m}") for p, m in kinds)]
+            for row in rows
+        ]
+        tables.append(Table(columns, lines, f"{quantity.capitalize()} ({unit})"))
+    return tables
+
+
+def time_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Training time (wall, processor, compilation) and inference time of each fit."""
+    keys = ("fit_wall_s", "fit_cpu_s", "fit_compile_s", "inference_us_per_atom", "inference_compile_s", "n_parameters")
+    columns = ["method", "structures", "fit, wall (s)", "fit, processor (s)", "fit, compiling (s)"]
+    columns += ["prediction (µs/atom)", "prediction, compiling (s)", "parameters"]
+    note = (
+        "Prediction: energy, forces and stress, without compiling. The fit's wall time includes compiling, short "
+        "where JAX's cache already had the program."
+    )
+    return Table(columns, [[label(r["method"]), r["size"], *(r.get(k) for k in keys)] for r in rows], "", note)
+
+
+def _voltage_section(config: StudyConfig, voltages: Sequence[dict[str, Any]]) -> Section:
+    columns, lines = voltage_table(voltages)
+    columns = [label(column) for column in columns]
+    text = [
+        "Average voltage of LiTMO2 to TMO2 in V against lithium, from cells relaxed with each method at its largest "
+        f"training set; lithium reference {config.lithium_energy} eV per atom. Layered cells are not in the training "
+        "data: this is a test of transfer.",
+        "Words stand where a relaxation gave no answer; such cells count for no mean.",
+    ]
+    return Section("Voltages", text, [Table(columns, lines, "", f"Published values: {CITATION}.")])
+
+
+def _data_section(config: StudyConfig, rows: Sequence[Mapping[str, Any]]) -> Section:
+    from jaxmlip import datasets
+
+    name = config.data.partition(":")[0]
+    text = datasets.describe(name).splitlines() if name in datasets.available() else [f"Data: {config.data}"]
+    unique = {row["method"]: row for row in rows}
+    settings = sorted({key for row in unique.values() for key in row["potential"]})
+    lines = [[key, *(_shown(row["potential"].get(key)) for row in unique.values())] for key in settings]
+    table = Table(["setting", *map(label, unique)], lines, "Settings of the potentials")
+    return Section("Data and settings", text, [table])
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

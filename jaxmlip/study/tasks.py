@@ -1,0 +1,110 @@
+"""What a study has to do: one task a fit, each with a key under which its result is kept."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from ase.data import chemical_symbols
+
+from jaxmlip import __version__
+from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.data.split import split
+from jaxmlip.potentials import FAMILIES, Potential, build
+from jaxmlip.study.config import Method, StudyConfig
+from jaxmlip.study.sources import fingerprint
+
+_FORMAT = 1  # raise when the meaning of a kept result changes
+
+
+class Task(NamedTuple):
+    """One fit: a method on the first ``size`` structures of the training set that ``seed`` draws."""
+
+    name: str
+    method: Method
+    size: int
+    seed: int
+    key: str
+    """Hash of everything the result depends on."""
+
+
+class Parts(NamedTuple):
+    """The structures of one seed; ``train`` in the order in which sizes take them."""
+
+    train: list[ase.Atoms]
+    test: list[ase.Atoms]
+
+
+def parts(atoms: Sequence[ase.Atoms], config: StudyConfig, seed: int) -> Parts:
+    """Training and test structures of a seed: the same for every method and size.
+
+    Raises:
+        ConfigError: fewer training structures than the largest size.
+    """
+    found = split(atoms, test=config.test_fraction, by=config.split, seed=seed)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(found.train)
+    if max(config.sizes) > len(order):
+        raise ConfigError(
+            f"sizes: {max(config.sizes)} training structures asked for, but {len(atoms)} structures with test_fraction "
+            f"{config.test_fraction} leave {len(order)}; use smaller sizes or more data"
+        )
+    return Parts([atoms[i] for i in order], [atoms[i] for i in found.test])
+
+
+def make_tasks(atoms: Sequence[ase.Atoms], config: StudyConfig) -> list[Task]:
+    """All fits of a study, small ones first, so that a report is possible early.
+
+    Raises:
+        ConfigError: a family, or a setting of one, that does not exist; found before anything is fitted.
+    """
+    species = elements(atoms)
+    data = fingerprint(atoms)
+    chosen = {name: _checked(name, method, species) for name, method in config.methods.items()}
+    tasks = []
+    for size in sorted(config.sizes):
+        for seed in config.seeds:
+            for name, method in chosen.items():
+                facts = [_FORMAT, __version__, data, method.family, method.potential, method.fit]
+                facts += [size, seed, config.test_fraction, config.split]
+                tasks.append(Task(name, method, size, seed, _hash(facts)))
+    return tasks
+
+
+def potential_of(method: Method, species: Sequence[str]) -> Potential:
+    """The potential of a method: species and cutoff are filled in where the method does not name them."""
+    return build(method.family, **{"species": tuple(species), "cutoff": 5.0, **method.potential})
+
+
+def elements(atoms: Sequence[ase.Atoms]) -> tuple[str, ...]:
+    """Chemical symbols in the structures, by atomic number."""
+    numbers = sorted({int(z) for frame in atoms for z in frame.numbers})
+    return tuple(chemical_symbols[z] for z in numbers)
+
+
+def _checked(name: str, method: Method, species: Sequence[str]) -> Method:
+    """The method with its family named, after its settings were understood once."""
+    family = method.family or name.split("-")[0]
+    if family not in FAMILIES:
+        raise ConfigError(f"methods.{name}: {unknown_name('family', family, FAMILIES)}")
+    full = Method(family, dict(method.potential), dict(method.fit))
+    try:
+        potential_of(full, species)
+        fit_settings(full)
+    except ConfigError as error:
+        raise ConfigError(f"methods.{name}: {error}") from None
+    return full
+
+
+def fit_settings(method: Method) -> Any:
+    """The settings of the fit as the dataclass that `jaxmlip.fit` takes."""
+    from jaxmlip.config import from_mapping
+    from jaxmlip.fitting.linear import LinearFit
+
+    return from_mapping(LinearFit, method.fit, where="fit")
+
+
+def _hash(facts: list[Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,76 @@
+"""Wall, processor and compilation time of a block, and the time a potential needs per atom."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import ase
+import jax
+
+from jaxmlip.evaluate.predictions import cast_params
+from jaxmlip.graph.batch import batches
+from jaxmlip.potentials.base import Model, predict
+
+_COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+@dataclasses.dataclass
+class Times:
+    """Seconds; ``compile`` is the part of ``wall`` in XLA (little of it when the cache already has the program)."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    compile: float = 0.0
+
+
+@contextmanager
+def stopwatch() -> Iterator[Times]:
+    """The times of the block, filled in when it ends.
+
+    >>> with stopwatch() as times:
+    ...     _ = sum(range(1000))
+    >>> times.wall > 0
+    True
+    """
+    total = _compile_seconds()
+    times = Times()
+    wall, cpu, compiled = time.perf_counter(), time.process_time(), total[0]
+    try:
+        yield times
+    finally:
+        times.wall = time.perf_counter() - wall
+        times.cpu = time.process_time() - cpu
+        times.compile = total[0] - compiled
+
+
+@lru_cache
+def _compile_seconds() -> list[float]:
+    """A running total, fed by JAX; JAX has no way to remove a listener, so there is one for the process."""
+    total = [0.0]
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == _COMPILE_EVENT:
+            total[0] += duration_secs
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return total
+
+
+def inference_time(model: Model, atoms: Sequence[ase.Atoms], *, repeats: int = 3) -> tuple[float, float]:
+    """Seconds per atom for energy, forces and stress in float64 once compiled, and seconds to compile.
+
+    The fastest of ``repeats``; neighbour lists are not counted, padding is.
+    """
+    with jax.enable_x64(True):
+        params = cast_params(model.params, "float64")
+        graphs = [one.graph for one in batches(atoms, model.potential.config, dtype="float64")]
+        with stopwatch() as first:
+            jax.block_until_ready([predict(model.potential, params, graph) for graph in graphs])
+        fastest = float("inf")
+        for _ in range(repeats):
+            with stopwatch() as times:
+                jax.block_until_ready([predict(model.potential, params, graph) for graph in graphs])
+            fastest = min(fastest, times.wall)
+    return fastest / sum(map(len, atoms)), first.compile

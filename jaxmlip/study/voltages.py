@@ -1,0 +1,72 @@
+"""Voltages of layered cells for the methods of a study, kept like its fits."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jaxmlip
+from jaxmlip.cathodes import PUBLISHED, voltages
+from jaxmlip.config import to_mapping
+from jaxmlip.evaluate.provenance import write_json
+from jaxmlip.study.config import StudyConfig
+from jaxmlip.study.fits import model_path
+from jaxmlip.study.tasks import Task
+
+
+def method_voltages(task: Task, config: StudyConfig, folder: Path) -> list[dict[str, Any]]:
+    """One row a metal: metal, voltage (V or None), status, seconds; from ``folder`` if it was computed before."""
+    facts = {"metals": list(config.metals), "lithium_energy": config.lithium_energy}
+    record = folder / f"{task.name}-voltages-{task.key}.json"
+    if record.exists():
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        if kept["settings"] == facts:
+            return kept["rows"]
+    model = jaxmlip.load(model_path(task, folder))
+    found = voltages(model, metals=config.metals, lithium_energy=config.lithium_energy)
+    rows = [{"method": task.name, "size": task.size, "seed": task.seed} | voltage_row(one) for one in found]
+    write_json(record, {"settings": facts, "rows": rows})
+    return rows
+
+
+def voltage_row(found: Any) -> dict[str, Any]:
+    """A result of `jaxmlip.cathodes.voltages` as a plain row."""
+    return dict(found._asdict() if hasattr(found, "_asdict") else to_mapping(found))
+
+
+def voltage_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and lines: metal, published DFT, each method (a number, or the reason why there is none), AENET, MTP.
+
+    The last line is the mean absolute difference to DFT, over the metals that have a number.
+    """
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    cells = {(row["method"], row["metal"]): row for row in rows}
+    metals = [metal for metal in PUBLISHED if any((method, metal) in cells for method in methods)]
+    metals += [row["metal"] for row in rows if row["metal"] not in metals and row["method"] == methods[0]]
+    lines = []
+    for metal in metals:
+        known = PUBLISHED.get(metal)
+        found = [voltage_cell(cells.get((method, metal))) for method in methods]
+        lines.append([metal, known and known.dft, *found, known and known.aenet, known and known.mtp])
+    lines.append(["mean |Δ| to DFT", None, *(_mean_difference(lines, k) for k in range(2, 4 + len(methods)))])
+    return ["TM", "DFT (published)", *methods, "AENET (published)", "MTP (published)"], lines
+
+
+def voltage_cell(row: dict[str, Any] | None) -> float | str | None:
+    """A voltage in V, or in words why it is not one; a number from cells that ran away would be a lie."""
+    if row is None:
+        return None
+    return round(row["voltage"], 2) if row["status"] == "converged" and row["voltage"] is not None else row["status"]
+
+
+def _mean_difference(lines: list[list[Any]], column: int) -> float | str:
+    pairs = [(line[column], line[1]) for line in lines if isinstance(line[column], float) and line[1] is not None]
+    if not pairs:
+        return "—"
+    mean = sum(abs(value - reference) for value, reference in pairs) / len(pairs)
+    return round(mean, 2) if len(pairs) == len(lines) else f"{mean:.2f} ({len(pairs)} of {len(lines)})"
+
+
+def can_have_voltages(known: Sequence[str], metals: Sequence[str]) -> bool:
+    """Whether data or a model with the elements ``known`` can give at least one of the voltages."""
+    return {"Li", "O"} <= set(known) and not set(metals).isdisjoint(known)

@@ -1,0 +1,272 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import jaxmlip
+from jaxmlip.cli import COMMANDS, main
+from jaxmlip.data.labels import Labels, attach, labels
+
+PROGRAM = [sys.executable, "-m", "jaxmlip.cli"]
+SMALL = ["--potential.twojmax", "0", "--potential.cutoff", "3.0", "--fit.ridge", "1e-8"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A file of ten small real silicon structures."""
+    file = tmp_path_factory.mktemp("data") / "si.xyz"
+    jaxmlip.write(file, sorted(jaxmlip.datasets.load("si", split="test"), key=len)[:10])
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, data):
+    """The folder that a fit leaves."""
+    out = tmp_path_factory.mktemp("fit") / "snap"
+    assert main(["fit", "snap", data, "--test-fraction", "0.2", "--seed", "3", "--out", str(out), *SMALL]) == 0
+    return out
+
+
+def complaint(capsys, words):
+    """What a refused command says: one message, no traceback, exit code 2."""
+    assert main(words) == 2
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    return text
+
+
+def test_help_is_quick_and_imports_no_jax():
+    script = "import sys; from jaxmlip.cli import main; main(['--help']); sys.exit('jax' in sys.modules)"
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 1.0  # the issue's limit; 0.05 s on a free core
+    for command, (_, example) in COMMANDS.items():
+        assert f"  {command} " in done.stdout
+        assert example in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself_with_an_example(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"example: jaxmlip {command}" in capsys.readouterr().out
+
+
+def test_version_and_no_command(capsys):
+    assert main([]) == 0
+    assert "usage: jaxmlip COMMAND" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxmlip {jaxmlip.__version__}\n"
+
+
+def test_fit_leaves_model_errors_figures_and_a_record(fitted):
+    names = {path.name for path in fitted.iterdir()}
+    assert names >= {"model.npz", "errors.csv", "errors.jsonl", "parity_energy.png", "parity_forces.png", "run.json"}
+    record = json.loads((fitted / "run.json").read_text(encoding="utf-8"))
+    assert (record["family"], record["seed"], record["n_train"], record["n_test"]) == ("snap", 3, 8, 2)
+    assert record["command"][:3] == ["jaxmlip", "fit", "snap"]
+    assert record["potential"]["species"] == [14]
+    assert record["versions"]["jaxmlip"] == jaxmlip.__version__
+    assert jaxmlip.load(fitted / "model.npz").potential.config.twojmax == 0
+
+
+def test_flags_win_over_the_file(data, tmp_path):
+    config = tmp_path / "fit.toml"
+    config.write_text(
+        f'family = "qsnap"\ntrain = ["{data}"]\nout = "{tmp_path / "a"}"\ntest_fraction = 0.0\n'
+        "[potential]\ncutoff = 3.0\ntwojmax = 2\n[fit]\nridge = 1e-6\n"
+    )
+    assert main(["fit", "--config", str(config), "--potential.twojmax", "0"]) == 0
+    record = json.loads((tmp_path / "a" / "run.json").read_text(encoding="utf-8"))
+    potential, fit = record["settings"]["potential"], record["settings"]["fit"]
+    assert (record["family"], potential["twojmax"], potential["cutoff"], fit["ridge"]) == ("qsnap", 0, 3.0, 1e-6)
+
+
+def test_evaluate_prints_and_writes(fitted, data, tmp_path, capsys):
+    out = tmp_path / "errors"
+    assert main(["evaluate", str(fitted / "model.npz"), data, "--out", str(out), "--group-key", "group"]) == 0
+    assert "meV/atom" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (out / "errors.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {row["scope"] for row in rows} == {"all", "element", "group"}
+    assert json.loads((out / "run.json").read_text())["n_structures"] == 10
+
+
+def test_predict_writes_predicted_labels(fitted, data, tmp_path):
+    out = tmp_path / "predicted.xyz"
+    assert main(["predict", str(fitted / "model.npz"), data, "--out", str(out)]) == 0
+    from jaxmlip.evaluate.predictions import predict_atoms
+
+    frames = jaxmlip.read(out)
+    expected = predict_atoms(jaxmlip.load(fitted / "model.npz"), jaxmlip.read(data))
+    # the same float64 program; the file keeps every digit
+    np.testing.assert_allclose([labels(frame).energy for frame in frames], expected.energy, atol=1e-10)
+    np.testing.assert_allclose(labels(frames[0]).forces, expected.forces[0], atol=1e-10)
+    assert (tmp_path / "predicted.xyz.run.json").exists()
+
+
+def test_convert_goes_there_and_back(fitted, tmp_path):
+    model = str(fitted / "model.npz")
+    assert main(["convert", model, str(tmp_path / "Si.snapcoeff")]) == 0
+    assert (tmp_path / "Si.snapparam").exists()
+    assert main(["convert", str(tmp_path / "Si.snapcoeff"), str(tmp_path / "back.npz")]) == 0
+    first, back = (jaxmlip.load(path).params["coefficients"] for path in (model, tmp_path / "back.npz"))
+    np.testing.assert_allclose(np.asarray(back), np.asarray(first), rtol=1e-12)  # text with at least 15 digits
+
+
+def test_audit_finds_and_removes_what_is_broken(data, tmp_path, capsys):
+    assert main(["audit", data]) == 0
+    frames = jaxmlip.read(data)
+    broken = frames[2].copy()
+    broken.positions[0] = broken.positions[1] + 0.2
+    attach(broken, labels(frames[2]))
+    jaxmlip.write(tmp_path / "bad.xyz", [*frames[:2], broken, *frames[3:]])
+    capsys.readouterr()
+    assert main(["audit", str(tmp_path / "bad.xyz"), "--write", str(tmp_path / "clean.xyz")]) == 1
+    assert "overlap" in capsys.readouterr().out
+    assert len(jaxmlip.read(tmp_path / "clean.xyz")) == 9
+    assert (tmp_path / "clean.xyz.run.json").exists()
+
+
+def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):
+    import jaxmlip.simulate as module
+
+    def fake(model, atoms, **limits):
+        assert limits == {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000}
+        good = len(atoms) > 1
+        return module.Relaxed(atoms.copy(), -1.0, good, 3, 0.001, 0.0, "" if good else "ran away [x]")
+
+    monkeypatch.setattr(module, "relax", fake)
+    frames = jaxmlip.read(data)[:2]
+    frames[1] = frames[1].copy()[:1]
+    jaxmlip.write(tmp_path / "two.xyz", frames)
+    out = tmp_path / "relaxed.xyz"
+    code = main(["relax", str(fitted / "model.npz"), str(tmp_path / "two.xyz"), "--no-cell", "--out", str(out)])
+    assert code == 1
+    assert "ran away [x]" in capsys.readouterr().out
+    assert [frame.info["converged"] for frame in jaxmlip.read(out)] == [True, False]
+    assert [labels(frame).energy is None for frame in jaxmlip.read(out)] == [False, True]
+
+
+def test_voltage_prints_words_where_there_is_no_number(tmp_path, monkeypatch, capsys):
+    import jaxmlip.cathodes
+
+    def fake(model, *, metals, lithium_energy):
+        assert lithium_energy == -2.0
+        numbers = {"Co": (3.9, "converged"), "Ni": (None, "did not converge")}
+        return [jaxmlip.cathodes.Voltage(m, *numbers[m], *[None] * 7, 0.1) for m in metals]  # pyright: ignore
+
+    known = SimpleNamespace(potential=SimpleNamespace(config=SimpleNamespace(symbols=("Li", "O", "Co"))))
+    monkeypatch.setattr(jaxmlip.cathodes, "voltages", fake)
+    monkeypatch.setattr("jaxmlip.commands.voltage.load_model", lambda path: known)
+    out = tmp_path / "v.json"
+    words = ["voltage", "m.npz", "--metals", "Co", "Ni", "--lithium-energy", "-2.0", "--out", str(out)]
+    assert main(words) == 1
+    assert "did not converge" in capsys.readouterr().out
+    assert json.loads(out.read_text())[0]["voltage"] == 3.9
+    assert "needs Li, O and one of the metals" in complaint(capsys, ["voltage", "m.npz", "--metals", "Fe"])
+
+
+def test_study_from_a_file_with_flags(data, tmp_path, capsys):
+    config = tmp_path / "study.toml"
+    config.write_text(
+        f'data = "{data}"\nsizes = [3, 6]\nvoltages = false\n'
+        "[methods.snap.potential]\ntwojmax = 0\ncutoff = 3.0\n[methods.snap.fit]\nridge = 1e-8\n[methods.other]\n"
+    )
+    out = tmp_path / "out"
+    assert main(["study", str(config), "--methods", "snap", "--sizes", "4", "--out", str(out)]) == 0
+    assert "report.html" in capsys.readouterr().out.replace("\n", "")
+    assert json.loads((out / "results.jsonl").read_text())["size"] == 4
+    assert "did you mean 'snap'" in complaint(capsys, ["study", str(config), "--methods", "snp"])
+
+
+def test_mistakes_get_one_message(fitted, data, tmp_path, capsys):
+    files = {name: tmp_path / name for name in ("corrupt.xyz", "empty.xyz", "nan.xyz", "bare.xyz", "li.xyz", "c.toml")}
+    frames = jaxmlip.read(data)
+    files["corrupt.xyz"].write_text("2\nProperties=species:S:1:pos:R:3 energy=-1\nSi 0 0 0\nSi 0 0 x\n")
+    files["empty.xyz"].write_text("")
+    files["c.toml"].write_text("[fit]\nrigde = 1.0\n")
+    bare = [frame.copy() for frame in frames]
+    jaxmlip.write(files["bare.xyz"], bare)
+    broken = [frame.copy() for frame in frames]
+    for frame in broken:
+        attach(frame, Labels(-1.0, np.full((len(frame), 3), np.nan), None))
+    jaxmlip.write(files["nan.xyz"], broken)
+    bare[0].symbols[0] = "Li"
+    jaxmlip.write(files["li.xyz"], bare[:1])
+    model, out = str(fitted / "model.npz"), ["--out", str(tmp_path / "refused"), *SMALL]
+    newer = tmp_path / "newer.npz"
+    newer.write_bytes(b"PK not a model")
+    cases = [
+        (["fti"], "did you mean 'fit'"),
+        (["fit", "snapp", data], "did you mean 'snap'"),
+        (["fit"], "no family"),
+        (["fit", "snap"], "no training data"),
+        (["fit", "snap", "ldrr"], "did you mean 'ldr'"),
+        (["fit", "snap", str(tmp_path / "nothing.xyz"), *out], "nothing.xyz"),
+        (["fit", "snap", data, "--config", str(files["c.toml"])], "did you mean 'ridge'"),
+        (["fit", "snap", data, "--config", "no.toml"], "no.toml"),
+        (["fit", "snap", data, *out, "--potential.twojma", "2"], "--potential.twojmax"),
+        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff must be a positive number"),
+        (["fit", "snap", data, *out, "--potential.species", "Xx"], "unknown element 'Xx'"),
+        (["fit", "snap", str(files["corrupt.xyz"]), *out], "line 4"),
+        (["fit", "snap", str(files["empty.xyz"]), *out], "empty"),
+        (["fit", "snap", str(files["nan.xyz"]), *out], "finite"),
+        (["fit", "snap", str(files["bare.xyz"]), *out], "label"),
+        (["evaluate", model, str(files["bare.xyz"])], "none of the 10 structures has"),
+        (["evaluate", model, str(files["li.xyz"])], "unknown element 'Li'"),
+        (["evaluate"], "no model"),
+        (["evaluate", model], "no structures"),
+        (["evaluate", str(newer), data], "newer.npz"),
+        (["predict", model, data, "--out", str(tmp_path / "no" / "p.xyz")], "does not exist"),
+        (["convert", model], "two files"),
+    ]
+    for words, expected in cases:
+        assert expected in complaint(capsys, words), words
+
+
+def test_debug_shows_where_and_surprises_keep_their_traceback(data, monkeypatch):
+    with pytest.raises(ValueError, match="no family"):
+        main(["fit", "--debug"])
+    import jaxmlip.commands.fit as module
+
+    def surprise(words):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(module, "main", surprise)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["fit", "snap", data])
+
+
+def test_double_precision_ends_with_the_command():
+    import jax
+    import jax.numpy as jnp
+
+    from jaxmlip.commands.cache import double_precision
+
+    with jax.enable_x64(False):
+        with double_precision():
+            assert jnp.zeros(0).dtype == jnp.float64
+        assert jnp.zeros(0).dtype == jnp.float32
+
+
+def test_a_killed_fit_leaves_no_half_file(tmp_path):
+    out = tmp_path / "fit"
+    words = ["fit", "snap", "ldr", "--potential.twojmax", "4", "--out", str(out)]
+    running = subprocess.Popen([*PROGRAM, *words], env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not out.exists() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert out.exists()
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+    for path in out.iterdir():
+        if not path.name.startswith("."):  # a whole file, or none
+            assert path.name == "model.npz"
+            jaxmlip.load(path)

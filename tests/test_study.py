@@ -1,0 +1,179 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import jaxmlip
+from jaxmlip.config import ConfigError, from_mapping
+from jaxmlip.study import Method, StudyConfig, run_study
+from jaxmlip.study import fits as fits_module
+from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study.sources import fingerprint, load_structures
+from jaxmlip.study.tasks import make_tasks, parts
+from jaxmlip.study.voltages import can_have_voltages, voltage_table
+
+TINY = {"twojmax": 0, "cutoff": 3.0}
+
+
+@pytest.fixture(scope="module")
+def atoms():
+    """Real silicon structures, the smallest first."""
+    return sorted(jaxmlip.datasets.load("si", split="test"), key=len)[:10]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, atoms):
+    """A finished study of two methods and two sizes."""
+    folder = tmp_path_factory.mktemp("study")
+    jaxmlip.write(folder / "si.xyz", atoms)
+    fit = {"ridge": 1e-8}
+    methods = {"snap": Method(potential=TINY, fit=fit), "qsnap-0": Method(potential=TINY, fit=fit)}
+    config = StudyConfig(str(folder / "si.xyz"), methods, (3, 6), voltages=False, out=folder / "out")
+    return config, run_study(config)
+
+
+def test_one_tidy_row_a_fit(study):
+    config, result = study
+    assert [(row["method"], row["size"]) for row in result.rows] == [
+        ("snap", 3), ("qsnap-0", 3), ("snap", 6), ("qsnap-0", 6)
+    ]  # fmt: skip
+    for row in result.rows:
+        for part in ("train", "test"):
+            assert all(row[f"{part}_{quantity}_rmse"] >= 0 for quantity in ("energy", "forces", "stress"))
+        assert row["fit_wall_s"] > 0
+        assert row["inference_us_per_atom"] > 0
+        assert row["fit_wall_s"] >= row["fit_compile_s"] >= 0
+        assert row["n_test"] == 2
+    lines = (config.out / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(json.dumps(result.rows))
+
+
+def test_the_folder_is_complete(study):
+    config, _ = study
+    names = {path.relative_to(config.out).as_posix() for path in config.out.rglob("*") if path.parent.name != "fits"}
+    figures = {f"figures/{f}.{s}" for s in ("png", "svg") for f in ("learning_curve", "times", "parity_energy")}
+    expected = {"report.html", "run.json", "results.csv", "results.jsonl", "models/snap.npz", "models/qsnap-0.npz"}
+    assert names >= expected | figures
+    record = json.loads((config.out / "run.json").read_text(encoding="utf-8"))
+    assert record["settings"]["sizes"] == [3, 6]
+    assert record["versions"]["jax"]
+    report = (config.out / "report.html").read_text(encoding="utf-8")
+    for heading in ("Errors", "Parity", "Learning curve", "Time", "How this was made"):
+        assert f">{heading}</h2>" in report
+
+
+def test_rows_are_the_errors_of_the_saved_model(study, atoms):
+    from jaxmlip.evaluate.errors import errors
+
+    config, result = study
+    table = errors(jaxmlip.load(config.out / "models" / "snap.npz"), parts(atoms, config, 0).test)
+    # the same float64 program on the same numbers
+    assert table["forces"].rmse == pytest.approx(result.rows[2]["test_forces_rmse"], rel=1e-10)
+
+
+def test_finished_fits_are_not_repeated_and_changed_ones_are(study, monkeypatch):
+    config, result = study
+    done = []
+
+    def count(task, pieces):
+        done.append((task.name, task.size))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fits_module, "_fit", count)
+    assert run_study(config).rows == json.loads(json.dumps(result.rows))
+    assert not done
+    changed = dict(config.methods) | {"snap": Method(potential=TINY, fit={"ridge": 1e-7})}
+    with pytest.raises(KeyboardInterrupt):
+        run_study(dataclasses.replace(config, methods=changed))
+    assert done == [("snap", 3)]
+
+
+def test_a_stopped_study_goes_on(study, tmp_path, monkeypatch):
+    config, _ = study
+    config = dataclasses.replace(config, out=tmp_path / "stopped")
+    real, done = fits_module._fit, []
+
+    def stop_at_the_third(task, pieces):
+        done.append(task.name)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return real(task, pieces)
+
+    monkeypatch.setattr(fits_module, "_fit", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(config)
+    assert not (config.out / "report.html").exists()
+    run_study(config)
+    assert len(done) == 3 + 2  # the third again, and the fourth
+    assert (config.out / "report.html").exists()
+
+
+def test_splits_are_shared_nested_and_drawn_by_the_seed(atoms):
+    config = StudyConfig(sizes=(3, 6))
+    first, again, other = (parts(atoms, config, seed) for seed in (0, 0, 1))
+    assert fingerprint(first.train) == fingerprint(again.train) != fingerprint(other.train)
+    assert len(first.train) + len(first.test) == len(atoms)
+    with pytest.raises(ConfigError, match=r"60 training structures asked for, but 10 .* leave 8"):
+        parts(atoms, StudyConfig(sizes=(3, 60)), 0)
+
+
+def test_mistakes_are_found_before_the_first_fit(atoms):
+    cases = [
+        ({"snapp": Method()}, "methods.snapp: unknown family 'snapp'; did you mean 'snap'"),
+        ({"snap": Method(potential={"twojmx": 6})}, "methods.snap: .*did you mean 'twojmax'"),
+        ({"snap": Method(fit={"rigde": 6})}, "methods.snap: .*did you mean 'ridge'"),
+        ({"snap": Method(potential={"cutoff": -1.0})}, "cutoff must be a positive number"),
+    ]
+    for methods, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            make_tasks(atoms, StudyConfig(methods=methods, sizes=(3,)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sizes": []}, "sizes"),
+        ({"test_fraction": 1.5}, "between 0 and 1, got 1.5"),
+        ({"size": [3]}, "did you mean 'sizes'"),
+        ({"methods": {"snap": {"potental": {}}}}, "did you mean 'potential'"),
+        ({"methods": {}}, "name at least one"),
+        ({"seeds": []}, "at least one"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        from_mapping(StudyConfig, settings)
+
+
+def test_the_key_depends_on_data_and_settings_but_not_on_names(atoms, tmp_path):
+    jaxmlip.write(tmp_path / "copy.xyz", atoms)
+    assert fingerprint(load_structures(tmp_path / "copy.xyz")) == fingerprint(atoms) != fingerprint(atoms[1:])
+
+
+def test_sources_that_do_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="did you mean 'ldr'"):
+        load_structures("ldrr")
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        load_structures(tmp_path / "nothing.xyz")
+
+
+def test_figures_mark_the_sizes_and_one_size_is_a_figure_too():
+    row = {"method": "snap", "size": 30, "fit_wall_s": 2.0, "fit_compile_s": 1.0, "inference_us_per_atom": 5.0}
+    row |= {"train_energy_rmse": 1.0, "test_energy_rmse": 2.0}
+    assert len(learning_curve_figure([row]).axes) == 1  # no forces, no panel for them
+    assert times_figure([row]).axes[0].get_xticks().tolist() == [30]
+
+
+def test_voltage_table_shows_what_went_wrong():
+    rows = [
+        {"method": "snap", "metal": "Co", "voltage": 3.91, "status": "converged"},
+        {"method": "snap", "metal": "Ni", "voltage": None, "status": "ran away"},
+    ]
+    columns, lines = voltage_table(rows)
+    assert columns == ["TM", "DFT (published)", "snap", "AENET (published)", "MTP (published)"]
+    assert [line[:3] for line in lines[:2]] == [["Co", 3.81, 3.91], ["Ni", 4.64, "ran away"]]
+    assert lines[2][2] == "0.10 (1 of 2)"
+    assert lines[2][3] == pytest.approx(np.round((4.27 - 3.81 + 4.64 - 4.38) / 2, 2))
+    assert can_have_voltages(("Li", "O", "Ni"), ("Co", "Ni"))
+    assert not can_have_voltages(("Li", "Ni"), ("Ni",))

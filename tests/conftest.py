@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA prints pages about each cached program it loads on a CPU
+
 import jax
 import matplotlib
 

@@ -70,6 +70,9 @@ class Shape(NamedTuple):
     max_neighbors: int
 
 
+ROUNDING = Shape(n_graphs=8, n_atoms=64, max_neighbors=8)
+
+
 def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
     """Vectors r_ij = r_j − r_i + shift · cell in Å; zero for padding."""
     cell = graph.cell[graph.atom_graph]
@@ -170,12 +173,16 @@ def _members(widths: np.ndarray, sizes: np.ndarray, max_atoms: int) -> list[np.n
 
 
 def _merge_shapes(shapes: list[Shape], n_shapes: int) -> list[Shape]:
-    """A shape for each batch, of at most ``n_shapes`` kinds: consecutive batches share the largest of each size."""
+    """A shape for each batch, of at most ``n_shapes`` kinds: consecutive batches share the largest of each size.
+
+    Sizes are rounded up, so that data sets of different sizes share compiled functions too.
+    """
     kinds = np.array_split(np.arange(len(shapes)), min(n_shapes, len(shapes)))
     merged: list[Shape] = []
     for kind in kinds:
-        largest = Shape(*(int(max(shapes[k][axis] for k in kind)) for axis in range(3)))
-        merged += [Shape(largest.n_graphs, largest.n_atoms, -(-largest.max_neighbors // 4) * 4)] * len(kind)
+        largest = (max(shapes[k][axis] for k in kind) for axis in range(3))
+        rounded = (-(-size // step) * step for size, step in zip(largest, ROUNDING))
+        merged += [Shape(*map(int, rounded))] * len(kind)
     return merged
 
 

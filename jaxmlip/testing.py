@@ -53,7 +53,9 @@ def cases(cutoff: float) -> dict[str, list[ase.Atoms]]:
     metals = np.flatnonzero(cell.numbers == 3)
     cell.symbols[metals] = [ELEMENTS[k % 11] if k % 11 != 1 else "Li" for k in range(len(metals))]
     cell.rattle(0.1, seed=1)
-    wire = ase.Atoms("LiNiO", rng.uniform(0, 3, (3, 3)) + np.diag([0, 2, 4]), cell=[4.3, 9, 9], pbc=[True, False, False])
+    wire = ase.Atoms(
+        "LiNiO", rng.uniform(0, 3, (3, 3)) + np.diag([0, 2, 4]), cell=[4.3, 9, 9], pbc=[True, False, False]
+    )
     return {
         "isolated atom": [ase.Atoms("Mn")],
         "dimer": [ase.Atoms("LiO", [[0, 0, 0], [0.4, 0.3, 0.45 * cutoff]])],

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxmlip.fitting import fold_scores, least_squares
 from jaxmlip.fitting.least_squares import RIDGE_GRID, StreamedQR, solve
 from jaxmlip.fitting.streamed_qr import merge
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from jaxmlip.fitting.streamed_qr import Factor
+from jaxmlip.fitting.streamed_qr import Factor, filled_rows
 
 WIDE = 2000
 """Penalised columns from which folds are scored this way."""
@@ -46,8 +46,7 @@ def score_wide(factors: list[Factor], penalised: np.ndarray, unit: float | None)
 
 def _rows(factor: Factor) -> tuple[np.ndarray, np.ndarray]:
     """The rows that carry something (fewer rows than columns leave an empty bottom), and their targets."""
-    size = np.abs(factor.triangle).max(axis=1)
-    n_rows = int(np.flatnonzero(size > 1e-14 * size.max(initial=0.0)).max(initial=-1)) + 1
+    n_rows = filled_rows(factor.triangle)
     return factor.triangle[:n_rows], factor.projection[:n_rows]
 
 

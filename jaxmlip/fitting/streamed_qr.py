@@ -75,9 +75,22 @@ def merge(factors: Sequence[Factor]) -> Factor:
     """Factor of the rows of all ``factors`` together; the arguments stay as they are."""
     total = Factor(factors[0].triangle.copy(order="F"), factors[0].projection, factors[0].remainder)
     for other in factors[1:]:
-        total = absorb(total, other.triangle.copy(order="F"), other.projection, triangular=True)
-        total = total._replace(remainder=total.remainder + other.remainder)
+        n_rows = filled_rows(other.triangle)
+        whole = n_rows == 0 or 3 * n_rows > len(
+            other.triangle
+        )  # the triangular form costs as much as a third of its rows
+        kept = slice(None) if whole else slice(n_rows)
+        rows = other.triangle[kept].copy(order="F")
+        total = absorb(total, rows, other.projection[kept], triangular=whole)
+        rest = float(np.sum(other.projection[n_rows:] ** 2)) if not whole else 0.0
+        total = total._replace(remainder=total.remainder + other.remainder + rest)
     return total
+
+
+def filled_rows(triangle: np.ndarray) -> int:
+    """Rows that carry something: fewer rows than columns leave an empty bottom, but for rounding."""
+    size = np.abs(triangle).max(axis=1, initial=0.0)
+    return int(np.flatnonzero(size > 1e-14 * size.max(initial=0.0)).max(initial=-1)) + 1
 
 
 class _Fold:

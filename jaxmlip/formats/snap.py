@@ -141,11 +141,11 @@ def _read_coeff(path: Path) -> dict[str, _Element]:
             symbol, radius, weight = rows[start][:3]
             numbers = [float(words[0]) for words in rows[start + 1 : start + 1 + n_coefficients]]
             if len(numbers) < n_coefficients:
-                raise IndexError
+                raise IndexError("it ends early")
             elements[symbol] = _Element(float(radius), float(weight), np.array(numbers))
     except (IndexError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a complete .snapcoeff file ({error or 'it ends early'}): expected `n_elements "
+            f"{path} is not a complete .snapcoeff file ({error}): expected `n_elements "
             "n_coefficients`, then per element `symbol R w` and its coefficients, one a line"
         ) from None
     return elements

@@ -41,4 +41,15 @@ def family_of(config: Config) -> str:
     return next(name for name, family in FAMILIES.items() if family.config is type(config))
 
 
-__all__ = ["FAMILIES", "Config", "Family", "Model", "Params", "Potential", "Prediction", "build", "family_of", "predict"]
+__all__ = [
+    "FAMILIES",
+    "Config",
+    "Family",
+    "Model",
+    "Params",
+    "Potential",
+    "Prediction",
+    "build",
+    "family_of",
+    "predict",
+]

@@ -22,7 +22,7 @@ class Method:
 
 def default_methods() -> dict[str, Method]:
     """SNAP and qSNAP as in the published study (twojmax 6, 5 Å); energies weigh 30 per atom against forces 1."""
-    fit = {"energy_weight": 30.0}
+    fit = {"energy_weight": 30.0, "n_folds": 3}
     potential = {"twojmax": 6, "cutoff": 5.0}
     return {name: Method(name, dict(potential), dict(fit)) for name in ("snap", "qsnap")}
 

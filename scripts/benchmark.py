@@ -1,0 +1,155 @@
+"""Time the families of jaxmlip against the original codes, in one run, with one thread each.
+
+    uv run --group peers python scripts/benchmark.py                (with LAMMPS)
+    uv run python scripts/benchmark.py --smoke                      (seconds, tiny sizes: only to see that it works)
+
+Every measurement is a process of its own, tied to one core; ours and the peer's take turns, and medians are reported.
+The first round of ours starts with an empty compilation cache (cold), the others find it filled (warm).
+CPU time is the fairer measure when the machine is busy.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarking import lammps_peer, report
+from benchmarking.cases import LAMMPS_FAMILIES, Job, cases
+from rich.console import Console
+from rich.progress import Progress
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA prints a page about processor features each time it reads its cache
+}
+COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+TIMEOUT = 3600  # seconds a measurement
+
+
+def main() -> None:
+    """Parse, measure, write, print."""
+    options = _options()
+    if options.worker:
+        print(json.dumps(_work(Job(**json.loads(options.worker)))))
+        return
+    os.environ.update(ONE_THREAD)
+    if options.smoke:
+        os.environ["XLA_FLAGS"] += COMPILE_QUICKLY
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # children inherit it
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(_groups(folder, smoke=options.smoke), options, Path(folder))
+    report.show(result, Console(width=None if sys.stdout.isatty() else 220))
+    print(f"written: {options.out}")
+
+
+def measure(groups: list[list[Job]], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All rows; the file is rewritten after each case, so that an interrupted run loses one case at most."""
+    machine = {"cpu": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), "threads": 1}
+    machine |= {"jax": version("jax"), "load_before": os.getloadavg()}
+    rows: list[dict[str, Any]] = []
+    result: dict[str, Any] = {"machine": machine, "smoke": options.smoke, "rows": rows}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=len(groups))
+        for group in groups:
+            progress.update(task, description=f"{group[0].kind} {report.case_name(group[0])}")
+            rows += _take_turns(group, 1 if options.smoke else 1 + options.rounds, smoke=options.smoke)
+            report.compare(rows, folder)
+            machine["load_after"] = os.getloadavg()
+            result["targets"] = report.targets(rows, judge=not options.smoke)
+            options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            progress.advance(task)
+    return result
+
+
+def _groups(folder: str, *, smoke: bool) -> list[list[Job]]:
+    """The jobs of each case that take turns: ours in each precision, and the peers."""
+    from jaxmlip import FAMILIES
+
+    groups = []
+    for job in cases(tuple(FAMILIES), folder, smoke=smoke):
+        group = [job, replace(job, precision="float32")]
+        if job.family in LAMMPS_FAMILIES:
+            group.append(replace(job, code="LAMMPS"))
+        groups.append(group)
+    return groups
+
+
+def _take_turns(group: list[Job], n_rounds: int, *, smoke: bool) -> list[dict[str, Any]]:
+    """Rows of one case; a job that fails gives a row that says so."""
+    status = {job: _obstacle(job) for job in group}
+    rounds: dict[Job, list[dict[str, Any]]] = {job: [] for job in group}
+    for _ in range(n_rounds):
+        for job in (job for job in group if status[job] is None):
+            try:
+                alone = not smoke or job.code != "jaxmlip" or (job.kind, job.precision) == ("graphs", "float64")
+                rounds[job].append(_alone(job) if alone else _work(job))
+            except Exception as error:
+                status[job] = f"failed: {error}"
+    return [
+        report.measured_row(job, rounds[job]) if status[job] is None else report.empty_row(job, str(status[job]))
+        for job in group
+    ]
+
+
+def _obstacle(job: Job) -> str | None:
+    """Why ``job`` cannot run, or None."""
+    if job.family and not job.settings:
+        return f"no settings for {job.family} in scripts/benchmarking/cases.py"
+    if job.kind == "fit" and job.precision == "float32":
+        return "fits are always float64"
+    return lammps_peer.missing() if job.code == "LAMMPS" else None
+
+
+def _alone(job: Job) -> dict[str, Any]:
+    """The result of ``job`` from a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--worker", job.to_json()]
+    environment = os.environ | (lammps_peer.environment() if job.code == "LAMMPS" else {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise RuntimeError(f"exit code {done.returncode}: {last}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _work(job: Job) -> dict[str, Any]:
+    if job.code == "LAMMPS":
+        return lammps_peer.run(job)
+    from benchmarking import ours
+
+    return ours.run(job)
+
+
+def _processor() -> str:
+    """The name of the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0].split(":")[1].strip() if names else platform.processor()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="where the numbers go")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements with a warm cache (default %(default)s)")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round, partly in this process")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {options.rounds}")
+    if not options.out.resolve().parent.is_dir():
+        parser.error(f"the folder of --out {options.out} does not exist: create it first")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What `scripts/benchmark.py` runs: the cases, our side, the peers, and the tables."""

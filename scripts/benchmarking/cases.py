@@ -1,0 +1,94 @@
+"""The cases of the benchmark and their structures: the same for every code that is timed."""
+
+import dataclasses
+import json
+from typing import Any
+
+import ase
+import numpy as np
+from ase.build import bulk
+
+ENERGY_WEIGHT, FORCE_WEIGHT = 100.0, 1.0
+"""Of energies per atom (eV/atom) and of force components (eV/Å) in the fits."""
+
+PREDICTIONS: dict[str, list[dict[str, Any]]] = {
+    "snap": [{"cutoff": 4.615858, "twojmax": 6}, {"cutoff": 4.615858, "twojmax": 8}],
+    "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
+}
+"""Settings of each family for energies and forces of molybdenum."""
+
+FITS: dict[str, list[dict[str, Any]]] = {
+    "snap": [{"cutoff": 4.615858, "twojmax": 8}],
+    "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
+}
+
+LAMMPS_FAMILIES = ("snap", "qsnap")
+GRAPH_CUTOFF = 5.0  # Å
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed as an object: it holds a dict
+class Job:
+    """One measurement in one process: what is timed, by which code."""
+
+    kind: str  # "predict", "fit" or "graphs"
+    family: str
+    settings: dict[str, Any]
+    size: int  # cubic cells an edge, or structures
+    folder: str  # the compilation cache, and the files that codes share
+    code: str = "jaxmlip"
+    precision: str = "float64"
+    repeats: int = 5
+
+    @property
+    def name(self) -> str:
+        """Names the case in files and tables: the same for all codes and precisions."""
+        return "_".join([self.kind, self.family, *(str(v) for v in self.settings.values())])
+
+    def to_json(self) -> str:
+        """For the command line of a worker."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
+    """A float64 job of ours for each case; the driver derives the other codes and precisions."""
+    jobs = []
+    for family in families:
+        for kind, table, size in (("predict", PREDICTIONS, 2 if smoke else 8), ("fit", FITS, 2 if smoke else 10**6)):
+            for settings in table.get(family, [{}]):
+                chosen = settings | {"twojmax": 2} if smoke and "twojmax" in settings else settings
+                jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
+    unique = {job.name: job for job in jobs}  # tiny cases coincide
+    return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]
+
+
+def molybdenum(n_cells: int) -> ase.Atoms:
+    """``n_cells``³ cubic cells of bcc Mo, rattled by 0.05 Å: 1,024 atoms for 8."""
+    atoms = bulk("Mo", "bcc", a=3.16, cubic=True) * (n_cells, n_cells, n_cells)
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+def training_set(n_frames: int) -> list[ase.Atoms]:
+    """The first structures of the Mo training set (194; 10,087 atoms)."""
+    from jaxmlip import datasets
+
+    return datasets.load("mo", split="train")[:n_frames]
+
+
+def many_structures(n_frames: int) -> list[ase.Atoms]:
+    """Rattled copies of the shipped disordered rocksalts: 8 to 93 atoms, 28 on average, 11 elements, many shapes."""
+    from jaxmlip import datasets
+
+    originals = datasets.load("ldr")
+    rng = np.random.default_rng(0)
+    frames = []
+    for k in range(n_frames):
+        original = originals[k % len(originals)]
+        positions = original.positions + rng.normal(0, 0.05, (len(original), 3))
+        frames.append(ase.Atoms(original.numbers, positions, cell=original.cell, pbc=True))
+    return frames
+
+
+def elements(frames: list[ase.Atoms]) -> tuple[int, ...]:
+    """All atomic numbers that occur."""
+    return tuple(int(z) for z in np.unique(np.concatenate([frame.numbers for frame in frames])))

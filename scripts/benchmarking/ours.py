@@ -1,0 +1,101 @@
+"""The jaxmlip side: each job runs in a process of its own and returns plain numbers."""
+
+import resource
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxmlip
+from benchmarking.cases import (
+    ENERGY_WEIGHT,
+    FORCE_WEIGHT,
+    GRAPH_CUTOFF,
+    LAMMPS_FAMILIES,
+    Job,
+    elements,
+    many_structures,
+    molybdenum,
+    training_set,
+)
+from jaxmlip.fitting import LinearFit
+from jaxmlip.study.timing import Times, stopwatch
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Times of ``job``: the first call (which compiles, or reads the compilation cache), and the median of others."""
+    jax.config.update("jax_compilation_cache_dir", str(Path(job.folder) / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with jax.enable_x64(job.precision == "float64"):
+        result = {"predict": _predict, "fit": _fit, "graphs": _graphs}[job.kind](job)
+    return result | {"peak_gb": peak_gb(), "version": jaxmlip.__version__, "device": str(jax.devices()[0])}
+
+
+def peak_gb() -> float:
+    """The largest memory this process had, in GB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _predict(job: Job) -> dict[str, Any]:
+    """Energy, forces and stress of one large cell; the neighbour list is not counted."""
+    atoms = molybdenum(job.size)
+    potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
+    graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
+    params = _random(potential.init(jax.random.key(0), graph))
+    if job.family in LAMMPS_FAMILIES and job.precision == "float64":
+        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}.snapcoeff")
+    params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
+    calls = []
+    for _ in range(1 + job.repeats):
+        with stopwatch() as times:
+            found = jax.block_until_ready(jaxmlip.predict(potential, params, graph))
+        calls.append(times)
+    numbers = {"energy": float(found.energy[0]), "forces": np.asarray(found.forces, float)}
+    np.savez(Path(job.folder) / f"{job.name}_{job.code}_{job.precision}.npz", **numbers)  # pyright: ignore[reportArgumentType]
+    return {"n_atoms": len(atoms), "first": _seconds(calls[0]), "steady": _median(calls[1:])}
+
+
+def _fit(job: Job) -> dict[str, Any]:
+    """A whole plain least-squares fit, from structures to coefficients, as ``compute snap`` and lstsq do it."""
+    frames = training_set(job.size)
+    potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
+    settings = LinearFit(energy_weight=ENERGY_WEIGHT, force_weight=FORCE_WEIGHT, ridge=0.0)
+    with stopwatch() as times:
+        _, history = jaxmlip.fit(potential, frames, settings=settings)
+    wanted = ("n_rows", "n_columns", "rank", "condition_number", "residual_norm", "design_seconds")
+    summary = {name: float(history.summary[name]) for name in wanted}
+    return {"n_atoms": sum(map(len, frames)), "first": _seconds(times), "steady": _seconds(times), **summary}
+
+
+def _graphs(job: Job) -> dict[str, Any]:
+    """Batches of padded graphs from many structures."""
+    frames = many_structures(job.size)
+    config = jaxmlip.build("snap", species=elements(frames), cutoff=GRAPH_CUTOFF).config
+    with stopwatch() as times:
+        built = jax.block_until_ready(jaxmlip.batches(frames, config, dtype=job.precision))
+    n_shapes = len({one.graph.mask.shape for one in built})
+    sizes = {"n_structures": len(frames), "n_shapes": n_shapes, "n_pairs": sum(int(b.graph.mask.sum()) for b in built)}
+    return {"n_atoms": sum(map(len, frames)), "first": _seconds(times), "steady": _seconds(times), **sizes}
+
+
+def _random(params: Any) -> Any:
+    """Small random numbers in place of parameters that start at zero: a model of zeros tests nothing."""
+    rng = np.random.default_rng(0)
+
+    def fill(x: Any) -> np.ndarray:
+        x = np.asarray(x, float)
+        return x if x.any() else 1e-3 * rng.standard_normal(x.shape)
+
+    return jax.tree.map(fill, params)
+
+
+def _seconds(times: Times) -> dict[str, float]:
+    return {"cpu": times.cpu, "wall": times.wall, "compile": times.compile}
+
+
+def _median(calls: list[Times]) -> dict[str, float]:
+    return {name: statistics.median(getattr(one, name) for one in calls) for name in ("cpu", "wall")}

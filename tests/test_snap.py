@@ -1,0 +1,138 @@
+"""SNAP against LAMMPS's own numbers (tests/reference/snap, LAMMPS 22 Jul 2025, float64).
+
+Tolerances: the issue asks for 1e-8 eV/atom, 1e-7 eV/Å and 1e-8 eV/Å³; both codes sum some 10⁵ products in float64, so
+1e-10 leaves two digits of room over what is seen (1e-12 eV at energies of 500 eV, 3e-13 eV/Å, 1e-14 eV/Å³).
+"""
+
+from pathlib import Path
+
+import ase
+import jax
+import numpy as np
+import pytest
+
+import jaxmlip
+from jaxmlip.fitting.design import design
+from jaxmlip.potentials.snap import SNAPConfig, snap
+
+REFERENCE = Path(__file__).parent / "reference" / "snap"
+LDR = ("linear", "quadratic", "inner", "noswitch", "chem", "chem_plain")
+
+
+def ldr_frames(reference) -> list[ase.Atoms]:
+    starts = np.cumsum([0, *reference["n_atoms"]])
+    return [
+        ase.Atoms(reference["symbols"][a:b], positions=reference["positions"][a:b], cell=cell, pbc=True)
+        for a, b, cell in zip(starts, starts[1:], reference["cell"])
+    ]
+
+
+@pytest.mark.parametrize("name", ["Mo_snap", "Mo_qsnap", "Si_snap", "Si_qsnap"])
+def test_published_potentials_on_their_test_sets(name):
+    reference = np.load(REFERENCE / f"{name}.npz")
+    model = jaxmlip.load(REFERENCE / f"{name}.snapcoeff")
+    frames = jaxmlip.datasets.load(name[:2].lower(), split="test")
+    n_graphs = len(frames)
+    found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(frames, model.potential.config))
+    stress = np.asarray(found.stress)[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    np.testing.assert_array_equal(reference["n_atoms"], [len(f) for f in frames])
+    np.testing.assert_allclose(found.energy, reference["energy"], rtol=0, atol=1e-10 * 64)
+    np.testing.assert_allclose(found.forces, reference["forces"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(stress, reference["stress"].reshape(n_graphs, 6), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", LDR)
+def test_several_elements_and_every_flag(name):
+    reference = np.load(REFERENCE / f"ldr4_{name}.npz")
+    model = jaxmlip.load(REFERENCE / f"ldr4_{name}.snapcoeff")
+    graph = jaxmlip.batch(ldr_frames(reference), model.potential.config)
+    found = jaxmlip.predict(model.potential, model.params, graph)
+    for key in ("energy", "forces", "stress", "atomic_energies"):
+        np.testing.assert_allclose(getattr(found, key), reference[key], rtol=0, atol=1e-10, err_msg=key)
+
+
+@pytest.mark.parametrize("name", LDR)
+def test_bispectrum_components(name):
+    """1e-12 relative to the largest component; LAMMPS and an independent code differ by 5e-15."""
+    reference = np.load(REFERENCE / f"ldr4_{name}.npz")
+    model = jaxmlip.load(REFERENCE / f"ldr4_{name}.snapcoeff")
+    config = model.potential.config
+    graph = jaxmlip.batch(ldr_frames(reference)[0], config)
+    vectors = jaxmlip.graph.edge_vectors(graph)
+    vectors = np.where(graph.mask[:, :, None], vectors, 1.0)
+    features = model.potential.features(model.params, graph, vectors)[:, : config.n_invariants]
+    expected = reference["bispectrum"]
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+def test_design_matrix_is_compute_snap():
+    """Rows of LAMMPS's `compute snap` array, in its rotated frame; 1e-12 of the largest entry, as above."""
+    reference = np.load(REFERENCE / "ldr4_linear_compute_snap.npz")
+    model = jaxmlip.load(REFERENCE / "ldr4_linear.snapcoeff")
+    frame = ldr_frames(np.load(REFERENCE / "ldr4_linear.npz"))[0]
+    rows = design(model.potential, model.params, jaxmlip.batch(frame, model.potential.config))
+    array = reference["array"][:, :-1]
+    n_species, n_features = 4, model.potential.config.n_features
+    assert tuple(reference["types"]) == model.potential.config.symbols
+    energy = np.asarray(rows.energy)[0, n_species:]
+    forces = np.asarray(rows.forces)[:, :, n_species:]
+    rotated = np.einsum("acp,cd->adp", forces, reference["rotation"]).reshape(-1, n_species * n_features)
+    virial = -np.asarray(rows.stress)[0, :, :, n_species:] * frame.get_volume()
+    virial = np.einsum("xyp,xc,yd->cdp", virial, reference["rotation"], reference["rotation"])
+    scale = np.abs(array).max()
+    np.testing.assert_allclose(energy, array[0], rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(rotated, array[1 : 1 + 3 * len(frame)], rtol=0, atol=1e-12 * scale)
+    six = virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    np.testing.assert_allclose(six, array[-6:], rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"twojmax": 3},
+        {"twojmax": 2, "quadratic": True, "radii": (0.5, 0.4), "weights": (1.0, -0.4)},
+        {"twojmax": 2, "chemflag": True},
+    ],
+)
+def test_design_matrix_times_coefficients_is_the_prediction(settings):
+    """1e-12 relative: two ways to sum the same products."""
+    potential = snap(SNAPConfig(species=("Li", "O"), cutoff=4.0, **settings))
+    cell = [[2.9, 0, 0], [1.4, 2.6, 0], [0.9, -0.7, 2.7]]
+    frames = [
+        ase.Atoms("LiO", [[0, 0, 0], [1.1, 1.3, 1.0]], cell=cell, pbc=True),
+        ase.Atoms("O2", [[0, 0, 0], [0, 1, 1]]),
+    ]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: rng.normal(size=x.shape), potential.init(jax.random.key(0), None))
+    graph = jaxmlip.batch(frames, potential.config)
+    rows, found = design(potential, params, graph), jaxmlip.predict(potential, params, graph)
+    coefficients = np.concatenate([params["offsets"], params["coefficients"].ravel()])
+    for key in ("energy", "forces", "stress"):
+        expected = getattr(found, key)
+        np.testing.assert_allclose(
+            getattr(rows, key) @ coefficients, expected, rtol=0, atol=1e-12 * np.abs(expected).max(), err_msg=key
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cutoff": 0.0}, "cutoff must be a positive"),
+        ({"cutoff": -1.0}, "cutoff must be a positive"),
+        ({"twojmax": 15}, "twojmax"),
+        ({"species": ("Li", "Li")}, "once"),
+        ({"species": ("Lu", "Xx")}, "element 'Xx'"),
+        ({"weights": (1.0,)}, "weights needs one number"),
+        ({"rmin0": 6.0}, "rmin0"),
+        ({"sinner": (1.0, 1.0)}, "go together"),
+    ],
+)
+def test_settings_without_meaning_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SNAPConfig(**{"species": ("Li", "O"), "cutoff": 4.0, **settings})
+
+
+def test_component_counts():
+    counts = [SNAPConfig(species=("Li",), cutoff=4.0, twojmax=j).n_features for j in range(2, 9)]
+    assert counts == [5, 8, 14, 20, 30, 40, 55]
+    assert 11 * (1 + SNAPConfig(species=("Li",), cutoff=4.0, twojmax=6, quadratic=True).n_features) == 5456

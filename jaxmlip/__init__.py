@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jaxmlip import datasets as datasets
     from jaxmlip.data import read as read
     from jaxmlip.data import write as write
+    from jaxmlip.fitting import fit as fit
     from jaxmlip.formats import load as load
     from jaxmlip.formats import save as save
     from jaxmlip.graph import Graph as Graph
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from jaxmlip.potentials import Potential as Potential
     from jaxmlip.potentials import build as build
     from jaxmlip.potentials import predict as predict
+    from jaxmlip.simulate import calculator as calculator
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Scores of ridge values on held-out folds for problems too wide for a singular value decomposition a fold.
 
-The rows of all other folds, stacked, are A = [A₀ A₁] with the unpenalised columns A₀ projected out; then with m rows and
-p penalised columns the smaller of the two systems
+The rows of all other folds, stacked, are A = [A₀ A₁] with the unpenalised columns A₀ projected out; then with m rows
+and p penalised columns the smaller of the two systems
 
     (AᵀA + λ) y = Aᵀ b   (m ≥ p)          y = Aᵀ u,  (A Aᵀ + λ) u = b   (m < p)
 

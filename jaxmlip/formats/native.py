@@ -19,9 +19,9 @@ _HEADER = "jaxmlip.json"
 def write_model(model: Model, path: str | Path) -> None:
     """Write ``model``; arrays keep their type, so reading gives the same bits."""
     header = {"format": "jaxmlip model", "version": VERSION, "potential": config_to_mapping(model.potential.config)}
-    arrays = _flatten(jax.tree.map(np.asarray, model.params))
+    arrays: dict[str, Any] = {_HEADER: np.array(json.dumps(header)), **_flatten(jax.tree.map(np.asarray, model.params))}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{_HEADER: np.array(json.dumps(header))}, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def read_model(path: str | Path) -> Model:

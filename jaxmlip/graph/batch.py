@@ -5,12 +5,13 @@ gathered through ``reverse``, so nothing is scattered. Padding is masked; it con
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import ase
-import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.config import unknown_name
@@ -90,7 +91,7 @@ def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray
     table[list(species)] = np.arange(len(species))
     index = table[numbers]
     if (index < 0).any():
-        symbols = ase.data.chemical_symbols
+        symbols = chemical_symbols
         unknown = symbols[int(np.asarray(numbers)[index < 0][0])]
         raise ValueError(
             unknown_name("element", unknown, [symbols[z] for z in species])
@@ -190,7 +191,7 @@ def _fill(frames: list[ase.Atoms], found: list[Pairs], config, shape: Shape, dty
     """The padded arrays of one batch."""
     n_atoms, width = shape.n_atoms, shape.max_neighbors
     dtype = jnp.zeros(0, dtype).dtype  # float32 unless 64-bit numbers are enabled
-    arrays = Graph(
+    arrays = SimpleNamespace(
         positions=np.zeros((n_atoms, 3)),
         species=np.zeros(n_atoms, np.int32),
         cell=np.zeros((shape.n_graphs, 3, 3)),
@@ -206,12 +207,12 @@ def _fill(frames: list[ase.Atoms], found: list[Pairs], config, shape: Shape, dty
     for k, (frame, pairs) in enumerate(zip(frames, found)):
         _fill_one(arrays, frame, pairs, (k, start), config)
         start += len(frame)
-    arrays = arrays._replace(neighbor_species=arrays.species[arrays.neighbors])
-    arrays = arrays._replace(positions=arrays.positions.astype(dtype), cell=arrays.cell.astype(dtype))
-    return jax.tree.map(jnp.asarray, arrays)
+    arrays.neighbor_species = arrays.species[arrays.neighbors]
+    arrays.positions, arrays.cell = arrays.positions.astype(dtype), arrays.cell.astype(dtype)
+    return Graph(**{name: jnp.asarray(array) for name, array in vars(arrays).items()})
 
 
-def _fill_one(arrays: Graph, frame: ase.Atoms, pairs: Pairs, where: tuple[int, int], config) -> None:
+def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tuple[int, int], config) -> None:
     graph_index, start = where
     rows = slice(start, start + len(frame))
     arrays.positions[rows] = frame.positions
@@ -246,5 +247,11 @@ def _labels(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
             forces[rows], has_forces[rows] = given.forces, True
         if given.stress is not None:
             stress[k], has_stress[k] = given.stress, True
-    values = (jnp.asarray(v, dtype) for v in (energy, forces, stress))
-    return Labels(*values, jnp.asarray(has_energy), jnp.asarray(has_forces), jnp.asarray(has_stress))
+    return Labels(
+        energy=jnp.asarray(energy, dtype),
+        forces=jnp.asarray(forces, dtype),
+        stress=jnp.asarray(stress, dtype),
+        has_energy=jnp.asarray(has_energy),
+        has_forces=jnp.asarray(has_forces),
+        has_stress=jnp.asarray(has_stress),
+    )

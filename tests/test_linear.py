@@ -1,5 +1,6 @@
 """Linear fits: they find the coefficients that made the labels, weigh as documented, and refuse bad labels."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -58,7 +59,7 @@ def test_cross_validated_ridge_and_its_record(frames):
     potential = jaxmlip.build("snap", twojmax=4, **SMALL)
     _, history = jaxmlip.fit(potential, frames, settings=LinearFit(ridge="folds", n_folds=3))
     scores = {row["ridge"]: row["score"] for row in history.rows}
-    assert history.summary["ridge"] == min(scores, key=scores.get)
+    assert scores[history.summary["ridge"]] <= 1.001 * min(scores.values())
 
 
 def test_order_of_structures_does_not_matter(frames):
@@ -113,3 +114,13 @@ def test_settings_that_cannot_be_minimised():
         LinearFit(energy_weight=-1.0)
     with pytest.raises(ValueError, match="all zero"):
         LinearFit(energy_weight=0, force_weight=0)
+
+
+def test_single_precision_after_double(frames):
+    """Cached tables must not carry one precision into the other."""
+    potential = jaxmlip.build("snap", twojmax=1, **SMALL)
+    for dtype, enabled in ((np.float64, True), (np.float32, False)):
+        with jax.enable_x64(enabled):
+            graph = jaxmlip.batch(frames[0], potential.config)
+            params = jax.tree.map(np.asarray, potential.init(None, None))
+            assert jaxmlip.predict(potential, params, graph).forces.dtype == dtype

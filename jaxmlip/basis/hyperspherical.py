@@ -82,7 +82,9 @@ def polynomials(twojmax: int) -> Polynomials:
     l_index, r_index = np.nonzero(degree <= twojmax)
     kept = degree[l_index, r_index]
     order = np.lexsort((kept, kept % 2))
-    return Polynomials(l_index[order], r_index[order], kept[order])
+    # 32-bit: JAX keeps a constant for this cached array, and 64-bit indices would leak into 32-bit functions.
+    left_index, right_index = (index[order].astype(np.int32) for index in (l_index, r_index))
+    return Polynomials(left_index, right_index, kept[order])
 
 
 class Levels(NamedTuple):

@@ -73,9 +73,10 @@ def solve(
     ``ridge="gcv"`` minimises generalised cross-validation, m ‖A x(λ) − b‖² / (m − tr H(λ))² with m rows and H the
     matrix that maps b to A x; it leaves out single rows, so strongly correlated rows (the forces of one structure) make
     it choose λ too small. ``ridge="folds"`` minimises Σ_f ‖A_f x₋f(λ) − b_f‖² / m, with x₋f fitted to all folds but f.
-    Both try ``RIDGE_GRID``. With n columns the time is that of (2/3) n³ flops for a given ridge, of one singular value
-    decomposition for "gcv" and of one per fold for "folds" (beyond 2,000 columns of a few Cholesky factorisations on a
-    coarser grid). The problem stays as it is and can take more rows.
+    Both try ``RIDGE_GRID`` and take the largest ridge whose score is within 0.1 % of the best. With n columns the time
+    is that of (2/3) n³ flops for a given ridge, of one singular value decomposition for "gcv" and of one per fold for
+    "folds" (beyond 2,000 columns of a few Cholesky factorisations on a coarser grid). The problem stays as it is and
+    can take more rows.
 
     Args:
         problem: the rows so far.
@@ -109,12 +110,12 @@ def solve(
             scores = scores / problem.n_rows
         else:
             scores = _fold_scores(factors, ridges, options) / problem.n_rows
-        ridge = float(ridges[np.argmin(scores)])
+        ridge = _best(ridges, scores)
     reduced = reduce(merge(factors), options)
     if ridge == "gcv":
         spectrum = _spectrum(reduced, options)
         scores = _gcv_scores(spectrum, ridges, reduced, problem.n_rows)
-        ridge = float(ridges[np.argmin(scores)])
+        ridge = _best(ridges, scores)
         fit = _fit_spectrum(spectrum, ridge)
     else:
         fit = _fit_given(reduced, float(ridge), options)
@@ -130,6 +131,11 @@ def solve(
         ridges=ridges,
         scores=scores,
     )
+
+
+def _best(ridges: np.ndarray, scores: np.ndarray) -> float:
+    """The largest ridge whose score is within 0.1 % of the best: where scores are flat, the safer choice."""
+    return float(ridges[scores <= 1.001 * scores.min()].max())
 
 
 class _Spectrum(NamedTuple):

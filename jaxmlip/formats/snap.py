@@ -158,7 +158,7 @@ def _config(keys: dict[str, list[str]], symbols: list[str], elements: list[_Elem
     def flag(name: str) -> bool:
         return bool(int(value(name)))
 
-    radii = tuple(element.radius for element in elements)
+    radii, weights = tuple(e.radius for e in elements), tuple(e.weight for e in elements)
     inner: dict[str, tuple[float, ...]] = {}
     if flag("switchinnerflag"):
         missing = [name for name in ("sinner", "dinner") if len(keys.get(name, [])) < len(symbols)]
@@ -178,8 +178,8 @@ def _config(keys: dict[str, list[str]], symbols: list[str], elements: list[_Elem
         chemflag=flag("chemflag"),
         bnormflag=flag("bnormflag"),
         wselfallflag=flag("chemflag") and flag("wselfallflag"),
-        radii=radii,
-        weights=tuple(element.weight for element in elements),
+        radii=radii if len(set(radii)) > 1 else None,  # equal ones say nothing: the cutoff has them
+        weights=weights if set(weights) != {1.0} else None,
         **inner,
     )
 

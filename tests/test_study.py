@@ -137,7 +137,6 @@ def test_mistakes_are_found_before_the_first_fit(atoms):
         ({"test_fraction": 1.5}, "between 0 and 1, got 1.5"),
         ({"size": [3]}, "did you mean 'sizes'"),
         ({"methods": {"snap": {"potental": {}}}}, "did you mean 'potential'"),
-        ({"methods": {}}, "name at least one"),
         ({"seeds": []}, "at least one"),
     ],
 )

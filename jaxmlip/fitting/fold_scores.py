@@ -1,18 +1,17 @@
 """Scores of ridge values on held-out folds for problems too wide for a singular value decomposition a fold.
 
-The rows of all other folds, stacked, are A = [A₀ A₁] with the unpenalised columns A₀ projected out; then with m rows
-and p penalised columns the smaller of the two systems
-
-    (AᵀA + λ) y = Aᵀ b   (m ≥ p)          y = Aᵀ u,  (A Aᵀ + λ) u = b   (m < p)
-
-is factorised once a ridge. Squaring A costs digits, but λ bounds the condition number and a score needs three of them;
-the coefficients themselves come from `least_squares.solve`, by QR.
+The rows A of all other folds enter as AᵀA and Aᵀb, summed from the folds' factors; the unpenalised columns A₀ are
+eliminated, and (AᵀA + λ) y = Aᵀb is factorised once a ridge. Squaring A costs digits, but λ bounds the condition
+number and a score needs three of them; the coefficients themselves come from `least_squares.solve`, by QR.
+Memory: four arrays of n² beside the factors.
 
 References:
-    T. Hastie, R. Tibshirani, J. Friedman, The Elements of Statistical Learning, 2nd ed. (2009), sections 7.10, 18.3.5.
+    T. Hastie, R. Tibshirani, J. Friedman, The Elements of Statistical Learning, 2nd ed. (2009), section 7.10.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -21,8 +20,15 @@ from jaxmlip.fitting.streamed_qr import Factor, filled_rows
 
 WIDE = 2000
 """Penalised columns from which folds are scored this way."""
-WIDE_GRID = np.logspace(-8.0, 0.0, 9)
-"""Ridge values tried then, from large to small until the score gets worse, in units of the column norm."""
+WIDE_GRID = np.logspace(-5.0, 1.0, 7)
+"""Ridge values tried then, in units of the squared column norm."""
+
+
+class _Normal(NamedTuple):
+    """Normal equations: AᵀA ``[n, n]`` and Aᵀb ``[n]``."""
+
+    matrix: np.ndarray
+    right: np.ndarray
 
 
 def score_wide(factors: list[Factor], penalised: np.ndarray, unit: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -33,51 +39,46 @@ def score_wide(factors: list[Factor], penalised: np.ndarray, unit: float | None)
         penalised: ``[n]`` bool.
         unit: multiplies the grid; None scales each column by its norm in the folds that are fitted instead.
     """
-    folds = [_rows(factor) for factor in factors]
-    searches = [_Fold(folds, i, penalised, unit is None) for i in range(len(folds))]
-    ridges, scores = [], []
-    for ridge in WIDE_GRID[::-1] * (unit or 1.0):
-        ridges.append(ridge)
-        scores.append(sum(search.score(ridge) for search in searches) + sum(f.remainder for f in factors))
-        if len(scores) > 2 and scores[-1] > scores[-2] > scores[-3]:
-            break
-    return np.array(ridges), np.array(scores)
+    ridges = WIDE_GRID * (unit or 1.0)
+    total = _normal(factors[0])
+    for factor in factors[1:]:
+        part = _normal(factor)
+        total = _Normal(np.add(total.matrix, part.matrix, out=total.matrix), total.right + part.right)
+    scores = np.full(len(ridges), sum(factor.remainder for factor in factors))
+    for factor in factors:
+        part = _normal(factor)
+        others = _Normal(np.subtract(total.matrix, part.matrix, out=part.matrix), total.right - part.right)
+        solutions = _solutions(others, penalised, ridges, column_scale=unit is None)
+        rows = factor.triangle[: filled_rows(factor.triangle)]
+        scores += np.sum((rows @ solutions - factor.projection[: len(rows), None]) ** 2, axis=0)
+    return ridges, scores
 
 
-def _rows(factor: Factor) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that carry something (fewer rows than columns leave an empty bottom), and their targets."""
+def _normal(factor: Factor) -> _Normal:
     n_rows = filled_rows(factor.triangle)
-    return factor.triangle[:n_rows], factor.projection[:n_rows]
+    rows = factor.triangle[:n_rows]
+    return _Normal(rows.T @ rows, rows.T @ factor.projection[:n_rows])
 
 
-class _Fold:
-    """The normal equations of all folds but one, ready to be solved at several ridges."""
-
-    def __init__(self, folds: list, held_out: int, penalised: np.ndarray, column_scale: bool):
-        others = folds[:held_out] + folds[held_out + 1 :]
-        rows, b = np.concatenate([f[0] for f in others]), np.concatenate([f[1] for f in others])
-        norms = np.linalg.norm(rows, axis=0)
-        present = norms > 0
-        scale = np.where(present, norms, 1.0) if column_scale else np.ones_like(norms)
-        rows /= scale
-        self.test, self.target = folds[held_out][0] / scale, folds[held_out][1]
-        self.free, self.kept = present & ~penalised, present & penalised
-        self.given, self.b = rows[:, self.free], b
-        u, s, _ = np.linalg.svd(self.given, full_matrices=False)
-        basis = u[:, s > 1e-10 * s.max(initial=0.0)]
-        A = rows[:, self.kept]
-        self.all_rows = A.copy()
-        A -= basis @ (basis.T @ A)
-        b = b - basis @ (basis.T @ b)
-        self.wide = A.shape[0] < A.shape[1]
-        self.A, self.gram = A, A @ A.T if self.wide else A.T @ A
-        self.right = b if self.wide else A.T @ b
-
-    def score(self, ridge: float) -> float:
-        """Squared error on the fold left out."""
-        shifted = self.gram.copy()
+def _solutions(normal: _Normal, penalised: np.ndarray, ridges: np.ndarray, *, column_scale: bool) -> np.ndarray:
+    """Coefficients ``[n, n_ridges]``; overwrites the matrix."""
+    squares = np.diag(normal.matrix).copy()
+    present = squares > 1e-15 * squares.max(initial=0.0)
+    scale = np.sqrt(np.where(present, squares, 1.0)) if column_scale else np.ones_like(squares)
+    matrix, right = normal.matrix, normal.right / scale
+    matrix /= scale
+    matrix /= scale[:, None]
+    free, kept = np.flatnonzero(present & ~penalised), np.flatnonzero(present & penalised)
+    back = np.linalg.pinv(matrix[np.ix_(free, free)], rcond=1e-12, hermitian=True)
+    coupling = matrix[np.ix_(free, kept)]
+    block = matrix[np.ix_(kept, kept)]
+    block -= coupling.T @ (back @ coupling)
+    level = right[kept] - coupling.T @ (back @ right[free])
+    x = np.zeros((len(squares), len(ridges)))
+    for k, ridge in enumerate(ridges):
+        shifted = block.copy()
         shifted[np.diag_indices_from(shifted)] += ridge
-        y = cho_solve(cho_factor(shifted, overwrite_a=True), self.right)
-        y = self.A.T @ y if self.wide else y
-        offsets = np.linalg.lstsq(self.given, self.b - self.all_rows @ y, rcond=1e-10)[0]
-        return float(np.sum((self.test[:, self.kept] @ y + self.test[:, self.free] @ offsets - self.target) ** 2))
+        y = cho_solve(cho_factor(shifted, overwrite_a=True, check_finite=False), level)
+        x[kept, k] = y
+        x[free, k] = back @ (right[free] - coupling @ y)
+    return x / scale[:, None]

@@ -45,7 +45,7 @@ def main() -> None:
     os.environ.update(ONE_THREAD)
     if options.smoke:
         os.environ["XLA_FLAGS"] += COMPILE_QUICKLY
-    if hasattr(os, "sched_setaffinity"):
+    elif hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # children inherit it
     with tempfile.TemporaryDirectory() as folder:
         result = measure(_groups(folder, smoke=options.smoke), options, Path(folder))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
-from jaxmlip.fitting.streamed_qr import Factor, absorb, empty_factor
+from jaxmlip.fitting.streamed_qr import Factor, absorb, empty_factor, filled_rows
 
 (_trcon,) = get_lapack_funcs(("trcon",), dtype=np.float64)
 
@@ -77,10 +77,11 @@ def reduce(total: Factor, options: Options) -> Reduced:
     if np.array_equal(order, np.arange(len(norms))):
         total.triangle[:] /= scale
     else:  # no longer a triangle: one more QR
-        rows = np.asfortranarray(total.triangle[:, order])
+        n_rows = filled_rows(total.triangle)
+        rows = np.asfortranarray(total.triangle[:n_rows][:, order])
         rows /= scale[order]
-        remainder = total.remainder
-        total = absorb(empty_factor(len(order)), rows, total.projection)
+        remainder = total.remainder + float(np.sum(total.projection[n_rows:] ** 2))
+        total = absorb(empty_factor(len(order)), rows, total.projection[:n_rows])
         total = total._replace(remainder=total.remainder + remainder)
     condition = condition_number(total.triangle)
     block, back, coupling, level = _project_out(total, len(free), floor)

@@ -63,6 +63,9 @@ def absorb(factor: Factor, rows: np.ndarray, targets: np.ndarray, *, triangular:
     n_columns = rows.shape[1]
     if n_columns == 0:
         return factor._replace(remainder=factor.remainder + float(targets @ targets))
+    reach = n_columns if triangular else filled_rows(factor.triangle) + len(rows)
+    if reach < n_columns:
+        return _absorb_few(factor, rows, targets, reach)
     pentagon = n_columns if triangular else 0
     triangle, reflectors, t, _ = _tpqrt(
         pentagon, min(_PANEL, n_columns), factor.triangle, rows, overwrite_a=1, overwrite_b=1
@@ -71,19 +74,38 @@ def absorb(factor: Factor, rows: np.ndarray, targets: np.ndarray, *, triangular:
     return Factor(triangle, projection[:, 0], factor.remainder + float(np.sum(rest**2)))
 
 
+def _absorb_few(factor: Factor, rows: np.ndarray, targets: np.ndarray, reach: int) -> Factor:
+    """`absorb` while all rows together are fewer than the columns: they fill the first ``reach`` rows of the triangle.
+
+    Going on to the last column would reduce rounding errors of rounding errors, down to subnormal numbers, which
+    processors multiply a hundred times slower.
+    """
+    if reach == 0:
+        return factor
+    head = np.asfortranarray(factor.triangle[:reach, :reach])
+    top, reflectors, t, _ = _tpqrt(0, min(_PANEL, reach), head, np.asfortranarray(rows[:, :reach]))
+    above = np.column_stack([factor.triangle[:reach, reach:], factor.projection[:reach]])
+    below = np.column_stack([rows[:, reach:], targets])
+    above, below, _ = _tpmqrt(0, reflectors, t, np.asfortranarray(above), np.asfortranarray(below), trans="T")
+    triangle, projection = factor.triangle, factor.projection.copy()
+    triangle[:reach, :reach], triangle[:reach, reach:], projection[:reach] = top, above[:, :-1], above[:, -1]
+    return Factor(triangle, projection, factor.remainder + float(np.sum(below[:, -1] ** 2)))
+
+
 def merge(factors: Sequence[Factor]) -> Factor:
     """Factor of the rows of all ``factors`` together; the arguments stay as they are."""
     total = Factor(factors[0].triangle.copy(order="F"), factors[0].projection, factors[0].remainder)
     for other in factors[1:]:
         n_rows = filled_rows(other.triangle)
-        whole = n_rows == 0 or 3 * n_rows > len(
-            other.triangle
-        )  # the triangular form costs as much as a third of its rows
-        kept = slice(None) if whole else slice(n_rows)
-        rows = other.triangle[kept].copy(order="F")
-        total = absorb(total, rows, other.projection[kept], triangular=whole)
-        rest = float(np.sum(other.projection[n_rows:] ** 2)) if not whole else 0.0
-        total = total._replace(remainder=total.remainder + other.remainder + rest)
+        rest = other.remainder + float(np.sum(other.projection[n_rows:] ** 2))
+        # The triangular form costs as much as a third of its rows; it needs a total that fills all columns.
+        whole = 3 * n_rows > len(other.triangle) and filled_rows(total.triangle) + n_rows >= len(other.triangle)
+        if whole:
+            total = absorb(total, other.triangle.copy(order="F"), other.projection, triangular=True)
+            rest = other.remainder
+        elif n_rows:
+            total = absorb(total, other.triangle[:n_rows].copy(order="F"), other.projection[:n_rows])
+        total = total._replace(remainder=total.remainder + rest)
     return total
 
 

@@ -73,7 +73,10 @@ def _agreement(mine: dict[str, Any], peer: dict[str, Any], folder: Path) -> dict
 
 
 def targets(rows: list[dict[str, Any]], *, judge: bool = True) -> list[dict[str, Any]]:
-    """What the project promises (float64), and what was measured; None where it was not, or with ``judge`` off."""
+    """The yardsticks (float64) and what was measured; None where it was not, or with ``judge`` off.
+
+    In every case no slower than the peer, although only energy + forces and the quadratic fit are promised so.
+    """
     wanted = []
     for row in rows:
         if row["code"] != "jaxmlip" or row["precision"] != "float64":

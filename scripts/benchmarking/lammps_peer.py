@@ -6,9 +6,6 @@ Runs in a process whose environment finds the MPI library of the `mpich` wheel (
 import importlib.metadata
 import importlib.util
 import os
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import ase
 import numpy as np
 
 from benchmarking.cases import ENERGY_WEIGHT, FORCE_WEIGHT, Job, molybdenum, training_set
+from benchmarking.clock import median, timed
 
 BAR = 1 / 1.6021765e6  # eV/Å³, LAMMPS's own constant
 RFAC0 = 0.99363
@@ -107,11 +105,11 @@ def _predict(job: Job) -> dict[str, Any]:
     use_snap(lmp, folder / f"{job.name}.snapcoeff", ("Mo",))
     found = results(lmp, Q)
     np.savez(folder / f"{job.name}_{job.code}_{job.precision}.npz", energy=found["energy"], forces=found["forces"])
-    step = _median([_timed(lambda: lmp.command("run 1 pre no post no")) for _ in range(job.repeats)])
+    step = median([timed(lambda: lmp.command("run 1 pre no post no")) for _ in range(job.repeats)])
     lmp.command("thermo 0")
     # The last step of a run computes energies; its time is taken off.
-    runs = [_timed(lambda: lmp.command(f"run {1 + MD_STEPS} pre no post no")) for _ in range(max(1, job.repeats // 2))]
-    md = {name: (value - step[name]) / MD_STEPS for name, value in _median(runs).items()}
+    runs = [timed(lambda: lmp.command(f"run {1 + MD_STEPS} pre no post no")) for _ in range(max(1, job.repeats // 2))]
+    md = {name: (value - step[name]) / MD_STEPS for name, value in median(runs).items()}
     return {"n_atoms": len(atoms), "first": step, "steady": step, "forces_only": md}
 
 
@@ -127,7 +125,7 @@ def _fit(job: Job) -> dict[str, Any]:
         solution.update(n_rows=len(b), n_columns=len(x), rank=int(rank), condition_number=singular[0] / singular[-1])
         solution.update(residual_norm=float(np.linalg.norm(A @ x - b)))
 
-    times = _timed(whole)
+    times = timed(whole)
     return {"n_atoms": sum(map(len, frames)), "first": times, "steady": times, **solution}
 
 
@@ -154,16 +152,6 @@ def _rows(lmp: Any, frame: ase.Atoms, job: Job) -> tuple[np.ndarray, np.ndarray]
     A[:, 0], A[:, 1:] = 0, table * weights[:, None]
     A[0, 0] = ENERGY_WEIGHT
     return A, weights * np.concatenate([[given.energy], (given.forces @ Q.T).ravel()])
-
-
-def _timed(action: Callable[[], Any]) -> dict[str, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    action()
-    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-
-
-def _median(times: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(one[name] for one in times) for name in ("cpu", "wall")}
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution | None:

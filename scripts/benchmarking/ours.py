@@ -1,8 +1,8 @@
 """The jaxmlip side: each job runs in a process of its own and returns plain numbers."""
 
 import resource
-import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from benchmarking.cases import (
     molybdenum,
     training_set,
 )
+from benchmarking.clock import median, timed
 from jaxmlip.fitting import LinearFit
-from jaxmlip.study.timing import Times, stopwatch
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -49,14 +49,11 @@ def _predict(job: Job) -> dict[str, Any]:
     if job.family in LAMMPS_FAMILIES and job.precision == "float64":
         jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}.snapcoeff")
     params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
-    calls = []
-    for _ in range(1 + job.repeats):
-        with stopwatch() as times:
-            found = jax.block_until_ready(jaxmlip.predict(potential, params, graph))
-        calls.append(times)
+    found, first = _timed(lambda: jaxmlip.predict(potential, params, graph))
+    steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]
     numbers = {"energy": float(found.energy[0]), "forces": np.asarray(found.forces, float)}
     np.savez(Path(job.folder) / f"{job.name}_{job.code}_{job.precision}.npz", **numbers)  # pyright: ignore[reportArgumentType]
-    return {"n_atoms": len(atoms), "first": _seconds(calls[0]), "steady": _median(calls[1:])}
+    return {"n_atoms": len(atoms), "first": first, "steady": median(steady)}
 
 
 def _fit(job: Job) -> dict[str, Any]:
@@ -64,22 +61,20 @@ def _fit(job: Job) -> dict[str, Any]:
     frames = training_set(job.size)
     potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
     settings = LinearFit(energy_weight=ENERGY_WEIGHT, force_weight=FORCE_WEIGHT, ridge=0.0)
-    with stopwatch() as times:
-        _, history = jaxmlip.fit(potential, frames, settings=settings)
+    (_, history), times = _timed(lambda: jaxmlip.fit(potential, frames, settings=settings))
     wanted = ("n_rows", "n_columns", "rank", "condition_number", "residual_norm", "design_seconds")
     summary = {name: float(history.summary[name]) for name in wanted}
-    return {"n_atoms": sum(map(len, frames)), "first": _seconds(times), "steady": _seconds(times), **summary}
+    return {"n_atoms": sum(map(len, frames)), "first": times, "steady": times, **summary}
 
 
 def _graphs(job: Job) -> dict[str, Any]:
     """Batches of padded graphs from many structures."""
     frames = many_structures(job.size)
     config = jaxmlip.build("snap", species=elements(frames), cutoff=GRAPH_CUTOFF).config
-    with stopwatch() as times:
-        built = jax.block_until_ready(jaxmlip.batches(frames, config, dtype=job.precision))
+    built, times = _timed(lambda: jaxmlip.batches(frames, config, dtype=job.precision))
     n_shapes = len({one.graph.mask.shape for one in built})
     sizes = {"n_structures": len(frames), "n_shapes": n_shapes, "n_pairs": sum(int(b.graph.mask.sum()) for b in built)}
-    return {"n_atoms": sum(map(len, frames)), "first": _seconds(times), "steady": _seconds(times), **sizes}
+    return {"n_atoms": sum(map(len, frames)), "first": times, "steady": times, **sizes}
 
 
 def _random(params: Any) -> Any:
@@ -93,9 +88,17 @@ def _random(params: Any) -> Any:
     return jax.tree.map(fill, params)
 
 
-def _seconds(times: Times) -> dict[str, float]:
-    return {"cpu": times.cpu, "wall": times.wall, "compile": times.compile}
+def _timed(action: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """What ``action`` returns once it is computed, and what it cost; ``compile`` is the part of it spent in XLA."""
+    done, start = [], sum(_COMPILED)
+    times = timed(lambda: done.append(jax.block_until_ready(action())))
+    return done[0], times | {"compile": sum(_COMPILED) - start}
 
 
-def _median(calls: list[Times]) -> dict[str, float]:
-    return {name: statistics.median(getattr(one, name) for one in calls) for name in ("cpu", "wall")}
+def _listen(event: str, duration_secs: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _COMPILED.append(duration_secs)
+
+
+_COMPILED: list[float] = []
+jax.monitoring.register_event_duration_secs_listener(_listen)

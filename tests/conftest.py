@@ -11,6 +11,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 cache = Path(os.environ.get("JAXMLIP_TEST_CACHE", Path(tempfile.gettempdir()) / "jaxmlip-test-cache"))
 jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -218,4 +218,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="no structures"):
         audit([])
     with pytest.raises(ValueError, match="overlap_broken: expected a positive number, got 0"):
-        AuditSettings(overlap_broken=0)
+        AuditSettings(overlap_broken=0.0)

@@ -152,6 +152,17 @@ def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, mo
     assert [labels(frame).energy is None for frame in jaxmlip.read(out)] == [False, True]
 
 
+def test_relax_with_a_real_model(fitted, data, tmp_path, capsys):
+    jaxmlip.write(tmp_path / "one.xyz", jaxmlip.read(data)[:1])
+    out = tmp_path / "relaxed.xyz"
+    words = ["relax", str(fitted / "model.npz"), str(tmp_path / "one.xyz"), "--max-steps", "2", "--fmax", "1e-9"]
+    assert main([*words, "--out", str(out)]) == 1
+    (frame,) = jaxmlip.read(out)
+    assert frame.info["relaxation_steps"] == 2
+    assert not frame.info["converged"]
+    assert "not" in capsys.readouterr().out
+
+
 def test_voltage_prints_words_where_there_is_no_number(tmp_path, monkeypatch, capsys):
     import jaxmlip.cathodes
 

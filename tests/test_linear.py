@@ -113,7 +113,7 @@ def test_settings_that_cannot_be_minimised():
     with pytest.raises(ValueError, match="not negative"):
         LinearFit(energy_weight=-1.0)
     with pytest.raises(ValueError, match="all zero"):
-        LinearFit(energy_weight=0, force_weight=0)
+        LinearFit(energy_weight=0.0, force_weight=0.0)
 
 
 def test_single_precision_after_double(frames):

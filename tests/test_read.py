@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import lzma
+import re
 from pathlib import Path
 
 import ase.db
@@ -373,6 +374,15 @@ def test_a_damaged_file_is_read_or_refused_politely(tmp_path_factory, data, kind
     with contextlib.suppress(ValueError):
         frames = read(path, species=["Li", "O"])
         assert all(isinstance(labels(atoms), Labels) for atoms in frames)
+
+
+def test_a_cell_that_is_not_finite_is_refused(tmp_path):
+    atoms = Atoms("CO", [[0, 0, 0], [0, 0, 1.13]], cell=[5, 5, 5], pbc=True)
+    write(tmp_path / "a.cfg", atoms)
+    path = tmp_path / "b.cfg"
+    path.write_text(re.sub(r"(Supercell\s+)\S+", r"\g<1>1e999", (tmp_path / "a.cfg").read_text()))
+    with pytest.raises(ValueError, match="Supercell: the cell must be finite"):
+        read(path, species=["C", "O"])
 
 
 @pytest.mark.parametrize("pbc", [(False, False, False), (True, True, False)])

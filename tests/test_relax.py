@@ -75,4 +75,4 @@ def test_bad_input():
     with pytest.raises(ValueError, match="unknown element 'Mo'"):
         relax(model(), bulk("Mo"))
     with pytest.raises(ValueError, match="must be positive"):
-        relax(model(), alloy(), fmax=0)
+        relax(model(), alloy(), fmax=0.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ase
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -59,7 +60,7 @@ def test_bispectrum_components(name):
     config = model.potential.config
     graph = jaxmlip.batch(ldr_frames(reference)[0], config)
     vectors = jaxmlip.graph.edge_vectors(graph)
-    vectors = np.where(graph.mask[:, :, None], vectors, 1.0)
+    vectors = jnp.where(graph.mask[:, :, None], vectors, 1.0)
     features = model.potential.features(model.params, graph, vectors)[:, : config.n_invariants]
     expected = reference["bispectrum"]
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-12 * np.abs(expected).max())

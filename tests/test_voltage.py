@@ -12,8 +12,10 @@ from jaxmlip.cathodes import (
     mean_absolute_error,
     voltages,
 )
+from jaxmlip.cathodes import voltage as voltage_module
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model
+from jaxmlip.simulate.relax import Relaxed
 
 
 @pytest.mark.parametrize("metal", [*PUBLISHED, "Sc", "Al"])
@@ -61,9 +63,9 @@ def test_disordered_rocksalt():
     np.testing.assert_array_equal(atoms.numbers, again.numbers)
     assert (atoms.numbers != other.numbers).any()
     with pytest.raises(ValueError, match="unknown cation 'Mm'"):
-        disordered_rocksalt({"Mm": 1})
+        disordered_rocksalt({"Mm": 1.0})
     with pytest.raises(ValueError, match="positive"):
-        disordered_rocksalt({"Li": 0})
+        disordered_rocksalt({"Li": 0.0})
 
 
 def test_average_voltage_is_the_nernst_formula():
@@ -84,7 +86,9 @@ def pair_model(metals):
     depth[0, 1] = depth[1, 0] = 0.4
     radius[0, 1] = radius[1, 0] = 2.1
     depth[1, 1], radius[1, 1] = 0.1, 2.9
-    return Model(potential, {"offsets": np.zeros(len(species)), "depth": depth, "radius": radius})
+    offsets = np.zeros(len(species))
+    offsets[0] = -4.0  # eV: lithium likes the oxide better than the metal, by the voltage
+    return Model(potential, {"offsets": offsets, "depth": depth, "radius": radius})
 
 
 def test_rows_hold_a_voltage_or_a_reason():
@@ -111,11 +115,31 @@ def test_relaxed_rows():
     (row,) = voltages(model, metals=("Co",), max_steps=2)
     assert (row.voltage, row.error) == (None, None)
     assert row.status.startswith("CoLiO2: not converged in 2 steps")
-    shifted = Model(model.potential, {**model.params, "offsets": np.array([-1.0, 0.0, 0.0])})
+    shifted = Model(model.potential, {**model.params, "offsets": np.array([-5.0, 0.0, 0.0])})
     (first,) = voltages(model, metals=("Co",))
     (second,) = voltages(shifted, metals=("Co",), lithium_energy=LITHIUM_BCC - 1.0)
     assert first.status == second.status == "converged"
     assert second.voltage == pytest.approx(first.voltage, abs=1e-9)  # the scale is shifted on both sides
+
+
+def test_an_implausible_voltage_is_refused():
+    model = pair_model(("Co",))
+    wild = Model(model.potential, {**model.params, "offsets": np.array([-20.0, 0.0, 0.0])})
+    (row,) = voltages(wild, metals=("Co",), relaxed=False)
+    assert (row.voltage, row.error) == (None, None)
+    assert row.status == "19.4 V is no voltage of an oxide: the model extrapolates"
+
+
+def test_a_metal_outside_its_octahedron_is_no_layered_oxide(monkeypatch):
+    def sheared(model, atoms, max_steps):
+        end = atoms.copy()
+        end.positions[end.symbols == "Co"] += [1.2, 0.0, 0.5]
+        return Relaxed(end, -1.0, True, 1, 0.0, 0.0, "")
+
+    monkeypatch.setattr(voltage_module, "relax", sheared)
+    (row,) = voltages(pair_model(("Co",)), metals=("Co",))
+    assert row.voltage is None
+    assert row.status == "CoLiO2: no layered oxide any more, Co has 4 oxygens around it instead of 6"
 
 
 def test_published_errors_are_those_of_the_paper():

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 Complex = tuple[Any, Any]  # real and imaginary part
 
@@ -156,7 +156,7 @@ def rotation_quadrature(degree: int) -> tuple[Float[np.ndarray, "n_points 4"], F
     ) / gamma.size
 
 
-def at_identity(twojmax: int) -> Float[Array, " n_polynomials"]:
+def at_identity(twojmax: int) -> Float[np.ndarray, " n_polynomials"]:
     """The polynomials at p = (1, 0, 0, 0), no rotation."""
     one, zero = np.ones((1, 1)), np.zeros((1, 1))
     left, right = polynomial_factors((one, zero), (zero, zero), one, twojmax, xp=np)

@@ -97,9 +97,9 @@ def disordered_rocksalt(
     ``repeat`` conventional cells of 4 cation and 4 oxygen sites; the numbers of cations are the nearest possible
     ones (largest remainders). "X" is a vacancy.
 
-    >>> disordered_rocksalt({"Li": 1, "Mn": 1}).get_chemical_formula()
+    >>> disordered_rocksalt({"Li": 1.0, "Mn": 1.0}).get_chemical_formula()
     'Li8Mn8O16'
-    >>> disordered_rocksalt({"X": 1, "Mn": 1}, seed=3).get_chemical_formula()
+    >>> disordered_rocksalt({"X": 1.0, "Mn": 1.0}, seed=3).get_chemical_formula()
     'Mn8O16'
 
     Args:

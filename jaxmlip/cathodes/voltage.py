@@ -15,12 +15,18 @@ import ase
 import numpy as np
 
 from jaxmlip.cathodes.structures import layered
+from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model
 from jaxmlip.simulate.calculator import calculator
 from jaxmlip.simulate.relax import Relaxed, relax
 
 LITHIUM_BCC = -1.9089
 """Energy of bcc lithium in eV/atom, PBE: the reference of the uncorrected PBE(+U) energies of the shipped data."""
+
+PLAUSIBLE = (0.0, 7.0)
+"""V; beyond, one of the two minima is none of an oxide: no intercalation cathode comes near either limit."""
+
+_BOND_STRETCH = 1.3  # a metal keeps its six oxygens within this times the longest bond of the start
 
 
 class Published(NamedTuple):
@@ -86,14 +92,16 @@ def voltages(
 ) -> list[Voltage]:
     """Average voltage of layered LiTMO2 to TMO2 for each metal, positions and cells relaxed with ``model``.
 
-    A cell that did not converge or ran away, and a metal that the model does not know, gives a row without voltage
-    whose ``status`` says so.
+    A cell that did not converge or ran away or is no layered oxide any more, a voltage that no oxide has, and a metal
+    that the model does not know give a row without voltage whose ``status`` says so: a potential that extrapolates
+    often has a deep minimum where no structure is.
 
     >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Li", "O", "Co"), cutoff=1.0))
-    >>> rows = voltages(Model(potential, potential.init(None, None)), metals=("Co", "Ni"), relaxed=False)
+    >>> model = Model(potential, potential.init(None, None))  # no energies at all: V = E(Li)
+    >>> rows = voltages(model, metals=("Co", "Ni"), lithium_energy=3.0, relaxed=False)
     >>> [(row.metal, row.voltage, row.status) for row in rows]
-    [('Co', -1.9089, 'not relaxed'), ('Ni', None, 'the model does not know Ni')]
+    [('Co', 3.0, 'not relaxed'), ('Ni', None, 'the model does not know Ni')]
 
     Args:
         model: a potential with its parameters.
@@ -124,16 +132,37 @@ def _row(model: Model, metal: str, lithium_energy: float, max_steps: int) -> Vol
         atoms = layered(metal, lithium=lithium)
         end = _energy(model, atoms, max_steps)
         ends.append(end.energy)
-        problem = f"{atoms.get_chemical_formula()}: {end.problem}" if end.problem else ""
+        trouble = end.problem or _lost_host(atoms, end.atoms, metal)
+        problem = f"{atoms.get_chemical_formula()}: {trouble}" if trouble else ""
     known = (published.dft, published.aenet, published.mtp) if published else (None, None, None)
+    voltage = float("nan")
+    if not problem:
+        voltage = average_voltage(ends[0], ends[1], lithium_energy=lithium_energy)
+        if not PLAUSIBLE[0] <= voltage <= PLAUSIBLE[1]:
+            problem = f"{voltage:.1f} V is no voltage of an oxide: the model extrapolates"
     seconds = time.perf_counter() - start
     if problem:
         return Voltage(metal, None, problem, *known, None, None, None, None, seconds)
-    voltage = average_voltage(ends[0], ends[1], lithium_energy=lithium_energy)
     error = None if published is None else voltage - published.dft
     percent = None if published is None else 100 * (voltage - published.dft) / published.dft
     status = "converged" if max_steps else "not relaxed"
     return Voltage(metal, voltage, status, *known, error, percent, ends[0], ends[1], seconds)
+
+
+def _lost_host(start: ase.Atoms, end: ase.Atoms, metal: str) -> str:
+    """Why the relaxed cell is no layered oxide any more: its metal left the octahedron; or an empty string."""
+    bonds = np.sort(_bonds(start, metal, 3.0))[:6]
+    n_bonds = len(_bonds(end, metal, _BOND_STRETCH * float(bonds[-1])))
+    if n_bonds == len(bonds):
+        return ""
+    return f"no layered oxide any more, {metal} has {n_bonds} oxygens around it instead of {len(bonds)}"
+
+
+def _bonds(atoms: ase.Atoms, metal: str, reach: float) -> np.ndarray:
+    """Lengths of the metal-oxygen bonds up to ``reach`` in Å."""
+    pairs = neighbor_pairs(atoms, reach)
+    bond = (atoms.symbols[pairs.centers] == metal) & (atoms.symbols[pairs.neighbors] == "O")
+    return pairs.distances[bond]
 
 
 def _energy(model: Model, atoms: ase.Atoms, max_steps: int) -> Relaxed:

@@ -8,7 +8,8 @@ Reference: Novikov, Gubaev, Podryabinkin and Shapeev, Mach. Learn.: Sci. Technol
 import json
 import re
 from collections.abc import Sequence
-from typing import IO, Any
+from io import TextIOBase
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -35,7 +36,7 @@ def read_cfg(text: str, name: str, species: Sequence[str] | None = None, select:
     return [_read_block(block, f"{name}, frame {frame}", species) for frame, block in blocks]
 
 
-def write_cfg(file: IO[str], frames: Sequence[Atoms], species: Sequence[str] | None = None) -> None:
+def write_cfg(file: TextIOBase, frames: Sequence[Atoms], species: Sequence[str] | None = None) -> None:
     """Write ``frames``; types follow ``species``, or else the elements present by atomic number.
 
     Raises:
@@ -130,6 +131,8 @@ def _read_cell(block: list[tuple[int, list[str]]], at: dict[str, int], where: st
         if block[i][1][0][0].isalpha():
             break
         rows.append(_numbers(block, i, where, 3))
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{where}: Supercell: the cell must be finite numbers, got {rows}")
     return rows
 
 

@@ -57,7 +57,7 @@ def check_labels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
             n_bad = int(np.size(value) - np.isfinite(value).sum())
             if n_bad:
                 text = f"{name}: {n_bad} of {np.size(value)} numbers are NaN or infinite"
-                yield finding(frames, index, "not a number", text, ("broken", n_bad))
+                yield finding(frames, index, "not a number", text, ("broken", float(n_bad)))
 
 
 def check_volumes(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ Format: https://github.com/libAtoms/extxyz
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import IO, Any, NamedTuple
+from io import TextIOBase
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -43,7 +44,7 @@ def read_extxyz(text: str, name: str, select: slice = slice(None)) -> list[Atoms
     return [_read_frame(lines, start, f"{name}, frame {frame}") for frame, start in numbered]
 
 
-def write_extxyz(file: IO[str], frames: Iterable[Atoms]) -> None:
+def write_extxyz(file: TextIOBase, frames: Iterable[Atoms]) -> None:
     """Write ``frames`` with ``energy``, ``forces``, ``stress`` and all of ``info`` and ``arrays``."""
     for atoms in frames:
         info, arrays = _contents(atoms)

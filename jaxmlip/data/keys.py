@@ -96,10 +96,10 @@ def _names(entries: Mapping[str, Any], kind: str, given: str | None) -> list[str
 
 
 def _stress_of_virial(atoms: Atoms, virial: Any) -> np.ndarray:
-    volume = abs(np.linalg.det(atoms.cell.array))
-    if volume == 0:
+    finite = np.isfinite(atoms.cell.array).all()
+    if not finite or atoms.cell.rank < 3:
         raise ValueError("a virial needs a cell with a volume to become a stress (−virial / volume); the cell has none")
-    return -as_stress(virial) / volume
+    return -as_stress(virial) / atoms.get_volume()
 
 
 def _is_numeric(value: Any) -> bool:

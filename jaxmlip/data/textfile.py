@@ -6,8 +6,9 @@ import lzma
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from jaxmlip.files import atomic_path
 
@@ -54,7 +55,7 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[str]]:
+def writing(path: Path) -> Iterator[TextIOBase]:
     """A text file open for writing, which becomes ``path`` only when the block ends without an error."""
     with atomic_path(path) as temporary:
         opener = _OPENERS.get(path.suffix.lower(), open)

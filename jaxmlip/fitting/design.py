@@ -51,7 +51,7 @@ def design(potential: Potential, params: Params, graph: Graph, with_stress: bool
     B, D = map_blocks(partial(_derivatives, potential, params), graph, vectors, min(block, graph.n_atoms))
     D = jnp.where(graph.mask[:, :, None, None], D, 0)
     n_species = len(potential.config.species)
-    own = _one_hot(graph.species, n_species, B.dtype) * graph.atom_mask[:, None]
+    own = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, B.dtype), 0)
     quadratic = potential.linear is not None and potential.linear.quadratic
 
     features = _features(B, quadratic)
@@ -95,7 +95,8 @@ def _half_triangle(outer: Array) -> Array:
     With ``outer`` = B_k ∂B_l this is the derivative of ½ B_k² and B_k B_l.
     """
     k, l = np.triu_indices(outer.shape[-1])  # noqa: E741
-    return (outer[..., k, l] + outer[..., l, k]) * np.where(k == l, 0.5, 1.0).astype(outer.dtype)
+    half = np.where(k == l, 0.5, 1.0).astype(outer.dtype).reshape((1,) * (outer.ndim - 2) + (-1,))
+    return (outer[..., k, l] + outer[..., l, k]) * half
 
 
 def _forces(graph: Graph, derivatives: tuple[Array, Array], own: Array, quadratic: bool) -> Array:
@@ -138,4 +139,4 @@ def _segment(graph: Graph, rows: Array) -> Array:
 
 
 def _one_hot(species: Array, n_species: int, dtype) -> Array:
-    return (species[..., None] == jnp.arange(n_species)).astype(dtype)
+    return jax.nn.one_hot(species, n_species, dtype=dtype)

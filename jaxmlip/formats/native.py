@@ -56,7 +56,7 @@ def read_model(path: str | Path) -> Model:
 def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
     """Nested dicts as one dict, the keys joined by slashes."""
     if not isinstance(params, dict):
-        return {prefix: params}
+        return {prefix: np.asarray(params)}
     return {k: v for name, part in params.items() for k, v in _flatten(part, f"{prefix}/{name}".strip("/")).items()}
 
 

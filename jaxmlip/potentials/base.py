@@ -64,7 +64,7 @@ class Potential(NamedTuple):
     """One family with its settings: pure functions of parameters and a graph. A factory makes it."""
 
     config: Config
-    init: Callable[[Array, Graph | None], Params]
+    init: Callable[[Array | None, Graph | None], Params]
     atomic_energies: AtomFn  # [n_atoms] eV, offsets included
     features: AtomFn | None = None  # [n_atoms, n_features]; E_i = offsets + features · coefficients of its species
     linear: Linear | None = None  # the two stages of ``features``

@@ -10,6 +10,7 @@ References:
 import dataclasses
 from functools import lru_cache
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -101,7 +102,7 @@ def snap(config: SNAPConfig) -> Potential:
     """
     n_species, n_features = len(config.species), config.n_features
 
-    def init(key: Array, graph: Graph | None = None) -> Params:
+    def init(key: Array | None, graph: Graph | None = None) -> Params:
         return {"offsets": jnp.zeros(n_species), "coefficients": jnp.zeros((n_species, n_features))}
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
@@ -136,7 +137,7 @@ def snap(config: SNAPConfig) -> Potential:
 def products(B: Float[Array, "n_atoms n_invariants"]) -> Float[Array, "n_atoms n_products"]:
     """½ B_k² and B_k B_l (l > k), row by row of the upper triangle, as LAMMPS orders them."""
     k, l = np.triu_indices(B.shape[1])  # noqa: E741
-    return B[:, k] * B[:, l] * np.where(k == l, 0.5, 1.0).astype(B.dtype)
+    return B[:, k] * B[:, l] * np.where(k == l, 0.5, 1.0).astype(B.dtype)[None]
 
 
 def _quadratic_energy(c: Array, B: Array) -> Array:
@@ -178,7 +179,7 @@ def _channels(config: SNAPConfig, graph: Graph, dtype) -> Float[Array, "n_atoms 
     """One where a neighbour belongs to a channel."""
     if not config.chemflag:
         return jnp.ones((1, 1, 1), dtype)
-    return (graph.neighbor_species[:, None, :] == jnp.arange(len(config.species))[:, None]).astype(dtype)
+    return jax.nn.one_hot(graph.neighbor_species, len(config.species), axis=1, dtype=dtype)
 
 
 def _bispectrum(config: SNAPConfig, graph: Graph, density: Array) -> Float[Array, "n_atoms n_invariants"]:
@@ -186,10 +187,10 @@ def _bispectrum(config: SNAPConfig, graph: Graph, density: Array) -> Float[Array
     n_atoms, n_channels, _ = density.shape
     own = jnp.ones((n_atoms, n_channels), density.dtype)
     if config.chemflag and not config.wselfallflag:
-        own = (graph.species[:, None] == jnp.arange(n_channels)).astype(density.dtype)
+        own = jax.nn.one_hot(graph.species, n_channels, dtype=density.dtype)
     B = bispectrum(density + own[:, :, None] * at_identity(config.twojmax).astype(density.dtype)[None, None], config)
     if not config.bzeroflag:
         return B
     isolated = [1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)]
     blocks = jnp.einsum("ae,af,ag->aefg", own, own, own).reshape(n_atoms, -1, 1)
-    return B - (blocks * jnp.asarray(isolated, B.dtype)).reshape(B.shape)
+    return B - (blocks * jnp.asarray(isolated, B.dtype)[None, None]).reshape(B.shape)

@@ -135,7 +135,7 @@ def _still_valid(old: ase.Atoms, new: ase.Atoms, cutoff: float, skin: float) -> 
         moved = new.positions - old.positions @ change
     else:
         shrink, moved = 1.0, new.positions - old.positions
-    return shrink * (cutoff + skin) - 2 * np.linalg.norm(moved, axis=1).max() >= cutoff
+    return bool(shrink * (cutoff + skin) - 2 * np.linalg.norm(moved, axis=1).max() >= cutoff)
 
 
 def _check_finite(atoms: ase.Atoms, predicted: Prediction) -> None:

@@ -194,7 +194,7 @@ def add(potential: Potential, other: Potential) -> Potential:
         )
     config = SumConfig(first.species, max(first.cutoff, second.cutoff), first, second)
 
-    def init(key: Array, graph: Graph | None = None) -> Params:
+    def init(key: Array | None, graph: Graph | None = None) -> Params:
         return join_params(potential.init(key, graph), other.init(key, graph))
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:

@@ -1,21 +1,32 @@
 """From labelled structures to a `Model`: one `fit` for every family, with the method that suits it."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import ase
 
-from jaxmlip.fitting.linear import History, LinearFit, fit_linear
+from jaxmlip.fitting.gradient import GradientFit, gradient_method
+from jaxmlip.fitting.history import History, read_log
+from jaxmlip.fitting.linear import LinearFit, fit_linear
+from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
+from jaxmlip.fitting.training import Training, train
 from jaxmlip.potentials.base import Model, Potential
+
+METHODS = {"linear": LinearFit, "gradient": GradientFit, "quasi-newton": QuasiNewtonFit}
+"""Settings by the names that the command line and study files use."""
 
 
 def fit(
-    potential: Potential,
+    start: Potential | Model,
     atoms: Sequence[ase.Atoms],
     *,
-    settings: LinearFit | None = None,
+    settings: Any = None,
+    validation: Sequence[ase.Atoms] | None = None,
+    folder: str | Path | None = None,
     show_progress: bool = False,
 ) -> tuple[Model, History]:
-    """Parameters of ``potential`` from the labels of ``atoms``: energies in eV, forces in eV/Å, stresses in eV/Å³.
+    """Parameters from the labels of ``atoms``: energies in eV, forces in eV/Å, stresses in eV/Å³.
 
     >>> import jaxmlip
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -24,18 +35,37 @@ def fit(
     6
 
     Args:
-        potential: from `jaxmlip.build` or a family's factory.
+        start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from: a linear fit keeps
+            what is not linear in its parameters, the others start from them.
         atoms: structures with labels, as `jaxmlip.read` gives them.
-        settings: weights and regularisation; the default suits most data.
+        settings: `LinearFit`, `GradientFit` or `QuasiNewtonFit`; the default is linear where the potential is, else
+            stochastic. Weights mean the same in each.
+        validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
+        folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
         show_progress: a progress bar on standard error.
 
     Returns:
-        The fitted model, and a history whose ``summary`` tells the ridge, the condition number and the time.
+        The fitted model, and a history: its ``summary`` tells how the fit ended and the time, its ``rows`` each epoch.
 
     Raises:
-        ValueError: see `fit_linear`; or the family has no fitting method.
+        ValueError: data without labels that carry weight, labels that are not finite, an element that the potential
+            does not know, a potential that the method cannot fit, or a checkpoint of another run.
+        FloatingPointError: a training run diverged.
     """
-    return fit_linear(potential, atoms, settings=settings, show_progress=show_progress)
+    potential = start.potential if isinstance(start, Model) else start
+    settings = default_settings(potential) if settings is None else settings
+    if isinstance(settings, LinearFit):
+        return fit_linear(start, atoms, settings=settings, show_progress=show_progress)
+    method = {GradientFit: gradient_method, QuasiNewtonFit: quasi_newton_method}.get(type(settings))
+    if method is None:
+        raise TypeError(f"settings must be one of {', '.join(kind.__name__ for kind in METHODS.values())}")
+    where = None if folder is None else Path(folder)
+    return train(start, (atoms, validation), method, settings, folder=where, show_progress=show_progress)
 
 
-__all__ = ["History", "LinearFit", "fit", "fit_linear"]
+def default_settings(potential: Potential) -> Training | LinearFit:
+    """How `fit` fits a potential unless told otherwise."""
+    return GradientFit() if potential.linear is None else LinearFit()
+
+
+__all__ = ["METHODS", "GradientFit", "History", "LinearFit", "QuasiNewtonFit", "default_settings", "fit", "read_log"]

@@ -7,7 +7,7 @@ is bounded by a few batches and the square of the number of columns.
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import ase
 import jax
@@ -15,32 +15,28 @@ import numpy as np
 
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.fitting.design import design
+from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares import Solution, StreamedQR, solve
+from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
 from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Model, Potential
-from jaxmlip.potentials.offsets import STUDY_ENERGIES
 from jaxmlip.progress import track
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearFit:
+class LinearFit(Weights):
     """Weights and regularisation of a linear fit.
 
     The fit minimises Σ w_E² (ΔE/N)² + Σ w_F² ΔF² + Σ w_σ² Δσ² + ridge: residuals in eV/atom, eV/Å and eV/Å³ are
     multiplied by the weights below, then squared.
     """
 
-    energy_weight: float = 100.0
-    force_weight: float = 1.0
-    stress_weight: float = 0.0
     ridge: float | Literal["folds", "gcv"] = "folds"
     """Strength on coefficients of columns scaled to unit norm; or chosen by cross-validation: "folds" leaves groups
     of structures out, "gcv" single rows."""
     n_folds: int = 5
     truncation: float | None = None
     """Drop singular values below this fraction of the largest."""
-    offsets: Literal["fit", "study", "zero"] = "fit"
-    """Energies per atom of each element: fitted along, unpenalised; those of the published study; or none."""
     group_key: str | None = None
     """`atoms.info` key that names a structure's group: groups stay together in folds and can be weighted."""
     group_weights: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -49,39 +45,37 @@ class LinearFit:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
-        weights = (self.energy_weight, self.force_weight, self.stress_weight, *self.group_weights.values())
-        if not all(np.isfinite(w) and w >= 0 for w in weights) or not any(weights[:3]):
-            raise ConfigError(f"weights must be finite, not negative and not all zero: got {weights}")
+        super().__post_init__()
+        if not all(np.isfinite(w) and w >= 0 for w in self.group_weights.values()):
+            raise ConfigError(f"group_weights must be finite and not negative: got {self.group_weights}")
         if self.group_weights and self.group_key is None:
             raise ConfigError("group_weights need group_key, the atoms.info key that names the groups")
 
 
-class History(NamedTuple):
-    """What a fit did: a summary, and one row a step (or a ridge tried)."""
-
-    summary: dict[str, Any]
-    rows: list[dict[str, float]]
-
-
 def fit_linear(
-    potential: Potential,
+    start: Potential | Model,
     atoms: Sequence[ase.Atoms],
     *,
     settings: LinearFit | None = None,
     show_progress: bool = False,
 ) -> tuple[Model, History]:
-    """Coefficients and offsets of ``potential`` from the labels of ``atoms``, in float64.
+    """Coefficients and offsets of a potential from the labels of ``atoms``, in float64.
+
+    Parameters that the energy is not linear in keep the values that they have in the model ``start``; for a potential
+    these are the initial ones.
 
     Raises:
         ValueError: the potential is not linear, no labels that carry weight, a label that is not finite, or an
             element that the potential does not know.
     """
     settings = LinearFit() if settings is None else settings
+    potential = start.potential if isinstance(start, Model) else start
     if potential.linear is None:
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        params = jax.tree.map(np.asarray, potential.init(jax.random.key(0), None))
+        params = start.params if isinstance(start, Model) else potential.init(jax.random.key(0), None)
+        params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
         problem = _stream(potential, params, list(atoms), settings, show_progress)
     if not problem.n_rows:
         raise ValueError(
@@ -93,7 +87,7 @@ def fit_linear(
     penalised[:n_species] = False
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
     solution = solve(problem, penalty_mask=penalised, **folds)
-    offsets = solution.coefficients[:n_species] + _given_offsets(potential, settings)
+    offsets = solution.coefficients[:n_species] + given_offsets(potential, settings)
     fitted = {**params, "offsets": offsets}
     fitted["coefficients"] = solution.coefficients[n_species:].reshape(n_species, -1)
     times = {
@@ -107,7 +101,7 @@ def fit_linear(
 def _stream(potential: Potential, params: Any, atoms: list, settings: LinearFit, show: bool) -> StreamedQR:
     """All rows of all structures, reduced."""
     _check(atoms, settings)
-    given = _given_offsets(potential, settings)
+    given = given_offsets(potential, settings)
     n_species = len(potential.config.species)
     columns = n_species + int(np.size(params["coefficients"]))
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
@@ -164,35 +158,12 @@ def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> tuple[Any, float]:
 
 
 def _check(atoms: list, settings: LinearFit) -> None:
-    """Labels must be finite, and weighted groups must exist."""
-    from jaxmlip.data.labels import labels
-
-    if not atoms:
-        raise ValueError("no structures to fit")
-    for k, frame in enumerate(atoms):
-        given = labels(frame)
-        bad = [
-            name for name, value in zip(given._fields, given) if value is not None and not np.all(np.isfinite(value))
-        ]
-        if bad:
-            raise ValueError(
-                f"structure {k} ({frame.get_chemical_formula()}) has {' and '.join(bad)} that are not finite numbers; "
-                "remove it, or run `jaxmlip audit FILE --write clean.xyz`"
-            )
+    """Labels must be there and finite, and weighted groups must exist."""
+    check_labels(atoms, settings)
     present = {str(frame.info.get(settings.group_key)) for frame in atoms}
     for name in settings.group_weights:
         if name not in present:
             raise ValueError(unknown_name(f"{settings.group_key}", name, sorted(present)))
-
-
-def _given_offsets(potential: Potential, settings: LinearFit) -> np.ndarray:
-    """Energies per atom that are taken off before the fit, eV."""
-    if settings.offsets != "study":
-        return np.zeros(len(potential.config.species))
-    missing = [s for s in potential.config.symbols if s not in STUDY_ENERGIES]
-    if missing:
-        raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
-    return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])
 
 
 def _history(problem: StreamedQR, solution: Solution, times: dict[str, float]) -> History:

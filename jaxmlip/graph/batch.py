@@ -6,9 +6,10 @@ gathered through ``reverse``, so nothing is scattered. Padding is masked; it con
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ase
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
@@ -125,7 +126,7 @@ def batch(atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None
     shape = needed if shape is None else shape
     if any(have < need for have, need in zip(shape, needed)):
         raise ValueError(f"the structures need {needed}, more than the given {shape}: allocate a larger shape")
-    return _fill(frames, found, config, shape, dtype)
+    return _on_device(graph_arrays(frames, found, config, shape=shape, dtype=dtype))
 
 
 def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shapes: int = 4, dtype=None) -> list[Batch]:
@@ -148,10 +149,11 @@ def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shape
     result = []
     for chosen, shape in zip(members, shapes):
         chosen_frames = [frames[k] for k in chosen]
-        graph = _fill(chosen_frames, [found[k] for k in chosen], config, shape, dtype)
+        graph = _on_device(graph_arrays(chosen_frames, [found[k] for k in chosen], config, shape=shape, dtype=dtype))
         index = np.full(shape.n_graphs, -1)
         index[: len(chosen)] = chosen
-        result.append(Batch(graph, _labels(chosen_frames, shape, graph.positions.dtype), index))
+        labels = label_arrays(chosen_frames, shape, graph.positions.dtype)
+        result.append(Batch(graph, _on_device(labels), index))
     return result
 
 
@@ -187,8 +189,8 @@ def _merge_shapes(shapes: list[Shape], n_shapes: int) -> list[Shape]:
     return merged
 
 
-def _fill(frames: list[ase.Atoms], found: list[Pairs], config, shape: Shape, dtype) -> Graph:
-    """The padded arrays of one batch."""
+def graph_arrays(frames: list[ase.Atoms], found: list[Pairs], config, *, shape: Shape, dtype=None) -> Graph:
+    """The padded arrays of one batch, on the host: `batch` without its checks of the shape."""
     n_atoms, width = shape.n_atoms, shape.max_neighbors
     dtype = jnp.zeros(0, dtype).dtype  # float32 unless 64-bit numbers are enabled
     arrays = SimpleNamespace(
@@ -209,7 +211,11 @@ def _fill(frames: list[ase.Atoms], found: list[Pairs], config, shape: Shape, dty
         start += len(frame)
     arrays.neighbor_species = arrays.species[arrays.neighbors]
     arrays.positions, arrays.cell = arrays.positions.astype(dtype), arrays.cell.astype(dtype)
-    return Graph(**{name: jnp.asarray(array) for name, array in vars(arrays).items()})
+    return Graph(**vars(arrays))
+
+
+def _on_device(arrays: Any) -> Any:
+    return jax.tree.map(jnp.asarray, arrays)
 
 
 def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tuple[int, int], config) -> None:
@@ -231,8 +237,8 @@ def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tu
     arrays.mask[at] = True
 
 
-def _labels(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
-    """Labels padded like the graph; missing ones are zero with a False mask."""
+def label_arrays(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
+    """Labels padded like the graph, on the host; missing ones are zero with a False mask."""
     energy, stress = np.zeros(shape.n_graphs), np.zeros((shape.n_graphs, 3, 3))
     forces = np.zeros((shape.n_atoms, 3))
     has_energy, has_stress = np.zeros(shape.n_graphs, bool), np.zeros(shape.n_graphs, bool)
@@ -247,11 +253,5 @@ def _labels(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
             forces[rows], has_forces[rows] = given.forces, True
         if given.stress is not None:
             stress[k], has_stress[k] = given.stress, True
-    return Labels(
-        energy=jnp.asarray(energy, dtype),
-        forces=jnp.asarray(forces, dtype),
-        stress=jnp.asarray(stress, dtype),
-        has_energy=jnp.asarray(has_energy),
-        has_forces=jnp.asarray(has_forces),
-        has_stress=jnp.asarray(has_stress),
-    )
+    values = (array.astype(dtype) for array in (energy, forces, stress))
+    return Labels(*values, has_energy=has_energy, has_forces=has_forces, has_stress=has_stress)

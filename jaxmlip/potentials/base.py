@@ -68,6 +68,9 @@ class Potential(NamedTuple):
     atomic_energies: AtomFn  # [n_atoms] eV, offsets included
     features: AtomFn | None = None  # [n_atoms, n_features]; E_i = offsets + features · coefficients of its species
     linear: Linear | None = None  # the two stages of ``features``
+    descriptor: AtomFn | None = None  # [n_atoms, n_descriptors]; does not depend on the trained part of the params
+    regressor: Callable | None = None  # (params, species, descriptors) -> the atomic energies
+    fixed: tuple[str, ...] = ()  # names of params that training leaves alone
     local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
 
 

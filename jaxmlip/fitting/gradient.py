@@ -1,0 +1,137 @@
+"""Stochastic training through optax: minibatches, a learning-rate schedule, clipping, an average of the parameters.
+
+Each step draws a few structures of one bucket (`jaxmlip.graph.stack`) on the device. Validation, and the result, use
+the exponential moving average of the parameters.
+
+References:
+    Kingma, Ba, ICLR 2015 (Adam); Loshchilov, Hutter, ICLR 2019 (AdamW, cosine schedule); Reddi et al., ICLR 2018
+    (AMSGrad).
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxmlip.config import ConfigError
+from jaxmlip.fitting.objective import Terms, terms
+from jaxmlip.fitting.training import Method, Problem, Training, add_terms, drawn, split_params
+from jaxmlip.potentials.base import Params, Potential
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientFit(Training):
+    """Minibatch training: Adam and its kin."""
+
+    optimizer: Literal["adam", "adamw", "amsgrad"] = "adam"
+    learning_rate: float = 3e-3
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    """cosine: to zero at the last epoch; plateau: halved after ``plateau_epochs`` without a better training loss."""
+    warmup_epochs: int = 1
+    """Epochs in which the learning rate rises from zero; not of "plateau"."""
+    plateau_epochs: int = 10
+    weight_decay: float = 0.0
+    """Of "adamw" only."""
+    clip_norm: float | None = 10.0
+    """Longer gradients (of the loss per structure) are cut to this length."""
+    ema_decay: float = 0.99
+    """Weight of the past in the moving average of the parameters; 0: no average."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be run."""
+        super().__post_init__()
+        if not (self.learning_rate > 0 and 0 <= self.ema_decay < 1 and self.weight_decay >= 0):
+            raise ConfigError(
+                f"learning_rate must be positive, ema_decay in 0 … 1, weight_decay ≥ 0: got {self.learning_rate}, "
+                f"{self.ema_decay}, {self.weight_decay}"
+            )
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ConfigError(f"weight_decay needs optimizer 'adamw', got {self.optimizer!r}")
+
+
+class _State(NamedTuple):
+    params: Params
+    average: Params
+    optimizer: Any
+
+
+def gradient_method(problem: Problem) -> Method:
+    """The `Method` of `GradientFit` settings."""
+    settings: GradientFit = problem.settings
+    n_steps = sum(len(_rows(len(part.bucket), settings, None)) for part in problem.train)
+    facts = _Facts(problem.potential, settings, n_steps)
+    _, fixed = split_params(problem.potential, problem.params)
+
+    def init(params: Params) -> _State:
+        return _State(params, jax.tree.map(jnp.copy, params), _optimizer(facts).init(params))
+
+    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, float]]:
+        rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
+        work = [(k, rows) for k, part in enumerate(problem.train) for rows in _rows(len(part.bucket), settings, rng)]
+        sums = []
+        for k in rng.permutation(len(work)):
+            part, rows = work[k]
+            state, found = _step(facts, state, fixed, drawn(problem.train[part], jnp.asarray(rows)))
+            sums.append(found)
+        return state, add_terms(sums), {}
+
+    def average(state: _State) -> Params:
+        return state.average if settings.ema_decay else state.params
+
+    return Method(init, epoch, average)
+
+
+class _Facts(NamedTuple):
+    """What a compiled step depends on."""
+
+    potential: Potential
+    settings: GradientFit
+    n_steps: int
+
+
+def _rows(n: int, settings: GradientFit, rng: np.random.Generator | None) -> np.ndarray:
+    """The structures of each minibatch; the last one is filled up with −1."""
+    size = settings.batch_size
+    rows = np.full(-(-n // size) * size, -1)
+    rows[:n] = np.arange(n) if rng is None else rng.permutation(n)
+    return rows.reshape(-1, size)
+
+
+def _optimizer(facts: _Facts) -> optax.GradientTransformationExtraArgs:
+    settings, n_steps = facts.settings, facts.n_steps
+    warmup, total = settings.warmup_epochs * n_steps, settings.epochs * n_steps
+    rate: Any = settings.learning_rate
+    if settings.schedule != "plateau" and 0 < warmup < total:
+        end = 0.0 if settings.schedule == "cosine" else rate
+        rate = optax.warmup_cosine_decay_schedule(rate / warmup, rate, warmup, total, end_value=end)
+    elif settings.schedule == "cosine":
+        rate = optax.cosine_decay_schedule(rate, total)
+    chain = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
+    if settings.optimizer == "adamw":
+        chain.append(optax.adamw(rate, weight_decay=settings.weight_decay))
+    else:
+        chain.append({"adam": optax.adam, "amsgrad": optax.amsgrad}[settings.optimizer](rate))
+    if settings.schedule == "plateau":
+        patience = settings.plateau_epochs
+        chain.append(optax.contrib.reduce_on_plateau(factor=0.5, patience=patience, accumulation_size=n_steps))
+    return optax.with_extra_args_support(optax.chain(*chain))
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _step(facts: _Facts, state: _State, fixed: Params, example: tuple) -> tuple[_State, Terms]:
+    """One minibatch: the objective per structure, its gradient, the optimiser, the average."""
+
+    def loss(params: Params) -> tuple[jax.Array, Terms]:
+        found = terms(facts.potential, {**params, **fixed}, example, facts.settings)
+        return found.objective / jnp.maximum(found.n_structures, 1), found
+
+    (value, found), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    updates, optimizer = _optimizer(facts).update(gradient, state.optimizer, state.params, value=value)
+    params = optax.apply_updates(state.params, updates)
+    decay = facts.settings.ema_decay
+    average = optax.incremental_update(params, state.average, 1 - decay)
+    return _State(params, average, optimizer), found

@@ -1,0 +1,141 @@
+"""What every fit minimises: weighted squared residuals of energies per atom, forces and stresses.
+
+    Σ_structures w_E² (ΔE/N)² + Σ_components w_F² ΔF² + Σ_components w_σ² Δσ²
+
+with residuals in eV/atom, eV/Å and eV/Å³ (six components of stress) and the weights of `Weights`: the same for linear,
+quasi-Newton and stochastic fits, so that families are compared on equal footing. Missing labels are left out.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxmlip.config import ConfigError
+from jaxmlip.data.labels import labels as read_labels
+from jaxmlip.graph.batch import Graph, Labels
+from jaxmlip.potentials.base import Params, Potential, predict, predict_energy
+from jaxmlip.potentials.offsets import STUDY_ENERGIES
+
+_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights of residuals in eV/atom, eV/Å and eV/Å³; each residual is multiplied by its weight, then squared."""
+
+    energy_weight: float = 100.0
+    force_weight: float = 1.0
+    stress_weight: float = 0.0
+    offsets: Literal["fit", "study", "zero"] = "fit"
+    """Energies per atom of each element: fitted to the data; those of the published study; or none."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be minimised."""
+        weights = (self.energy_weight, self.force_weight, self.stress_weight)
+        if not all(np.isfinite(w) and w >= 0 for w in weights) or not any(weights):
+            raise ConfigError(f"weights must be finite, not negative and not all zero: got {weights}")
+
+
+class Terms(NamedTuple):
+    """Sums over structures: the objective, and squared residuals with their numbers (eV/atom, eV/Å, eV/Å³)."""
+
+    objective: Float[Array, ""]
+    energy: Float[Array, ""]
+    forces: Float[Array, ""]
+    stress: Float[Array, ""]
+    n_structures: Float[Array, ""]
+    n_energy: Float[Array, ""]
+    n_forces: Float[Array, ""]
+    n_stress: Float[Array, ""]
+
+    def errors(self) -> dict[str, float]:
+        """Objective per structure, and root mean squares in meV/atom, eV/Å and eV/Å³ of what has labels."""
+        found = {"loss": float(self.objective / max(self.n_structures, 1))}
+        for name, unit in (("energy", 1e3), ("forces", 1.0), ("stress", 1.0)):
+            number = float(getattr(self, f"n_{name}"))
+            if number:
+                found[name] = unit * float(np.sqrt(float(getattr(self, name)) / number))
+        return found
+
+
+def terms(potential: Potential, params: Params, example: tuple, weights: Weights) -> Terms:
+    """Residuals of ``params`` on an example ``(graph, labels, descriptors or None)``; differentiable.
+
+    Without weights on forces and stresses only energies are evaluated, and from given descriptors where there are any.
+    """
+    graph, labels, descriptors = example
+    n_atoms = jax.ops.segment_sum(graph.atom_mask.astype(labels.energy.dtype), graph.atom_graph, graph.n_graphs)
+    forces = stress = jnp.zeros((), labels.energy.dtype)
+    if weights.force_weight or weights.stress_weight:
+        found = predict(potential, params, graph)
+        energy = found.energy
+        forces = jnp.sum(jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0) ** 2)
+        residual = (found.stress - labels.stress)[:, *_VOIGT]
+        stress = jnp.sum(jnp.where(labels.has_stress[:, None], residual, 0) ** 2)
+    elif descriptors is None:
+        energy = predict_energy(potential, params, graph)
+    else:
+        energy = _regressed(potential, params, graph, descriptors)
+    difference = (energy - labels.energy) / jnp.maximum(n_atoms, 1)
+    squares = jnp.sum(jnp.where(labels.has_energy, difference, 0) ** 2)
+    objective = weights.energy_weight**2 * squares + weights.force_weight**2 * forces
+    return Terms(objective + weights.stress_weight**2 * stress, squares, forces, stress, *_counts(n_atoms, labels))
+
+
+def _counts(n_atoms: Array, labels: Labels) -> tuple[Array, ...]:
+    numbers = (n_atoms > 0, labels.has_energy, labels.has_forces, labels.has_stress)
+    factors = (1, 1, 3, 6)
+    return tuple(k * jnp.sum(x).astype(n_atoms.dtype) for k, x in zip(factors, numbers, strict=True))
+
+
+def _regressed(potential: Potential, params: Params, graph: Graph, descriptors: Array) -> Array:
+    if potential.regressor is None:
+        raise ValueError(f"{type(potential.config).__name__} has no regressor: descriptors cannot be kept")
+    energies = potential.regressor(params, graph.species, descriptors)
+    return jax.ops.segment_sum(jnp.where(graph.atom_mask, energies, 0), graph.atom_graph, graph.n_graphs)
+
+
+def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:
+    """Refuses data that cannot be fitted.
+
+    Raises:
+        ValueError: no structures, a label that is not finite, or no label that carries weight.
+    """
+    if not len(atoms):
+        raise ValueError("no structures to fit")
+    weighted = [n for n, w in _named(weights).items() if w]
+    n_labels = 0
+    for k, frame in enumerate(atoms):
+        given = read_labels(frame)
+        present: dict[str, Any] = {name: v for name, v in given._asdict().items() if v is not None}
+        bad = [name for name, value in present.items() if not np.all(np.isfinite(value))]
+        if bad:
+            raise ValueError(
+                f"structure {k} ({frame.get_chemical_formula()}) has {' and '.join(bad)} that are not finite numbers; "
+                "remove it, or run `jaxmlip audit FILE --write clean.xyz`"
+            )
+        n_labels += len(set(weighted) & set(present))
+    if not n_labels:
+        raise ValueError(
+            "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
+        )
+
+
+def _named(weights: Weights) -> dict[str, float]:
+    return {"energy": weights.energy_weight, "forces": weights.force_weight, "stress": weights.stress_weight}
+
+
+def given_offsets(potential: Potential, weights: Weights) -> Float[np.ndarray, " n_species"]:
+    """Energies per atom that are not fitted, eV: zero unless those of the study are asked for."""
+    if weights.offsets != "study":
+        return np.zeros(len(potential.config.species))
+    missing = [s for s in potential.config.symbols if s not in STUDY_ENERGIES]
+    if missing:
+        raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
+    return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])

@@ -1,0 +1,138 @@
+"""Full-batch training with L-BFGS: the original way of aenet and MLIP, for every family.
+
+The objective is summed over chunks of structures, value and gradient at once, so memory does not grow with the data.
+
+References:
+    Liu, Nocedal, Math. Program. 45, 503 (1989): L-BFGS.
+    Moré, Thuente, ACM Trans. Math. Softw. 20, 286 (1994); Nocedal, Wright, Numerical Optimization (2006), algorithms
+    3.5 and 3.6: the line search (optax).
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmlip.config import ConfigError
+from jaxmlip.fitting.objective import Terms, terms
+from jaxmlip.fitting.training import Method, Part, Problem, Training, chunks, drawn, split_params
+from jaxmlip.potentials.base import Params, Potential
+
+
+@dataclasses.dataclass(frozen=True)
+class QuasiNewtonFit(Training):
+    """L-BFGS on all structures at once; an epoch is an iteration."""
+
+    epochs: int = 500
+    batch_size: int = 32
+    dtype: Literal["float32", "float64"] = "float64"
+    memory: int = 20
+    """Pairs of steps and gradient changes that the curvature is made of."""
+    gradient_tolerance: float = 1e-8
+    """Stop where no component of the gradient of the loss per structure is larger."""
+    line_search_steps: int = 20
+    checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be run."""
+        super().__post_init__()
+        if min(self.memory, self.line_search_steps) < 1:
+            raise ConfigError(f"memory and line_search_steps must be ≥ 1: got {self.memory}, {self.line_search_steps}")
+
+
+class _State(NamedTuple):
+    params: Params
+    optimizer: Any
+
+
+class _Facts(NamedTuple):
+    """What a compiled iteration depends on."""
+
+    potential: Potential
+    settings: QuasiNewtonFit
+
+
+def quasi_newton_method(problem: Problem) -> Method:
+    """The `Method` of `QuasiNewtonFit` settings."""
+    facts = _Facts(problem.potential, problem.settings)
+    _, fixed = split_params(problem.potential, problem.params)
+    rows = [jnp.asarray(chunks(len(part.bucket), problem.settings.batch_size)) for part in problem.train]
+
+    def init(params: Params) -> _State:
+        return _State(params, _optimizer(facts).init(params))
+
+    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, float]]:
+        state, found, size = _iterate(facts, state, fixed, problem.train, rows)
+        return state, found, {"gradient": float(size)}
+
+    def finished(row: dict[str, float]) -> bool:
+        return row["gradient"] <= problem.settings.gradient_tolerance
+
+    return Method(init, epoch, lambda state: state.params, finished)
+
+
+def _optimizer(facts: _Facts) -> optax.GradientTransformationExtraArgs:
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=facts.settings.line_search_steps)
+    return optax.lbfgs(memory_size=facts.settings.memory, linesearch=search)
+
+
+@partial(jax.jit, static_argnums=0)
+def _iterate(facts: _Facts, state: _State, fixed: Params, parts: list[Part], rows: list) -> tuple:
+    def loss(params: Params) -> jax.Array:
+        found, _ = _sums(facts, params, fixed, (parts, rows))
+        return found.objective / found.n_structures
+
+    value_fn = _with_gradient(loss, lambda params: _sums(facts, params, fixed, (parts, rows)))
+    value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.optimizer)
+    optimizer = _optimizer(facts)
+    updates, kept = optimizer.update(
+        gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
+    )
+    params = optax.apply_updates(state.params, updates)
+    found, _ = _sums(facts, params, fixed, (parts, rows), with_gradient=False)
+    return _State(params, kept), found, optax.tree.norm(optax.tree.get(kept, "grad"), ord=jnp.inf)
+
+
+def _with_gradient(loss: Any, sums: Any) -> Any:
+    """``loss`` whose derivative is summed along with it, chunk by chunk, instead of keeping every chunk's work."""
+
+    @jax.custom_vjp
+    def value_fn(params: Params) -> jax.Array:
+        return loss(params)
+
+    def forward(params: Params) -> tuple[jax.Array, Params]:
+        found, gradient = sums(params)
+        return found.objective / found.n_structures, jax.tree.map(lambda g: g / found.n_structures, gradient)
+
+    value_fn.defvjp(forward, lambda gradient, one: (jax.tree.map(lambda g: g * one, gradient),))
+    return value_fn
+
+
+def _sums(facts: _Facts, params: Params, fixed: Params, data: tuple, with_gradient: bool = True) -> tuple:
+    """Terms of all structures, and the gradient of their objective."""
+
+    def objective(params: Params, example: tuple) -> tuple[jax.Array, Terms]:
+        found = terms(facts.potential, {**params, **fixed}, example, facts.settings)
+        return found.objective, found
+
+    def one(total: tuple, chosen: tuple[Part, jax.Array]) -> tuple:
+        example = drawn(*chosen)
+        if not with_gradient:
+            found = objective(params, example)[1]
+            return jax.tree.map(jnp.add, total, (found, None)), None
+        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, example)
+        return jax.tree.map(jnp.add, total, (found, gradient)), None
+
+    total: Any = (Terms(*[jnp.zeros((), _dtype(params))] * len(Terms._fields)), None)
+    if with_gradient:
+        total = (total[0], jax.tree.map(jnp.zeros_like, params))
+    for part, rows in zip(*data, strict=True):
+        total, _ = jax.lax.scan(lambda carry, r, part=part: one(carry, (part, r)), total, rows)
+    return total
+
+
+def _dtype(params: Params) -> Any:
+    return params["offsets"].dtype

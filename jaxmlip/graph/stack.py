@@ -1,0 +1,111 @@
+"""Structures stacked in a few sizes, so that a minibatch is drawn on the device: for training by steps.
+
+`jaxmlip.graph.batches` packs structures once and for all; stochastic training draws other ones at each step. Here all
+structures of a bucket are padded to the same number of atoms and neighbours and stacked, `take` gathers some of them
+into one `Graph`, inside ``jit``, and a step compiles once a bucket.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from jaxmlip.graph.batch import Graph, Labels, Shape, graph_arrays, label_arrays, max_neighbors
+from jaxmlip.graph.neighbors import neighbor_pairs
+
+_ROUND_ATOMS, _ROUND_NEIGHBORS = 4, 8
+
+
+class Bucket(NamedTuple):
+    """Structures of one padded size; every array of ``graphs`` and ``labels`` has a first axis ``n_structures``."""
+
+    graphs: Graph
+    labels: Labels
+    index: Int[np.ndarray, " n_structures"]  # where each stood in the data
+
+    def __len__(self) -> int:
+        """Number of structures."""
+        return len(self.index)
+
+
+def stack(atoms: Sequence[ase.Atoms], config, *, n_shapes: int = 3, dtype=None) -> list[Bucket]:
+    """All structures in at most ``n_shapes`` buckets, cut where least padding is added.
+
+    >>> from jaxmlip.potentials.snap import SNAPConfig
+    >>> config = SNAPConfig(species=("Li", "O"), cutoff=4.0)
+    >>> pair = ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]])
+    >>> (bucket,) = stack([pair, pair, pair], config, n_shapes=1)
+    >>> bucket.graphs.positions.shape
+    (3, 4, 3)
+
+    Raises:
+        ValueError: as `jaxmlip.graph.batch`.
+    """
+    frames = list(atoms)
+    if not frames:
+        raise ValueError("no structures: an empty list cannot become graphs")
+    found = [neighbor_pairs(frame, config.cutoff) for frame in frames]
+    widths = [max_neighbors(frame, pairs) for frame, pairs in zip(frames, found, strict=True)]
+    sizes = np.array([len(frame) for frame in frames])
+    order = np.argsort(sizes, kind="stable")
+    buckets = []
+    for members in _cut(order, sizes, n_shapes):
+        n_atoms = -(-int(sizes[members].max()) // _ROUND_ATOMS) * _ROUND_ATOMS
+        width = -(-max(widths[k] for k in members) // _ROUND_NEIGHBORS) * _ROUND_NEIGHBORS
+        shape = Shape(1, n_atoms, width)
+        graphs = _stacked([graph_arrays([frames[k]], [found[k]], config, shape=shape, dtype=dtype) for k in members])
+        labels = _stacked([label_arrays([frames[k]], shape, graphs.positions.dtype) for k in members])
+        buckets.append(Bucket(graphs, labels, members))
+    return buckets
+
+
+def _stacked(parts: list) -> Any:
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *parts)
+
+
+def take(graphs: Graph, labels: Labels, rows: Int[Array, " n_graphs"]) -> tuple[Graph, Labels]:
+    """One graph of the structures ``rows`` of a bucket; a negative row is an empty structure. Works under ``jit``."""
+    graphs, labels = jax.tree.map(lambda x: x[rows], (graphs, labels))
+    n_graphs, n_atoms, width = graphs.mask.shape
+    number = jnp.arange(n_graphs, dtype=graphs.neighbors.dtype)
+    there = rows >= 0
+
+    def flat(x: Array) -> Array:
+        return x.reshape(-1, *x.shape[2:])
+
+    moved = graphs._replace(
+        cell=graphs.cell[:, 0],
+        atom_graph=jnp.broadcast_to(number[:, None], (n_graphs, n_atoms)),
+        atom_mask=graphs.atom_mask & there[:, None],
+        neighbors=graphs.neighbors + number[:, None, None] * n_atoms,
+        reverse=graphs.reverse + number[:, None, None] * (n_atoms * width),
+        mask=graphs.mask & there[:, None, None],
+    )
+    graph = Graph(**{name: x if name == "cell" else flat(x) for name, x in moved._asdict().items()})
+    masks = {"has_energy": labels.has_energy & there[:, None], "has_stress": labels.has_stress & there[:, None]}
+    masks["has_forces"] = labels.has_forces & there[:, None]
+    return graph, Labels(*map(flat, labels._replace(**masks)))
+
+
+def _cut(order: np.ndarray, sizes: np.ndarray, n_shapes: int) -> list[np.ndarray]:
+    """The structures in order of size in at most ``n_shapes`` groups of least padded atoms, by dynamic programming."""
+    kinds, counts = np.unique(-(-sizes[order] // _ROUND_ATOMS) * _ROUND_ATOMS, return_counts=True)
+    total = np.concatenate([[0], np.cumsum(counts)])
+    n = len(kinds)
+    cost = np.full((n_shapes + 1, n + 1), np.inf)
+    cost[:, 0] = 0
+    last = np.zeros((n_shapes + 1, n + 1), int)
+    for k in range(1, n_shapes + 1):
+        for stop in range(1, n + 1):
+            options = [cost[k - 1, start] + kinds[stop - 1] * (total[stop] - total[start]) for start in range(stop)]
+            last[k, stop] = int(np.argmin(options))
+            cost[k, stop] = options[last[k, stop]]
+    cuts, stop = [], n
+    for k in range(n_shapes, 0, -1):
+        cuts.append((last[k, stop], stop))
+        stop = last[k, stop]
+    return [order[total[start] : total[stop]] for start, stop in reversed(cuts) if stop > start]

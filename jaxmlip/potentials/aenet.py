@@ -17,6 +17,7 @@ References:
 import dataclasses
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import jax
@@ -85,8 +86,8 @@ class AENETConfig(Config):
             )
         if not 0 < self.expansion.angular_cutoff <= self.cutoff:
             raise ConfigError(
-                f"angular_cutoff must lie between 0 and the (radial) cutoff {self.cutoff} Å, got {self.angular_cutoff}; "
-                "beyond it aenet's own result depends on the order of the neighbours"
+                f"angular_cutoff must lie between 0 and the (radial) cutoff {self.cutoff} Å, got "
+                f"{self.angular_cutoff}; beyond it aenet's own result depends on the order of the neighbours"
             )
         for name in self.hidden:
             _layer_of(name)
@@ -130,7 +131,7 @@ def aenet(config: AENETConfig) -> Potential:
     """The potential of ``config``; the params are described at the top of this module.
 
     ``init(key, graph)`` draws weights and biases uniformly with standard deviation 1/√(n_in + 1), as aenet does, and
-    takes shift and scale from the fingerprints of ``graph``; without a graph they are 0 and 1.
+    takes shift and scale from the fingerprints of ``graph``; without a graph they are guesses for 0.1 atoms/Å³.
 
     >>> potential = aenet(AENETConfig(species=("Li", "O")))
     >>> potential.init(jax.random.key(0), None)["networks"]["W0"].shape
@@ -139,9 +140,10 @@ def aenet(config: AENETConfig) -> Potential:
     n_species = len(config.species)
 
     def init(key: Array, graph: Graph | None = None) -> Params:
-        shape = (n_species, config.n_features)
-        fixed = {"shift": jnp.zeros(shape), "scale": jnp.ones(shape)}
-        if graph is not None:
+        if graph is None:
+            guess = jnp.tile(_typical_scale(config), (n_species, 1))
+            fixed = {"shift": jnp.zeros_like(guess), "scale": guess}
+        else:
             found = fingerprints(config, None, graph, safe_vectors(edge_vectors(graph), graph, config.cutoff))
             fixed = scaling(found, jnp.where(graph.atom_mask, graph.species, -1), n_species)
         energy = {"shift": jnp.zeros(n_species), "scale": jnp.ones(n_species)}
@@ -213,10 +215,22 @@ def _affine(W: Array, b: Array, species: Array, x: Array) -> Float[Array, "n_ato
     return jnp.einsum("aso,as->ao", jnp.einsum("soi,ai->aso", W, x) + b, chosen)
 
 
+def _typical_scale(config: AENETConfig) -> Float[Array, " n_features"]:
+    """1 / the size of a fingerprint in matter of 0.1 atoms/Å³: n = ∫ f_c ρ d³r for R, n²/2 for A."""
+    e = config.expansion
+    radial, angular = (0.4 * np.pi * (1 / 6 - 1 / np.pi**2) * R**3 for R in (e.radial_cutoff, e.angular_cutoff))
+    one = np.repeat([1 / radial, 2 / angular**2], [e.radial_order + 1, e.angular_order + 1])
+    if config.weights is None:
+        return jnp.asarray(one, float)
+    w = max(map(abs, config.weights))
+    powers_of_w = np.repeat([w, w**2], [e.radial_order + 1, e.angular_order + 1])
+    return jnp.asarray(np.concatenate([one, one / np.maximum(powers_of_w, 1)]), float)
+
+
 def _initial_networks(key: Array, config: AENETConfig) -> dict[str, Array]:
     sizes = [config.n_features, *(nodes for nodes, _ in config.layers)]
     result = {}
-    for k, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
+    for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         bound = np.sqrt(3 / (n_in + 1))  # of a uniform distribution with standard deviation 1/√(n_in + 1)
         key, subkey = jax.random.split(key)
         both = jax.random.uniform(subkey, (len(config.species), n_out, n_in + 1), minval=-bound, maxval=bound)

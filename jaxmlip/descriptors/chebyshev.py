@@ -71,7 +71,9 @@ def _radial(r: Array, weight: Array, expansion: Expansion) -> Float[Array, "n_at
     return _products(left, right, weight) @ jnp.asarray(unfolding(expansion.radial_order), r.dtype)
 
 
-def _angular(direction: tuple[Array, Array, Array], weight: Array, expansion: Expansion) -> Float[Array, "n_atoms n_sets n_angular"]:
+def _angular(
+    direction: tuple[Array, Array, Array], weight: Array, expansion: Expansion
+) -> Float[Array, "n_atoms n_sets n_angular"]:
     """½ (Σ_jk − Σ_{j=k}) weight_j weight_k T_n(cos θ_jk)."""
     order = expansion.angular_order
     left, right = sphere_factors(*direction, order)

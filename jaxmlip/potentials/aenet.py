@@ -18,7 +18,7 @@ import dataclasses
 import re
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +84,8 @@ class AENETConfig(Config):
                 f"radial_order must be at least 0 and angular_order 0 … 20, got {self.radial_order} and "
                 f"{self.angular_order}"
             )
+        if self.angular_cutoff is None:
+            object.__setattr__(self, "angular_cutoff", min(6.5, self.cutoff))
         if not 0 < self.expansion.angular_cutoff <= self.cutoff:
             raise ConfigError(
                 f"angular_cutoff must lie between 0 and the (radial) cutoff {self.cutoff} Å, got "
@@ -95,8 +97,8 @@ class AENETConfig(Config):
     @property
     def expansion(self) -> Expansion:
         """Cutoffs and orders of the fingerprint."""
-        angular = min(6.5, self.cutoff) if self.angular_cutoff is None else self.angular_cutoff
-        return Expansion(self.cutoff, self.radial_order, angular, self.angular_order)
+        angular_cutoff: Any = self.angular_cutoff  # a number since __post_init__
+        return Expansion(self.cutoff, self.radial_order, angular_cutoff, self.angular_order)
 
     @property
     def weights(self) -> tuple[float, ...] | None:

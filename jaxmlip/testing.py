@@ -242,8 +242,14 @@ def _force_loss_gradient(potential: Potential, params: Params, graph: Graph) -> 
 
 
 def _noisy(params: Params, seed: int) -> Params:
+    """Ten percent of each number; 0.1 where it is zero."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.normal(size=x.shape), params)
+
+    def noisy(x: Any) -> np.ndarray:
+        x = np.asarray(x)
+        return x + 0.1 * np.where(x == 0, 1, np.abs(x)) * rng.normal(size=x.shape)
+
+    return jax.tree.map(noisy, params)
 
 
 def _moved(frame: ase.Atoms, displacement: Any) -> ase.Atoms:

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxmlip.basis.chebyshev import chebyshev
+
 Complex = tuple[Any, Any]  # real and imaginary part
 
 
@@ -28,14 +30,6 @@ def powers(z: Complex, highest: int) -> list[Complex]:
     for _ in range(2, highest + 1):
         re, im = result[-1]
         result.append((z[0] * re - z[1] * im, z[0] * im + z[1] * re))
-    return result[: highest + 1]
-
-
-def chebyshev(x: Any, highest: int) -> list[Any]:
-    """T_0 … T_highest of ``x`` (first kind)."""
-    result = [x**0, x]
-    for _ in range(2, highest + 1):
-        result.append(2 * x * result[-1] - result[-2])
     return result[: highest + 1]
 
 

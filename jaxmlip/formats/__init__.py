@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxmlip.config import unknown_name
+from jaxmlip.formats.aenet import NETWORK_SUFFIXES, read_aenet, write_aenet
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
 
-SUFFIXES = (".npz", ".snapcoeff", ".snapparam")
+SUFFIXES = (".npz", ".snapcoeff", ".snapparam", *NETWORK_SUFFIXES, ".in")
 
 
-def load(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``) or from LAMMPS's (``.snapcoeff``, with ``.snapparam`` beside it).
+def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
+    """A model from our own file (``.npz``), LAMMPS's (``.snapcoeff``, ``.snapparam`` beside it) or aenet's (``.nn``).
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -22,15 +23,19 @@ def load(path: str | Path, *, species: Sequence[int | str] | None = None) -> Mod
     ('Mo',)
 
     Args:
-        path: the file; the suffix tells the format.
+        path: the file; the suffix tells the format. For aenet, a folder, ``predict.in``, or all ``.nn`` files.
         species: for foreign files, the elements to use, in this order.
 
     Raises:
         FileNotFoundError: the file, or its partner, is missing.
         ValueError: an unknown suffix, a damaged file, one of a newer version, or ``species`` for our own format.
     """
-    path = Path(path)
+    if isinstance(path, (list, tuple)) or Path(path).is_dir():  # pyright: ignore[reportArgumentType]
+        return read_aenet(path, species=species)
+    path = Path(path)  # pyright: ignore[reportArgumentType]
     suffix = _checked_suffix(path)
+    if suffix in (*NETWORK_SUFFIXES, ".in"):
+        return read_aenet(path, species=species)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if suffix == ".npz":
@@ -41,20 +46,22 @@ def load(path: str | Path, *, species: Sequence[int | str] | None = None) -> Mod
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` writes LAMMPS's pair of files.
+    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` writes LAMMPS's pair, ``NAME.nn`` aenet's files.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
-    write = write_model if _checked_suffix(Path(path)) == ".npz" else write_snap
-    write(model, path)
+    suffix = _checked_suffix(Path(path))
+    foreign = write_aenet if suffix in NETWORK_SUFFIXES else write_snap
+    (write_model if suffix == ".npz" else foreign)(model, path)
 
 
 def _checked_suffix(path: Path) -> str:
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: {unknown_name('suffix of a model file', path.suffix, SUFFIXES)}")
-    return path.suffix
+    suffix = path.suffix.split("-")[0]  # aenet's networks of an iteration end in .nn-01000
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: {unknown_name('suffix of a model file', suffix, SUFFIXES)}")
+    return suffix
 
 
 __all__ = ["load", "save"]

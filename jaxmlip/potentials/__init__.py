@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.potentials.aenet import AENETConfig, aenet
 from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction, predict
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
@@ -18,6 +19,7 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "snap": Family(SNAPConfig, snap),
     "qsnap": Family(QSNAPConfig, snap),
+    "aenet": Family(AENETConfig, aenet),
 }
 
 

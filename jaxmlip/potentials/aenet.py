@@ -16,7 +16,7 @@ References:
 
 import dataclasses
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -156,7 +156,14 @@ def aenet(config: AENETConfig) -> Potential:
         x = fingerprints(config, params, graph, vectors)
         return energies_from_fingerprints(config, params, graph.species, x)
 
-    return Potential(config, init, atomic_energies)
+    return Potential(
+        config,
+        init,
+        atomic_energies,
+        descriptor=partial(fingerprints, config),
+        regressor=partial(energies_from_fingerprints, config),
+        fixed=FIXED,
+    )
 
 
 def fingerprints(

@@ -19,16 +19,19 @@ from jaxmlip.files import atomic_path
 _FILE = "checkpoint.msgpack"
 
 
-def save_checkpoint(folder: Path, key: str, state: Any) -> None:
-    """Write ``state``, a pytree of arrays and numbers, so that `load_checkpoint` gives the same bits."""
+Rows = list[dict[str, Any]]
+
+
+def save_checkpoint(folder: Path, key: str, state: Any, rows: Rows) -> None:
+    """Write ``state``, a pytree of arrays and numbers, and the log so far; `load_checkpoint` gives the same bits."""
     host = jax.tree.map(np.asarray, state)
-    content = {"key": key, "state": flax.serialization.to_state_dict(host)}
+    content = {"key": key, "state": flax.serialization.to_state_dict(host), "rows": json.dumps(rows)}
     with atomic_path(folder / _FILE) as temporary:
         temporary.write_bytes(flax.serialization.msgpack_serialize(content))
 
 
-def load_checkpoint(folder: Path, key: str, state: Any) -> Any | None:
-    """The state in ``folder`` in the form of ``state``; None if there is none.
+def load_checkpoint(folder: Path, key: str, state: Any) -> tuple[Any, Rows] | None:
+    """The state in ``folder`` in the form of ``state``, and the log; None if there is none.
 
     Raises:
         ValueError: the checkpoint is damaged, or is of another run.
@@ -37,7 +40,7 @@ def load_checkpoint(folder: Path, key: str, state: Any) -> Any | None:
     if not path.exists():
         return None
     try:
-        content = flax.serialization.msgpack_restore(path.read_bytes())
+        content: Any = flax.serialization.msgpack_restore(path.read_bytes())
         found = content["key"]
     except Exception as error:
         raise ValueError(f"{path} is damaged ({error}): delete it to start again") from None
@@ -46,7 +49,7 @@ def load_checkpoint(folder: Path, key: str, state: Any) -> Any | None:
             f"{path} belongs to a run with other data, settings or potential: give another folder, or delete it to "
             "start again"
         )
-    return flax.serialization.from_state_dict(state, content["state"])
+    return flax.serialization.from_state_dict(state, content["state"]), json.loads(content["rows"])
 
 
 def run_key(config: Any, settings: Any, atoms: Sequence[Sequence[ase.Atoms]], start: Any) -> str:

@@ -35,7 +35,7 @@ class GradientFit(Training):
     """Epochs in which the learning rate rises from zero; not of "plateau"."""
     plateau_epochs: int = 10
     weight_decay: float = 0.0
-    """Of "adamw" only."""
+    """Of "adamw" only; offsets do not decay."""
     clip_norm: float | None = 10.0
     """Longer gradients (of the loss per structure) are cut to this length."""
     ema_decay: float = 0.99
@@ -62,7 +62,7 @@ class _State(NamedTuple):
 def gradient_method(problem: Problem) -> Method:
     """The `Method` of `GradientFit` settings."""
     settings: GradientFit = problem.settings
-    n_steps = sum(len(_rows(len(part.bucket), settings, None)) for part in problem.train)
+    n_steps = sum(len(_rows(part.bucket.n_structures, settings, None)) for part in problem.train)
     facts = _Facts(problem.potential, settings, n_steps)
     _, fixed = split_params(problem.potential, problem.params)
 
@@ -71,7 +71,9 @@ def gradient_method(problem: Problem) -> Method:
 
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, float]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
-        work = [(k, rows) for k, part in enumerate(problem.train) for rows in _rows(len(part.bucket), settings, rng)]
+        work = [
+            (k, rows) for k, part in enumerate(problem.train) for rows in _rows(part.bucket.n_structures, settings, rng)
+        ]
         sums = []
         for k in rng.permutation(len(work)):
             part, rows = work[k]
@@ -112,13 +114,18 @@ def _optimizer(facts: _Facts) -> optax.GradientTransformationExtraArgs:
         rate = optax.cosine_decay_schedule(rate, total)
     chain = [] if settings.clip_norm is None else [optax.clip_by_global_norm(settings.clip_norm)]
     if settings.optimizer == "adamw":
-        chain.append(optax.adamw(rate, weight_decay=settings.weight_decay))
+        chain.append(optax.adamw(rate, weight_decay=settings.weight_decay, mask=_without_offsets))
     else:
         chain.append({"adam": optax.adam, "amsgrad": optax.amsgrad}[settings.optimizer](rate))
     if settings.schedule == "plateau":
         patience = settings.plateau_epochs
         chain.append(optax.contrib.reduce_on_plateau(factor=0.5, patience=patience, accumulation_size=n_steps))
     return optax.with_extra_args_support(optax.chain(*chain))
+
+
+def _without_offsets(params: Params) -> Any:
+    """What decays: energies of atoms are no weights of a model."""
+    return {name: jax.tree.map(lambda _, name=name: name != "offsets", part) for name, part in params.items()}
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)

@@ -59,7 +59,7 @@ def quasi_newton_method(problem: Problem) -> Method:
     """The `Method` of `QuasiNewtonFit` settings."""
     facts = _Facts(problem.potential, problem.settings)
     _, fixed = split_params(problem.potential, problem.params)
-    rows = [jnp.asarray(chunks(len(part.bucket), problem.settings.batch_size)) for part in problem.train]
+    rows = [jnp.asarray(chunks(part.bucket.n_structures, problem.settings.batch_size)) for part in problem.train]
 
     def init(params: Params) -> _State:
         return _State(params, _optimizer(facts).init(params))

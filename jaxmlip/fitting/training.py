@@ -97,7 +97,6 @@ class _Run(NamedTuple):
     best_loss: float
     best_epoch: int
     epoch: int
-    rows: dict[str, dict[str, Any]]
 
 
 def split_params(potential: Potential, params: Params) -> tuple[Params, Params]:
@@ -123,10 +122,9 @@ def train(
         problem = _problem(start, atoms, validation, settings)
         made = method(problem)
         key = run_key(problem.potential.config, settings, (atoms, validation), problem.params)
-        run = _run(problem, made, (folder, key), shown)
+        run, rows = _run(problem, made, (folder, key), shown)
         best = {**problem.params, **run.best}
         params = jax.tree.map(lambda x: np.asarray(x, np.float64), best)
-    rows = list(run.rows.values())
     summary = {"epochs": int(run.epoch), "best_epoch": int(run.best_epoch), "best_loss": float(run.best_loss)}
     summary |= {"n_train": len(atoms), "n_validation": len(validation)}
     summary |= {"seconds": time.perf_counter() - clock[0], "cpu_seconds": time.process_time() - clock[1]}
@@ -135,8 +133,8 @@ def train(
 
 @contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """Computations inside are in ``dtype``, whatever JAX's global setting is."""
-    with jax.enable_x64(dtype == "float64"):
+    """Computations inside are in ``dtype``, whatever JAX's global settings are; optax needs implicit promotion."""
+    with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
 
 
@@ -185,7 +183,7 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
         graph, _ = take(graphs, bucket.labels, k[None])
         return descriptor(params, graph, safe_vectors(edge_vectors(graph), graph, potential.config.cutoff))
 
-    kept = jnp.stack([one(bucket.graphs, jnp.asarray(k)) for k in range(len(bucket))])
+    kept = jnp.stack([one(bucket.graphs, jnp.asarray(k)) for k in range(bucket.n_structures)])
     names = ("neighbors", "neighbor_species", "shifts", "reverse", "mask")
     stripped = {name: getattr(bucket.graphs, name)[:, :, :0] for name in names}
     return Part(bucket._replace(graphs=bucket.graphs._replace(**stripped)), kept)
@@ -224,39 +222,39 @@ def _validate(problem: Problem, params: Params) -> Terms:
     found = [
         _evaluate(problem.potential, params, drawn(part, jnp.asarray(rows)), problem.settings)
         for part in problem.validation
-        for rows in chunks(len(part.bucket), size)
+        for rows in chunks(part.bucket.n_structures, size)
     ]
     return add_terms(found)
 
 
-def _run(problem: Problem, method: Method, kept: tuple[Path | None, str], shown: Callable) -> _Run:
+def _run(problem: Problem, method: Method, kept: tuple[Path | None, str], shown: Callable) -> tuple[_Run, list]:
     folder, key = kept
+    settings, rows = problem.settings, []
     trained, _ = split_params(problem.potential, problem.params)
-    run = _Run(method.init(trained), trained, float("inf"), 0, 0, {})
+    run = _Run(method.init(trained), trained, float("inf"), 0, 0)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        run = load_checkpoint(folder, key, run) or run
-        write_log(folder / LOG, list(run.rows.values()))
-    settings = problem.settings
-    while run.epoch < settings.epochs and not _stale(run, settings):
-        run, done = _advance(problem, method, run)
-        row = run.rows[str(run.epoch)]
+        run, rows = load_checkpoint(folder, key, run) or (run, rows)
+        write_log(folder / LOG, rows)
+    while run.epoch < settings.epochs and not _stale(run, settings) and not (rows and method.finished(rows[-1])):
+        run, row = _advance(problem, method, run)
+        rows.append(row)
         shown(row)
         if folder is not None:
             append_log(folder / LOG, row)
-            if done or run.epoch % settings.checkpoint_every == 0 or run.epoch == settings.epochs:
-                save_checkpoint(folder, key, run)
-        if done:
-            break
-    return run
+            if run.epoch % settings.checkpoint_every == 0:
+                save_checkpoint(folder, key, run, rows)
+    if folder is not None:
+        save_checkpoint(folder, key, run, rows)
+    return run, rows
 
 
 def _stale(run: _Run, settings: Training) -> bool:
     return settings.patience is not None and run.epoch - run.best_epoch >= settings.patience
 
 
-def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, bool]:
-    """One epoch, its row of the log, and the best parameters so far."""
+def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, dict[str, Any]]:
+    """One epoch, with the best parameters so far, and its row of the log."""
     started = time.perf_counter()
     number = int(run.epoch) + 1
     state, sums, facts = method.epoch(run.state, number)
@@ -277,5 +275,4 @@ def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, bool]:
     best, best_loss, best_epoch = run.best, run.best_loss, run.best_epoch
     if loss < best_loss or not problem.validation:
         best, best_loss, best_epoch = jax.tree.map(jnp.copy, params), loss, number
-    done = method.finished(facts)
-    return _Run(state, best, best_loss, best_epoch, number, {**run.rows, str(number): row}), done
+    return _Run(state, best, best_loss, best_epoch, number), row

@@ -253,5 +253,7 @@ def label_arrays(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
             forces[rows], has_forces[rows] = given.forces, True
         if given.stress is not None:
             stress[k], has_stress[k] = given.stress, True
-    values = (array.astype(dtype) for array in (energy, forces, stress))
-    return Labels(*values, has_energy=has_energy, has_forces=has_forces, has_stress=has_stress)
+    values: dict[str, Any] = {"energy": energy, "forces": forces, "stress": stress}
+    values = {name: array.astype(dtype) for name, array in values.items()}
+    values |= {"has_energy": has_energy, "has_forces": has_forces, "has_stress": has_stress}
+    return Labels(**values)

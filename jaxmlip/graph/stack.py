@@ -27,7 +27,8 @@ class Bucket(NamedTuple):
     labels: Labels
     index: Int[np.ndarray, " n_structures"]  # where each stood in the data
 
-    def __len__(self) -> int:
+    @property
+    def n_structures(self) -> int:
         """Number of structures."""
         return len(self.index)
 
@@ -75,7 +76,7 @@ def take(graphs: Graph, labels: Labels, rows: Int[Array, " n_graphs"]) -> tuple[
     there = rows >= 0
 
     def flat(x: Array) -> Array:
-        return x.reshape(-1, *x.shape[2:])
+        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
     moved = graphs._replace(
         cell=graphs.cell[:, 0],

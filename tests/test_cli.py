@@ -132,6 +132,21 @@ def test_audit_finds_and_removes_what_is_broken(data, tmp_path, capsys):
     assert (tmp_path / "clean.xyz.run.json").exists()
 
 
+def test_an_iterative_fit_leaves_its_log_and_goes_on(data, tmp_path, capsys):
+    config = tmp_path / "fit.toml"
+    config.write_text('[fit]\nmethod = "gradient"\nbatch_size = 4\n')
+    words = ["fit", "snap", data, "--config", str(config), "--out", str(tmp_path / "fit"), *SMALL[:4]]
+    assert main([*words, "--fit.epochs", "2"]) == 0
+    log = tmp_path / "fit" / "log.jsonl"
+    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2]
+    for name in ("model.npz", "checkpoint.msgpack", "training.png", "errors.csv", "run.json"):
+        assert (tmp_path / "fit" / name).exists()
+    assert main([*words, "--fit.epochs", "3"]) == 2
+    assert "belongs to a run with other data, settings" in capsys.readouterr().err
+    assert main([*words, "--fit.method", "newton"]) == 2
+    assert "did you mean 'quasi-newton'?" in capsys.readouterr().err
+
+
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):
     import jaxmlip.simulate as module
 

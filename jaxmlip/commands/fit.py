@@ -30,7 +30,7 @@ class FitJob:
     split: str = "random"
     """How: random, composition, trajectory, or a key of info; all but random keep near twins together."""
     seed: int = 0
-    """Of the split and of the initial parameters."""
+    """Of the split; iterative fits have a seed of their own, --fit.seed."""
     energy_key: str | None = None
     """Name of the energy in the files, if unusual."""
     forces_key: str | None = None
@@ -40,7 +40,8 @@ class FitJob:
     group_key: str | None = None
     """Key of info whose values get errors of their own."""
     out: Path = Path("fit")
-    """Folder for model.npz, errors.csv, parity figures and run.json."""
+    """Folder for model.npz, errors.csv, figures and run.json; iterative fits keep their log and checkpoint here too and
+    go on from it."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -49,7 +50,8 @@ def main(words: Sequence[str]) -> int:
 
     mapping, where, rest = take_config(words)
     family, rest = _family(mapping, rest, FAMILIES)
-    job = _parse(family, mapping, where, rest)
+    method, rest = _method(mapping, rest, FAMILIES[family].method)
+    job = _parse((family, method), mapping, where, rest)
     train, test = _data(job)
     with double_precision():
         _fit(family, job, train, test, ["fit", *words])
@@ -70,22 +72,45 @@ def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list
     return named, words
 
 
-def _parse(family: str, mapping: dict[str, Any], where: str, words: list[str]) -> Any:
-    """The job with this family's ``potential`` and ``fit`` settings."""
-    from jaxmlip.fitting.linear import LinearFit
+def _method(mapping: dict[str, Any], words: list[str], default: str) -> tuple[str, list[str]]:
+    """How to fit: ``--fit.method``, else ``method`` of the file's ``[fit]``; both are taken out."""
+    from jaxmlip.fitting import METHODS
+
+    settings = dict(mapping.get("fit", {}))
+    method = settings.pop("method", default)
+    if "fit" in mapping:
+        mapping["fit"] = settings
+    rest, remaining = [], iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=")
+        if name == "--fit.method":
+            method = value if equals else next(remaining, "")
+        else:
+            rest.append(word)
+    if method not in METHODS:
+        raise ConfigError(unknown_name("method of fitting", method, METHODS))
+    return method, rest
+
+
+def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: list[str]) -> Any:
+    """The job with the ``potential`` settings of a family and the ``fit`` settings of a method."""
+    from jaxmlip.fitting import METHODS
     from jaxmlip.potentials import FAMILIES
+
+    family, method = kind
 
     potential = flags_class(FAMILIES[family].config, name=family.upper(), defaults={"species": (), "cutoff": 5.0})
     fields = [("potential", potential, dataclasses.field(default=potential()))]
-    fields.append(("fit", LinearFit, dataclasses.field(default=LinearFit())))
+    fields.append(("fit", METHODS[method], dataclasses.field(default=METHODS[method]())))
     cls = dataclasses.make_dataclass("Fit", fields, bases=(FitJob,), frozen=True)
     cls.__doc__ = (
         f"Train a {family} potential: jaxmlip fit {family} DATA [flags]. Flags of other families: jaxmlip fit FAMILY "
-        f"--help, with FAMILY one of {', '.join(FAMILIES)}. No species: the elements of the data.\n\n"
+        f"--help, with FAMILY one of {', '.join(FAMILIES)}. No species: the elements of the data. The fit is "
+        f"{method}; --fit.method takes {', '.join(METHODS)}, each with flags of its own.\n\n"
         f"example: jaxmlip fit {family} train.xyz --test test.xyz --potential.cutoff 5 --out {family}\n\n"
         "The same as a file (jaxmlip fit --config fit.toml):\n\n"
         f'    family = "{family}"\n    train = ["train.xyz"]\n    [potential]\n    cutoff = 5.0\n    [fit]\n'
-        '    ridge = "gcv"'
+        f'    method = "{method}"'
     )
     return parse(cls, words, prog=f"jaxmlip fit {family}", mapping=mapping, where=where)
 
@@ -109,14 +134,18 @@ def _data(job: FitJob) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
 def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], words: list[str]) -> None:
     import jaxmlip
     from jaxmlip.config import to_mapping
+    from jaxmlip.evaluate import save_figure, training_figure
     from jaxmlip.study.tasks import elements
 
     settings = to_mapping(job.potential)
     settings["species"] = settings["species"] or elements([*train, *test])
     potential = jaxmlip.build(family, **settings)
     job.out.mkdir(parents=True, exist_ok=True)
-    model, history = jaxmlip.fit(potential, train, settings=job.fit, show_progress=console().is_terminal)
+    shown = console().is_terminal
+    model, history = jaxmlip.fit(potential, train, settings=job.fit, folder=job.out, show_progress=shown)
     jaxmlip.save(model, job.out / "model.npz")
+    if history.rows and "epoch" in history.rows[0]:
+        save_figure(training_figure(history.rows), job.out / "training.png")
     sets = {"train": train} | ({"test": test} if test else {})
     report_errors(model, sets, out=job.out, group_key=job.group_key)
     facts = {"family": family, "seed": job.seed, "n_train": len(train), "n_test": len(test)}

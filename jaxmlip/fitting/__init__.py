@@ -1,16 +1,18 @@
 """From labelled structures to a `Model`: one `fit` for every family, with the method that suits it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ase
 
+from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.fitting.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.linear import LinearFit, fit_linear
 from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
 from jaxmlip.fitting.training import Training, train
+from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model, Potential
 
 METHODS = {"linear": LinearFit, "gradient": GradientFit, "quasi-newton": QuasiNewtonFit}
@@ -63,9 +65,28 @@ def fit(
     return train(start, (atoms, validation), method, settings, folder=where, show_progress=show_progress)
 
 
+def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
+    """The settings of a family's fit from plain values, as in a TOML file: ``method`` names one of `METHODS`.
+
+    >>> fit_settings("snap", {"ridge": 0.1}).ridge
+    0.1
+    >>> fit_settings("snap", {"method": "gradient", "epochs": 3}).epochs
+    3
+
+    Raises:
+        ConfigError: no such method or setting, or a value of the wrong kind.
+    """
+    values = dict(values)
+    method = values.pop("method", FAMILIES[family].method)
+    if method not in METHODS:
+        raise ConfigError(unknown_name("method of fitting", method, METHODS))
+    return from_mapping(METHODS[method], values, where="fit")
+
+
 def default_settings(potential: Potential) -> Training | LinearFit:
     """How `fit` fits a potential unless told otherwise."""
     return GradientFit() if potential.linear is None else LinearFit()
 
 
-__all__ = ["METHODS", "GradientFit", "History", "LinearFit", "QuasiNewtonFit", "default_settings", "fit", "read_log"]
+__all__ = ["METHODS", "GradientFit", "History", "LinearFit", "QuasiNewtonFit", "default_settings", "fit"]
+__all__ += ["fit_settings", "read_log"]

@@ -10,15 +10,16 @@ from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
 class Family(NamedTuple):
-    """A kind of potential: its settings and the factory that takes them."""
+    """A kind of potential: its settings, the factory that takes them, and how it is fitted unless told otherwise."""
 
     config: type[Config]
     build: Callable[[Any], Potential]
+    method: str = "gradient"  # a name in `jaxmlip.fitting.METHODS`
 
 
 FAMILIES: dict[str, Family] = {
-    "snap": Family(SNAPConfig, snap),
-    "qsnap": Family(QSNAPConfig, snap),
+    "snap": Family(SNAPConfig, snap, "linear"),
+    "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),
 }
 

@@ -17,7 +17,7 @@ class Method:
     potential: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Settings of the potential; species default to the elements of the data, the cutoff to 5 Å."""
     fit: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings of the fit (`jaxmlip.fitting.LinearFit`)."""
+    """Settings of the fit; ``method`` chooses among `jaxmlip.fitting.METHODS`."""
 
 
 LDR_WEIGHTS = {

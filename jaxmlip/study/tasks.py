@@ -99,10 +99,9 @@ def _checked(name: str, method: Method, species: Sequence[str]) -> Method:
 
 def fit_settings(method: Method) -> Any:
     """The settings of the fit as the dataclass that `jaxmlip.fit` takes."""
-    from jaxmlip.config import from_mapping
-    from jaxmlip.fitting.linear import LinearFit
+    from jaxmlip import fitting
 
-    return from_mapping(LinearFit, method.fit, where="fit")
+    return fitting.fit_settings(method.family, method.fit)
 
 
 def _hash(facts: list[Any]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.polynomial import chebyshev as cheb
-from numpy.polynomial import legendre, polynomial
+from numpy.polynomial import legendre
 
 from jaxmlip.basis.chebyshev import chebyshev
 from jaxmlip.basis.hyperspherical import powers
@@ -43,7 +43,7 @@ def harmonics(highest: int) -> Float[np.ndarray, "n_products n_harmonics"]:
             norm = np.sqrt((2 if m else 1) * factorial(degree - m) / factorial(degree + m))
             for right in (2 * m - 1, 2 * m) if m else (0,):
                 column = np.zeros((highest + 1, 2 * highest + 1))
-                in_z = cheb.poly2cheb(_legendre_derivative(degree, m))
+                in_z = cheb.chebinterpolate(_legendre_derivative, degree - m, (degree, m))
                 column[: len(in_z), right] = norm * in_z
                 columns.append(column.ravel())
     return np.array(columns).T
@@ -52,14 +52,13 @@ def harmonics(highest: int) -> Float[np.ndarray, "n_products n_harmonics"]:
 @lru_cache
 def squares_to_chebyshev(highest: int) -> Float[np.ndarray, "n_harmonics n_polynomials"]:
     """The matrix that turns squares of harmonics into Σ_jk T_n(cos θ_jk), n = 0 … highest: T_n = Σ_l c_nl P_l."""
-    rows = []
-    for n in range(highest + 1):
-        c = legendre.poly2leg(cheb.cheb2poly(np.eye(highest + 1)[n]))
-        c = np.pad(c, (0, highest + 1 - len(c)))
-        rows.append(np.repeat(c, [2 * degree + 1 for degree in range(highest + 1)]))
-    return np.array(rows).T
+    z, weights = legendre.leggauss(highest + 1)
+    T, P = cheb.chebvander(z, highest), legendre.legvander(z, highest)
+    degrees = np.arange(highest + 1)
+    c = (T.T * weights) @ P * (degrees + 0.5)  # c_nl = (l + ½) ∫ T_n P_l dz, exact by Gauss's rule
+    return np.repeat(c, 2 * degrees + 1, axis=1).T
 
 
-def _legendre_derivative(degree: int, m: int) -> np.ndarray:
-    """d^m P_degree / dz^m as coefficients of powers of z."""
-    return polynomial.polyder(legendre.leg2poly(np.eye(degree + 1)[degree]), m)
+def _legendre_derivative(z: np.ndarray, degree: int, m: int) -> np.ndarray:
+    """d^m P_degree / dz^m, a polynomial of degree ``degree`` − m."""
+    return legendre.legval(z, legendre.legder(np.eye(degree + 1)[degree], m))

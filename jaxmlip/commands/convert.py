@@ -18,12 +18,16 @@ class Convert:
     """Read a model and write it in the format that the suffix names.
 
     example: jaxmlip convert fit/model.npz LiO.snapcoeff   (for LAMMPS pair_style snap; writes LiO.snapparam too)
+
+    example: jaxmlip convert aenet_folder model.npz        (its predict.in, or all its .nn files)
+
+    example: jaxmlip convert model.npz LiO.nn              (for aenet; writes Li.LiO.nn and O.LiO.nn)
     """
 
     model: tyro.conf.Positional[str] = ""
-    """Our model.npz, or a file of another program, such as W.snapcoeff (its .snapparam stands beside it)."""
+    """Our model.npz, or another program's: W.snapcoeff (its .snapparam stands beside it), a folder of aenet."""
     target: tyro.conf.Positional[str] = ""
-    """File to write: .npz is our format, .snapcoeff is for LAMMPS."""
+    """File to write: .npz is our format, .snapcoeff is for LAMMPS, .nn (or .nn.ascii) for aenet."""
 
 
 def main(words: Sequence[str]) -> int:

@@ -68,12 +68,12 @@ def flags_class(config: type, *, name: str, defaults: Mapping[str, Any]) -> type
     """A frozen dataclass with the fields of ``config`` and nothing of its checks, all with a default.
 
     The program needs to show and parse settings before the data tells what is missing (the species), so the real
-    settings are built from these later.
+    settings are built from these later. A default of ``config`` itself wins over one in ``defaults``.
     """
     hints, texts = typing.get_type_hints(config), field_texts(config)
     fields = []
     for field in dataclasses.fields(config):
-        value = defaults.get(field.name, field.default)
+        value = defaults.get(field.name, field.default) if field.default is dataclasses.MISSING else field.default
         if value is dataclasses.MISSING:
             raise TypeError(f"{config.__name__}.{field.name} has no default; name one in defaults=")
         hint = Annotated[hints[field.name], tyro.conf.arg(help=texts.get(field.name, ""))]

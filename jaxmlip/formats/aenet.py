@@ -55,8 +55,8 @@ def read_aenet(path: str | Path | Sequence[str | Path], *, species: Sequence[int
             f"the folder, or all files; or say species={symbols} to keep {first.atom} only"
         )
     chosen = [networks[symbol] for symbol in symbols]
-    potential = aenet(_config(chosen, where))
-    return Model(potential, _params(chosen, potential.config))
+    config = _config(chosen, where)
+    return Model(aenet(config), _params(chosen, config))
 
 
 def write_aenet(model: Model, path: str | Path) -> None:

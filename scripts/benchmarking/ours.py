@@ -16,6 +16,7 @@ from benchmarking.cases import (
     GRAPH_CUTOFF,
     LAMMPS_FAMILIES,
     Job,
+    disordered_rocksalt,
     elements,
     many_structures,
     molybdenum,
@@ -42,8 +43,8 @@ def peak_gb() -> float:
 
 def _predict(job: Job) -> dict[str, Any]:
     """Energy, forces and stress of one large cell; the neighbour list is not counted."""
-    atoms = molybdenum(job.size)
-    potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
+    atoms = disordered_rocksalt(job.size) if job.family == "aenet" else molybdenum(job.size)
+    potential = jaxmlip.build(job.family, species=elements([atoms]), **job.settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
     params = _random(potential.init(jax.random.key(0), graph))
     if job.family in LAMMPS_FAMILIES and job.precision == "float64":
@@ -53,7 +54,8 @@ def _predict(job: Job) -> dict[str, Any]:
     steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]
     numbers = {"energy": float(found.energy[0]), "forces": np.asarray(found.forces, float)}
     np.savez(Path(job.folder) / f"{job.name}_{job.code}_{job.precision}.npz", **numbers)  # pyright: ignore[reportArgumentType]
-    return {"n_atoms": len(atoms), "first": first, "steady": median(steady)}
+    neighbors = float(graph.mask.sum()) / len(atoms)
+    return {"n_atoms": len(atoms), "first": first, "steady": median(steady), "neighbors": neighbors}
 
 
 def _fit(job: Job) -> dict[str, Any]:

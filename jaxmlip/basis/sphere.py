@@ -11,7 +11,7 @@ References:
     Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular Momentum (1988), section 5.17.2.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import factorial
 from typing import Any
 
@@ -43,7 +43,7 @@ def harmonics(highest: int) -> Float[np.ndarray, "n_products n_harmonics"]:
             norm = np.sqrt((2 if m else 1) * factorial(degree - m) / factorial(degree + m))
             for right in (2 * m - 1, 2 * m) if m else (0,):
                 column = np.zeros((highest + 1, 2 * highest + 1))
-                in_z = cheb.chebinterpolate(_legendre_derivative, degree - m, (degree, m))
+                in_z = cheb.chebinterpolate(partial(_legendre_derivative, degree=degree, m=m), degree - m)
                 column[: len(in_z), right] = norm * in_z
                 columns.append(column.ravel())
     return np.array(columns).T

@@ -108,7 +108,7 @@ def _config(networks: list[NetworkFile], where: str) -> AENETConfig:
     names = list(ACTIVATIONS)
     if not all(0 <= k < len(names) for k in first.activations) or first.activations[-1] != 0:
         raise ValueError(f"{where}: activations {first.activations}; known are 0 … 4, and 0 (linear) for the output")
-    widths = np.max([network.nodes[1:-1] for network in networks], axis=0).astype(int)
+    widths = np.array([network.nodes[1:-1] for network in networks], int).max(axis=0)
     radial_cutoff, radial_order, angular_cutoff, angular_order = first.parameters
     config = AENETConfig(
         species=tuple(network.atom for network in networks),

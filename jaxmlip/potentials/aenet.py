@@ -141,7 +141,7 @@ def aenet(config: AENETConfig) -> Potential:
     """
     n_species = len(config.species)
 
-    def init(key: Array, graph: Graph | None = None) -> Params:
+    def init(key: Array | None, graph: Graph | None = None) -> Params:
         if graph is None:
             guess = jnp.tile(_typical_scale(config), (n_species, 1))
             fixed = {"shift": jnp.zeros_like(guess), "scale": guess}
@@ -203,7 +203,7 @@ def scaling(
     >>> one["shift"].tolist(), one["scale"].tolist()
     ([[2.0, 5.0]], [[1.0, 0.0]])
     """
-    member = (species[:, None] == jnp.arange(n_species)).astype(x.dtype)
+    member = jax.nn.one_hot(species, n_species, dtype=x.dtype)
     count = jnp.maximum(member.sum(axis=0), 1)[:, None]
     mean = member.T @ x / count
     deviation = jnp.sqrt(member.T @ (x - mean[species]) ** 2 / count)
@@ -220,8 +220,8 @@ def _affine(W: Array, b: Array, species: Array, x: Array) -> Float[Array, "n_ato
     """
     if len(species) <= MANY_ATOMS or len(W) > FEW_SPECIES:
         return jnp.einsum("aoi,ai->ao", W[species], x) + b[species]
-    chosen = (species[:, None] == jnp.arange(len(W))).astype(x.dtype)
-    return jnp.einsum("aso,as->ao", jnp.einsum("soi,ai->aso", W, x) + b, chosen)
+    chosen = jax.nn.one_hot(species, len(W), dtype=x.dtype)
+    return jnp.einsum("aso,as->ao", jnp.einsum("soi,ai->aso", W, x) + b[None], chosen)
 
 
 def _typical_scale(config: AENETConfig) -> Float[Array, " n_features"]:

@@ -42,7 +42,7 @@ def test_energies_and_forces(case):
     found = jaxmlip.predict(model.potential, model.params, graph)
     n_atoms = np.array([len(frame) for frame in frames(arrays)])
     forces = np.concatenate([arrays[f"f{k}_forces"] for k in range(arrays["n_frames"])])
-    np.testing.assert_allclose(found.energy / n_atoms, arrays["energies"] / n_atoms, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(np.asarray(found.energy) / n_atoms, arrays["energies"] / n_atoms, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.forces, forces, rtol=0, atol=6e-7)
 
 
@@ -85,7 +85,7 @@ def test_initial_parameters_describe_the_graph():
     graph = jaxmlip.batch(frames(arrays), config, shape=jaxmlip.graph.Shape(4, 64, 300))
     params = jax.jit(potential.init)(jax.random.key(0), graph)
     vectors = safe_vectors(jaxmlip.graph.edge_vectors(graph), graph, config.cutoff)
-    x, fixed = np.asarray(raw(config, params, graph, vectors)), params["fingerprint"]
+    x, fixed = np.asarray(raw(config, params, graph, vectors)), jax.tree.map(np.asarray, params["fingerprint"])
     for s in range(4):
         own = x[np.asarray(graph.atom_mask & (graph.species == s))]
         scaled = (own - fixed["shift"][s]) * fixed["scale"][s]

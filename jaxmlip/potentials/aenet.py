@@ -149,7 +149,7 @@ def aenet(config: AENETConfig) -> Potential:
             found = fingerprints(config, None, graph, safe_vectors(edge_vectors(graph), graph, config.cutoff))
             fixed = scaling(found, jnp.where(graph.atom_mask, graph.species, -1), n_species)
         energy = {"shift": jnp.zeros(n_species), "scale": jnp.ones(n_species)}
-        networks = _initial_networks(key, config)
+        networks = _initial_networks(jax.random.key(0) if key is None else key, config)
         return {"offsets": jnp.zeros(n_species), "networks": networks, "fingerprint": fixed, "energy": energy}
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:

@@ -113,7 +113,7 @@ def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
     gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
     incoming = gradient.reshape(-1, 3)[graph.reverse]
     forces = jnp.sum(gradient - incoming, axis=1)
-    virials = jnp.einsum("imx,imy->ixy", vectors, gradient)
+    virials = jnp.sum(vectors[:, :, :, None] * gradient[:, :, None, :], axis=1)
     energy = jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
     volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None]
     virial = jax.ops.segment_sum(virials, graph.atom_graph, graph.n_graphs)

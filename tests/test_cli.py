@@ -145,6 +145,18 @@ def test_an_iterative_fit_leaves_its_log_and_goes_on(data, tmp_path, capsys):
     assert "belongs to a run with other data, settings" in capsys.readouterr().err
     assert main([*words, "--fit.method", "newton"]) == 2
     assert "did you mean 'quasi-newton'?" in capsys.readouterr().err
+    assert main(["fit", data, "--preset", "study-snapp"]) == 2
+    assert "did you mean 'study-snap'?" in capsys.readouterr().err
+
+
+def test_a_preset_gives_family_and_settings(data, tmp_path):
+    out = tmp_path / "aenet"
+    words = ["fit", "--preset", "study-aenet", data, "--out", str(out), "--fit.epochs", "2"]
+    assert main([*words, "--potential.cutoff", "4", "--potential.angular-cutoff", "4"]) == 0
+    record = json.loads((out / "run.json").read_text())
+    assert record["settings"]["fit"]["force_weight"] == 0.0
+    assert record["potential"]["hidden"] == ["15:tanh", "15:tanh"]
+    assert jaxmlip.load(out / "model.npz").potential.config.symbols == ("Si",)
 
 
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):

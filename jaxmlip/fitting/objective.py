@@ -85,12 +85,13 @@ def terms(potential: Potential, params: Params, example: tuple, weights: Weights
     difference = (energy - labels.energy) / jnp.maximum(n_atoms, 1)
     squares = jnp.sum(jnp.where(labels.has_energy, difference, 0) ** 2)
     objective = weights.energy_weight**2 * squares + weights.force_weight**2 * forces
-    return Terms(objective + weights.stress_weight**2 * stress, squares, forces, stress, *_counts(n_atoms, labels))
+    counts = _counts(n_atoms, labels, with_forces=bool(weights.force_weight or weights.stress_weight))
+    return Terms(objective + weights.stress_weight**2 * stress, squares, forces, stress, *counts)
 
 
-def _counts(n_atoms: Array, labels: Labels) -> tuple[Array, ...]:
+def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array, ...]:
     numbers = (n_atoms > 0, labels.has_energy, labels.has_forces, labels.has_stress)
-    factors = (1, 1, 3, 6)
+    factors = (1, 1, 3 * with_forces, 6 * with_forces)
     return tuple(k * jnp.sum(x).astype(n_atoms.dtype) for k, x in zip(factors, numbers, strict=True))
 
 

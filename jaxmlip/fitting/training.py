@@ -255,7 +255,7 @@ def _stale(run: _Run, settings: Training) -> bool:
 
 def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, dict[str, Any]]:
     """One epoch, with the best parameters so far, and its row of the log."""
-    started = time.perf_counter()
+    started = (time.perf_counter(), time.process_time())
     number = int(run.epoch) + 1
     state, sums, facts = method.epoch(run.state, number)
     row: dict[str, Any] = {"epoch": number}
@@ -271,7 +271,8 @@ def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, dict[st
             f"the loss of epoch {number} is {loss}: lower the learning rate, clip the gradient (clip_norm), or look "
             "for broken structures with `jaxmlip audit`"
         )
-    row |= facts | {"seconds": time.perf_counter() - started}
+    row |= facts
+    row |= {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
     best, best_loss, best_epoch = run.best, run.best_loss, run.best_epoch
     if loss < best_loss or not problem.validation:
         best, best_loss, best_epoch = jax.tree.map(jnp.copy, params), loss, number

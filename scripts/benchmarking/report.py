@@ -10,8 +10,8 @@ from rich.table import Table
 
 from benchmarking.cases import LAMMPS_FAMILIES, LIMITS, Job
 
-UNITS = {"predict": "µs/atom", "fit": "s", "graphs": "s"}
-TITLES = {"predict": "energy + forces", "fit": "whole fit, Mo", "graphs": "graph building"}
+UNITS = {"predict": "µs/atom", "fit": "s", "train": "µs/atom", "graphs": "s"}
+TITLES = {"predict": "energy + forces", "fit": "whole fit, Mo", "train": "an epoch", "graphs": "graph building"}
 ENERGY_LIMIT, FORCE_LIMIT, RESIDUAL_LIMIT = 1e-8, 1e-7, 1e-6  # eV/atom, eV/Å, relative
 
 
@@ -30,7 +30,7 @@ def case_name(job: Job) -> str:
 def measured_row(job: Job, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the rounds; the first round of ours starts with an empty compilation cache and is the cold one."""
     cold, warm = rounds[0], rounds[1:] or rounds
-    scale = 1e6 / cold["n_atoms"] if job.kind == "predict" else 1.0
+    scale = 1e6 / cold["n_atoms"] if UNITS[job.kind] == "µs/atom" else 1.0
     row = empty_row(job, "ok") | {"n_atoms": cold["n_atoms"], "n_rounds": len(warm), "version": cold["version"]}
     for clock in ("cpu", "wall"):
         row[clock] = scale * statistics.median(one["steady"][clock] for one in warm)

@@ -1,0 +1,65 @@
+"""Settings of published work, by name: of the potential, and of its fit as `jaxmlip.fitting.fit_settings` takes them.
+
+References:
+    Choyal, Sagar, Sai Gautam, J. Chem. Theory Comput. 2024 (arXiv 2304.01650), table S1 and the published input files.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxmlip.config import ConfigError, unknown_name
+
+
+class Preset(NamedTuple):
+    """A family with its settings; species come from the data."""
+
+    family: str
+    potential: dict[str, Any]
+    fit: dict[str, Any]
+    source: str
+
+
+_STUDY = "Choyal, Sagar, Sai Gautam 2024, table S1"
+_SNAP = {"cutoff": 5.0, "twojmax": 6}
+
+PRESETS: dict[str, Preset] = {
+    "study-snap": Preset("snap", _SNAP, {"method": "linear", "offsets": "study"}, _STUDY),
+    "study-qsnap": Preset("qsnap", _SNAP, {"method": "linear", "offsets": "study"}, _STUDY),
+    "study-aenet": Preset(
+        "aenet",
+        {
+            "cutoff": 8.0,
+            "radial_order": 16,
+            "angular_cutoff": 6.5,
+            "angular_order": 4,
+            "hidden": ["15:tanh", "15:tanh"],
+        },
+        {"method": "quasi-newton", "force_weight": 0.0, "epochs": 3300, "validation_fraction": 0.1},
+        _STUDY + " (radial N 16 and angular N 4 as in the published input): energies only, L-BFGS",
+    ),
+    "aenet-forces": Preset(
+        "aenet",
+        {},
+        {
+            "method": "gradient",
+            "energy_weight": 10.0,
+            "optimizer": "adamw",
+            "weight_decay": 1.0,
+            "epochs": 80,
+        },
+        "chosen on the shipped rocksalt sample: with forces, and decaying weights against overfitting",
+    ),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    >>> preset("study-aenet").potential["angular_cutoff"]
+    6.5
+
+    Raises:
+        ConfigError: there is none; the message lists them.
+    """
+    if name not in PRESETS:
+        raise ConfigError(unknown_name("preset", name, PRESETS))
+    return PRESETS[name]

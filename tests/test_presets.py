@@ -1,0 +1,43 @@
+"""Presets hold the published numbers, and every one can be built and fitted."""
+
+from itertools import pairwise
+
+import pytest
+
+import jaxmlip
+from jaxmlip.config import ConfigError
+from jaxmlip.fitting import fit_settings
+from jaxmlip.potentials.presets import PRESETS, preset
+
+ELEVEN = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_builds(name):
+    chosen = preset(name)
+    config = jaxmlip.build(chosen.family, species=ELEVEN, **chosen.potential).config
+    assert config.symbols == ELEVEN
+    fit_settings(chosen.family, chosen.fit)
+    assert chosen.source
+
+
+def test_aenet_of_the_study():
+    """44 inputs and 931 weights an element, as the published input files say."""
+    config = jaxmlip.build("aenet", species=ELEVEN, **preset("study-aenet").potential).config
+    assert (config.cutoff, config.angular_cutoff, config.n_features) == (8.0, 6.5, 44)
+    sizes = [config.n_features, *(nodes for nodes, _ in config.layers)]
+    assert sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)) == 931
+    settings = fit_settings("aenet", preset("study-aenet").fit)
+    assert (settings.force_weight, settings.epochs, settings.memory) == (0.0, 3300, 20)
+
+
+def test_snap_of_the_study():
+    for name in ("study-snap", "study-qsnap"):
+        chosen = preset(name)
+        config = jaxmlip.build(chosen.family, species=ELEVEN, **chosen.potential).config
+        assert (config.cutoff, config.twojmax) == (5.0, 6)
+
+
+def test_unknown():
+    with pytest.raises(ConfigError, match="did you mean 'study-snap'"):
+        preset("study-snp")

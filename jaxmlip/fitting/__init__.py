@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import ase
 
 from jaxmlip.fitting.linear import History, LinearFit, fit_linear
-from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.potentials.base import Model, Params, Potential
 
 
 def fit(
@@ -13,6 +13,7 @@ def fit(
     atoms: Sequence[ase.Atoms],
     *,
     settings: LinearFit | None = None,
+    params: Params | None = None,
     show_progress: bool = False,
 ) -> tuple[Model, History]:
     """Parameters of ``potential`` from the labels of ``atoms``: energies in eV, forces in eV/Å, stresses in eV/Å³.
@@ -27,6 +28,7 @@ def fit(
         potential: from `jaxmlip.build` or a family's factory.
         atoms: structures with labels, as `jaxmlip.read` gives them.
         settings: weights and regularisation; the default suits most data.
+        params: where to start: a linear fit keeps what is not linear in them. The default is the family's initial ones.
         show_progress: a progress bar on standard error.
 
     Returns:
@@ -35,7 +37,7 @@ def fit(
     Raises:
         ValueError: see `fit_linear`; or the family has no fitting method.
     """
-    return fit_linear(potential, atoms, settings=settings, show_progress=show_progress)
+    return fit_linear(potential, atoms, settings=settings, params=params, show_progress=show_progress)
 
 
 __all__ = ["History", "LinearFit", "fit", "fit_linear"]

@@ -1,4 +1,4 @@
-"""Fitting potentials whose energy is linear in their coefficients: SNAP, qSNAP.
+"""Fitting potentials whose energy is linear in their coefficients: SNAP, qSNAP, MTP with its radial functions fixed.
 
 Weighted rows of energies per atom, forces and stresses stream in batches into a QR factor (`least_squares`), so memory
 is bounded by a few batches and the square of the number of columns.
@@ -17,7 +17,7 @@ from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.least_squares import Solution, StreamedQR, solve
 from jaxmlip.graph.batch import Batch, batches
-from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.potentials.base import Model, Params, Potential
 from jaxmlip.potentials.offsets import STUDY_ENERGIES
 from jaxmlip.progress import track
 
@@ -68,9 +68,13 @@ def fit_linear(
     atoms: Sequence[ase.Atoms],
     *,
     settings: LinearFit | None = None,
+    params: Params | None = None,
     show_progress: bool = False,
 ) -> tuple[Model, History]:
     """Coefficients and offsets of ``potential`` from the labels of ``atoms``, in float64.
+
+    Parameters that are not linear (the radial functions of MTP) keep their values in ``params``, which are the
+    family's initial ones if not given.
 
     Raises:
         ValueError: the potential is not linear, no labels that carry weight, a label that is not finite, or an
@@ -81,7 +85,8 @@ def fit_linear(
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        params = jax.tree.map(np.asarray, potential.init(jax.random.key(0), None))
+        initial = potential.init(jax.random.key(0), None) if params is None else params
+        params = jax.tree.map(lambda x: np.asarray(x, float), initial)
         problem = _stream(potential, params, list(atoms), settings, show_progress)
     if not problem.n_rows:
         raise ValueError(
@@ -95,7 +100,7 @@ def fit_linear(
     solution = solve(problem, penalty_mask=penalised, **folds)
     offsets = solution.coefficients[:n_species] + _given_offsets(potential, settings)
     fitted = {**params, "offsets": offsets}
-    fitted["coefficients"] = solution.coefficients[n_species:].reshape(n_species, -1)
+    fitted["coefficients"] = solution.coefficients[n_species:].reshape(np.shape(params["coefficients"]))
     times = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,

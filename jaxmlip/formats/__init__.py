@@ -1,18 +1,23 @@
 """Model files: jaxmlip's own, and those of the original codes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jaxmlip.config import unknown_name
+from jaxmlip.formats.mtp import read_mtp, write_mtp
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
 
-SUFFIXES = (".npz", ".snapcoeff", ".snapparam")
+_READERS = {".mtp": read_mtp, ".almtp": read_mtp, ".snapcoeff": read_snap, ".snapparam": read_snap}
+_WRITERS = {".npz": write_model, ".mtp": write_mtp, ".snapcoeff": write_snap, ".snapparam": write_snap}
+SUFFIXES = (".npz", *_READERS)
 
 
 def load(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``) or from LAMMPS's (``.snapcoeff``, with ``.snapparam`` beside it).
+    """A model from our own file (``.npz``), LAMMPS's (``.snapcoeff``, with ``.snapparam`` beside it) or MLIP's.
+
+    ``.mtp`` and ``.almtp`` files of MLIP name no elements: give ``species`` in the file's order.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -30,30 +35,29 @@ def load(path: str | Path, *, species: Sequence[int | str] | None = None) -> Mod
         ValueError: an unknown suffix, a damaged file, one of a newer version, or ``species`` for our own format.
     """
     path = Path(path)
-    suffix = _checked_suffix(path)
+    suffix = _checked(path, SUFFIXES)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if suffix == ".npz":
         if species is not None:
             raise ValueError(f"{path} knows its own species: leave `species` out")
         return read_model(path)
-    return read_snap(path, species=species)
+    return _READERS[suffix](path, species=species)
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` writes LAMMPS's pair of files.
+    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` LAMMPS's pair of files, ``.mtp`` MLIP's and motep's.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
-    write = write_model if _checked_suffix(Path(path)) == ".npz" else write_snap
-    write(model, path)
+    _WRITERS[_checked(Path(path), _WRITERS)](model, path)
 
 
-def _checked_suffix(path: Path) -> str:
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: {unknown_name('suffix of a model file', path.suffix, SUFFIXES)}")
+def _checked(path: Path, known: Iterable[str]) -> str:
+    if path.suffix not in known:
+        raise ValueError(f"{path}: {unknown_name('suffix of a model file', path.suffix, known)}")
     return path.suffix
 
 

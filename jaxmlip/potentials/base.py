@@ -69,6 +69,7 @@ class Potential(NamedTuple):
     features: AtomFn | None = None  # [n_atoms, n_features]; E_i = offsets + features · coefficients of its species
     linear: Linear | None = None  # the two stages of ``features``
     local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
+    shared: bool = False  # all species share the coefficients of a linear potential: [n_features], not one row each
 
 
 class Model(NamedTuple):

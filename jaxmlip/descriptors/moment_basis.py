@@ -183,8 +183,10 @@ def _build(tables: _Tables, tensor: _Tensor) -> dict[tuple[Monomial, ...], int]:
     )
     sums: dict[tuple[Monomial, ...], dict[tuple[int, int], int]] = {}
     legs = tensor.legs
+    done = isinstance(tensor.left, _Tensor) and tensor.left.weighted
+    counts = [tensor.weighted if leg.result is not None else not done for leg in legs]
     for chosen in itertools.product(*(monomials(leg.degree) for leg in legs)):
-        counted = [_count(c) for c, leg in zip(chosen, legs) if leg.result is None or tensor.weighted]
+        counted = [_count(c) for c, count in zip(chosen, counts) if count]
         i = left[_component(chosen, [leg.left for leg in legs])]
         j = right[_component(chosen, [leg.right for leg in legs])]
         terms = sums.setdefault(_component(chosen, [leg.result for leg in legs]), {})

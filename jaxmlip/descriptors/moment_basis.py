@@ -89,7 +89,6 @@ class _Tables:
     known: dict[frozenset, int] = field(default_factory=dict)  # equal moments are one
 
 
-
 def scalar_graphs(level: int) -> list[ScalarGraph]:
     """All scalars up to ``level``, by level and number of tensors.
 
@@ -230,11 +229,7 @@ def _ways(graph: ScalarGraph) -> list[_Tensor]:
     if len(n) == 2:
         return [_Tensor(n[0], n[1], (_Leg(between(0, 1), 0, 0),))]
     if len(n) == 3:
-        return [
-            way
-            for a, b, c in ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-            for way in _pair_and_node(n, between, (a, b, c))
-        ]
+        return [way for a, b, c in ((0, 1, 2), (0, 2, 1), (1, 2, 0)) for way in _pair_and_node(n, between, (a, b, c))]
     ways = [_two_pairs(n, between, order) for order in ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2))]
     for a, b in _PAIRS[4]:
         c, d = (x for x in range(4) if x not in (a, b))
@@ -254,7 +249,9 @@ def _pair_and_node(n: tuple[Node, ...], between: Callable, order: tuple[int, ...
     a, b = sorted(order[:2], key=lambda x: n[x])
     c = order[2]
     pair = _pair(n, between, a, b)
-    symmetric = _Tensor(n[a], n[b], tuple(leg._replace(result=0) if leg.result == 1 else leg for leg in pair.legs), True)
+    symmetric = _Tensor(
+        n[a], n[b], tuple(leg._replace(result=0) if leg.result == 1 else leg for leg in pair.legs), True
+    )
     ways = [_Tensor(pair, n[c], (_Leg(between(a, c), 0, 0), _Leg(between(b, c), 1, 0)))]
     return [*ways, _Tensor(symmetric, n[c], (_Leg(n[c][1], 0, 0),))]
 

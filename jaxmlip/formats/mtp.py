@@ -1,7 +1,7 @@
-"""MLIP's ``.mtp`` files, untrained and fitted: read and written, so that MLIP-2, MLIP-3 and motep give the same numbers.
+"""MLIP's ``.mtp`` files, untrained and fitted: read and written, so that MLIP and motep give the same numbers.
 
-Fitted files of MLIP-3 (``.almtp``) are read without their active set. MLIP-2 takes exactly three characters as the label
-of a pair of species, so it cannot read a fitted file of 11 or more species ("10-0"); MLIP-3 and motep can.
+Fitted files of MLIP-3 (``.almtp``) are read without their active set. MLIP-2 takes exactly three characters as the
+label of a pair of species, so it cannot read a fitted file of 11 or more species ("10-0"); MLIP-3 and motep can.
 
 References:
     Novikov, Gubaev, Podryabinkin, Shapeev, Mach. Learn.: Sci. Technol. 2, 025002 (2021), section 3 and its manual.
@@ -135,7 +135,9 @@ def write_mtp(model: Model, path: str | Path) -> None:
 def _check_kind(file: _File) -> None:
     version = file.value("version", str)
     if version != "1.1.0":
-        raise ValueError(f"{file.path} has version {version}; only 1.1.0 is known, which MLIP-2, MLIP-3 and motep write")
+        raise ValueError(
+            f"{file.path} has version {version}; only 1.1.0 is known, which MLIP-2, MLIP-3 and motep write"
+        )
     if any(name.startswith(("magnetic", "mag_")) for name in file.fields):
         raise ValueError(f"{file.path} is a magnetic MTP, which jaxmlip does not have: its moments depend on spins")
     kind = file.value("radial_basis_type", str)
@@ -165,7 +167,10 @@ def _config(file: _File, basis: MomentBasis, species: tuple[int | str, ...]) -> 
 def _read_basis(file: _File) -> MomentBasis:
     """The index lists, if they can be evaluated."""
     basic, times = (file.numbers(f"alpha_index_{name}", int, 4).astype(np.int32) for name in ("basic", "times"))
-    scalars, n_moments = file.numbers("alpha_moment_mapping", int).astype(np.int32), file.value("alpha_moments_count", int)
+    scalars, n_moments = (
+        file.numbers("alpha_moment_mapping", int).astype(np.int32),
+        file.value("alpha_moments_count", int),
+    )
     counts = (("alpha_index_basic_count", basic), ("alpha_index_times_count", times), ("alpha_scalar_moments", scalars))
     for name, rows in counts:
         if file.value(name, int) != len(rows):
@@ -173,7 +178,9 @@ def _read_basis(file: _File) -> MomentBasis:
     n_basic = len(basic)
     operands, results = times[:, :2], times[:, 3]
     last, first = np.full(n_moments + 1, -1), np.full(n_moments + 1, len(times))
-    inside = all(rows.size == 0 or (rows.min() >= 0 and rows.max() < n_moments) for rows in (operands, results, scalars))
+    inside = all(
+        rows.size == 0 or (rows.min() >= 0 and rows.max() < n_moments) for rows in (operands, results, scalars)
+    )
     if not (inside and n_basic <= n_moments and n_basic and (basic >= 0).all() and (results >= n_basic).all()):
         raise ValueError(f"{file.path}: the alpha lists name moments that do not exist, or products that are basic")
     np.maximum.at(last, results, np.arange(len(times)))

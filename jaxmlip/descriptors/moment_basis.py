@@ -28,7 +28,6 @@ Node = tuple[int, int]  # μ, ν
 
 MAX_MU, MAX_NU, MAX_NODES = 5, 10, 4  # of the published levels: the first two matter to 26 and 28 only
 _PAIRS = {n: list(itertools.combinations(range(n), 2)) for n in range(1, MAX_NODES + 1)}
-_STORED = 3  # a stored product is needed again in the backward pass, one that ends in a scalar is not
 
 
 class MomentBasis(NamedTuple):
@@ -109,6 +108,8 @@ def scalar_graphs(level: int) -> list[ScalarGraph]:
 def moment_basis(level: int) -> MomentBasis:
     """The basis of a level: 9 scalars at level 8, 92 at 16, 288 at 20, 2,445 at 28.
 
+    The order of the scalars must never change: saved models give their level and coefficients in this order.
+
     >>> basis = moment_basis(16)
     >>> len(basis.basic), len(basis.scalars), basis.n_mu
     (130, 92, 4)
@@ -122,8 +123,8 @@ def moment_basis(level: int) -> MomentBasis:
         tables.tensors[node] = {(c,): next(places) for c in monomials(node[1])}
     scalars = [_add_scalar(tables, graph) for graph in graphs]
     times = [(i, j, m, k) for k, products in enumerate(tables.products) for (i, j), m in products.items()]
-    lists = (np.array(rows, np.int32) for rows in (basic, np.reshape(times, (-1, 4)), scalars))
-    return MomentBasis(*lists, len(tables.products))
+    lists = [np.array(rows, np.int32) for rows in (basic, times, scalars)]
+    return MomentBasis(lists[0], lists[1].reshape(-1, 4), lists[2], len(tables.products))
 
 
 @lru_cache
@@ -145,7 +146,8 @@ def _distinct(n: int, budget: int) -> list[list[int]]:
     )
     codes = []
     for order in itertools.permutations(range(n)):
-        moved = [n + pairs.index(tuple(sorted((order[a], order[b])))) for a, b in pairs]  # pyright: ignore[reportArgumentType]
+        ends = [sorted((order[a], order[b])) for a, b in pairs]
+        moved = [n + pairs.index((a, b)) for a, b in ends]
         codes.append(rows[:, [*order, *moved]] @ radices)
     first = np.unique(np.min(codes, axis=0), return_index=True)[1]
     return rows[first].tolist()
@@ -161,8 +163,7 @@ def _add_scalar(tables: _Tables, graph: ScalarGraph) -> int:
     """The moment that is this scalar, in the way that adds the fewest products."""
     if len(graph.nodes) == 1:
         return tables.tensors[graph.nodes[0]][(0, 0, 0),]
-    way = min(_ways(graph), key=lambda way: way.n_products + _STORED * (_missing(tables, way) - way.n_products))
-    return _build(tables, way)[()]
+    return _build(tables, min(_ways(graph), key=lambda way: _missing(tables, way)))[()]
 
 
 def _missing(tables: _Tables, tensor: "_Tensor | Node") -> int:
@@ -172,14 +173,11 @@ def _missing(tables: _Tables, tensor: "_Tensor | Node") -> int:
     return tensor.n_products + _missing(tables, tensor.left) + _missing(tables, tensor.right)
 
 
-def _build(tables: _Tables, tensor: _Tensor) -> dict[tuple[Monomial, ...], int]:
+def _build(tables: _Tables, tensor: "_Tensor | Node") -> dict[tuple[Monomial, ...], int]:
     """The moment of each component of ``tensor``, built from its factors if it is new."""
-    if tensor in tables.tensors:
+    if tensor in tables.tensors or not isinstance(tensor, _Tensor):
         return tables.tensors[tensor]
-    left, right = (
-        tables.tensors[part] if part in tables.tensors else _build(tables, part)  # pyright: ignore[reportArgumentType]
-        for part in (tensor.left, tensor.right)
-    )
+    left, right = _build(tables, tensor.left), _build(tables, tensor.right)
     sums: dict[tuple[Monomial, ...], dict[tuple[int, int], int]] = {}
     legs = tensor.legs
     done = isinstance(tensor.left, _Tensor) and tensor.left.weighted
@@ -207,14 +205,12 @@ def _moment(tables: _Tables, terms: dict[tuple[int, int], int]) -> int:
 def _component(chosen: tuple[Monomial, ...], groups: list[int | None]) -> tuple[Monomial, ...]:
     """The monomial of each group: the product of the monomials of its legs."""
     n_groups = 1 + max((group for group in groups if group is not None), default=-1)
-    totals = [[0, 0, 0] for _ in range(n_groups)]
+    totals = [(0, 0, 0)] * n_groups
     for (p, q, t), group in zip(chosen, groups):
         if group is not None:
-            total = totals[group]
-            total[0] += p
-            total[1] += q
-            total[2] += t
-    return tuple(map(tuple, totals))  # pyright: ignore[reportReturnType]
+            x, y, z = totals[group]
+            totals[group] = (x + p, y + q, z + t)
+    return tuple(totals)
 
 
 @lru_cache
@@ -249,11 +245,9 @@ def _pair_and_node(n: tuple[Node, ...], between: Callable, order: tuple[int, ...
     a, b = sorted(order[:2], key=lambda x: n[x])
     c = order[2]
     pair = _pair(n, between, a, b)
-    symmetric = _Tensor(
-        n[a], n[b], tuple(leg._replace(result=0) if leg.result == 1 else leg for leg in pair.legs), True
-    )
-    ways = [_Tensor(pair, n[c], (_Leg(between(a, c), 0, 0), _Leg(between(b, c), 1, 0)))]
-    return [*ways, _Tensor(symmetric, n[c], (_Leg(n[c][1], 0, 0),))]
+    merged = tuple(leg if leg.result is None else leg._replace(result=0) for leg in pair.legs)
+    legs = (_Leg(between(a, c), 0, 0), _Leg(between(b, c), 1, 0))
+    return [_Tensor(pair, n[c], legs), _Tensor(pair._replace(legs=merged, weighted=True), n[c], (_Leg(n[c][1], 0, 0),))]
 
 
 def _two_pairs(n: tuple[Node, ...], between: Callable, order: tuple[int, ...]) -> _Tensor:

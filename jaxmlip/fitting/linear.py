@@ -86,8 +86,8 @@ def fit_linear(
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
         initial = potential.init(jax.random.key(0), None) if params is None else params
-        params = jax.tree.map(lambda x: np.asarray(x, float), initial)
-        problem = _stream(potential, params, list(atoms), settings, show_progress)
+        fixed: dict = jax.tree.map(lambda x: np.asarray(x, float), initial)
+        problem = _stream(potential, fixed, list(atoms), settings, show_progress)
     if not problem.n_rows:
         raise ValueError(
             "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
@@ -99,8 +99,8 @@ def fit_linear(
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
     solution = solve(problem, penalty_mask=penalised, **folds)
     offsets = solution.coefficients[:n_species] + _given_offsets(potential, settings)
-    fitted = {**params, "offsets": offsets}
-    fitted["coefficients"] = solution.coefficients[n_species:].reshape(np.shape(params["coefficients"]))
+    coefficients = solution.coefficients[n_species:].reshape(fixed["coefficients"].shape)
+    fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
     times = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,

@@ -39,8 +39,8 @@ class _File:
         if text.lstrip()[:3] != "MTP":
             raise ValueError(f"{path} is not a .mtp file: its first line must be `MTP`, not {text.lstrip()[:20]!r}")
         self.path, self.pairs = path, _PAIR.findall(text)
-        found = [(_ALIASES.get(name, name), value.strip()) for name, value in _FIELD.findall(text)]
-        self.fields = dict(found)
+        found: list[tuple[str, str]] = [(str(name), value.strip()) for name, value in _FIELD.findall(text)]
+        self.fields = {_ALIASES.get(name, name): value for name, value in found}
         self.scalings = [value for name, value in found if name == "scaling"]
 
     def value(self, name: str, kind: Any) -> Any:
@@ -133,14 +133,13 @@ def write_mtp(model: Model, path: str | Path) -> None:
 
 
 def _check_kind(file: _File) -> None:
-    version = file.value("version", str)
+    version, kind = file.value("version", str), file.value("radial_basis_type", str)
     if version != "1.1.0":
         raise ValueError(
             f"{file.path} has version {version}; only 1.1.0 is known, which MLIP-2, MLIP-3 and motep write"
         )
-    if any(name.startswith(("magnetic", "mag_")) for name in file.fields):
+    if any("magnetic" in name or "mag_" in name for name in file.fields):
         raise ValueError(f"{file.path} is a magnetic MTP, which jaxmlip does not have: its moments depend on spins")
-    kind = file.value("radial_basis_type", str)
     if kind not in _TYPES:
         raise ValueError(f"{file.path} has radial_basis_type {kind}; known: {', '.join(_TYPES)}")
 

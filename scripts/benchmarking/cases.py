@@ -11,17 +11,29 @@ ENERGY_WEIGHT, FORCE_WEIGHT = 100.0, 1.0
 """Of energies per atom (eV/atom) and of force components (eV/Å) in the fits."""
 
 PREDICTIONS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": level, "cutoff": 5.0, "min_dist": 2.0} for level in (8, 16, 20)],
     "snap": [{"cutoff": 4.615858, "twojmax": 6}, {"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
 }
 """Settings of each family for energies and forces of molybdenum."""
 
 FITS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 8, "cutoff": 5.0, "min_dist": 2.0}],
     "snap": [{"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
 }
 
-LAMMPS_FAMILIES = ("snap", "qsnap")
+SMALLEST = {"twojmax": 2, "level": 4}
+"""Settings that make a case tiny."""
+
+PEERS = {
+    ("predict", "mtp"): "motep",
+    **{(kind, family): "LAMMPS" for kind in ("predict", "fit") for family in ("snap", "qsnap")},
+}
+"""The original code of each case that has one."""
+
+PEER_SUFFIX = {"LAMMPS": ".snapcoeff", "motep": ".mtp"}
+"""The model file that it reads."""
 GRAPH_CUTOFF = 5.0  # Å
 
 
@@ -54,7 +66,7 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
     for family in families:
         for kind, table, size in (("predict", PREDICTIONS, 2 if smoke else 8), ("fit", FITS, 2 if smoke else 10**6)):
             for settings in table.get(family, [{}]):
-                chosen = settings | {"twojmax": 2} if smoke and "twojmax" in settings else settings
+                chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]

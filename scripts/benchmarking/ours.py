@@ -14,7 +14,8 @@ from benchmarking.cases import (
     ENERGY_WEIGHT,
     FORCE_WEIGHT,
     GRAPH_CUTOFF,
-    LAMMPS_FAMILIES,
+    PEER_SUFFIX,
+    PEERS,
     Job,
     elements,
     many_structures,
@@ -46,8 +47,9 @@ def _predict(job: Job) -> dict[str, Any]:
     potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
     params = _random(potential.init(jax.random.key(0), graph))
-    if job.family in LAMMPS_FAMILIES and job.precision == "float64":
-        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}.snapcoeff")
+    peer = PEERS.get((job.kind, job.family))
+    if peer and job.precision == "float64":
+        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
     params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
     found, first = _timed(lambda: jaxmlip.predict(potential, params, graph))
     steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]

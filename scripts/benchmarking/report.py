@@ -23,7 +23,10 @@ def empty_row(job: Job, status: str) -> dict[str, Any]:
 
 def case_name(job: Job) -> str:
     """The case in words."""
-    settings = " ".join({"twojmax": "2J=", "cutoff": "R="}.get(k, k + "=") + str(v) for k, v in job.settings.items())
+    settings = " ".join(
+        {"twojmax": "2J=", "cutoff": "R=", "min_dist": "R_min="}.get(k, k + "=") + str(v)
+        for k, v in job.settings.items()
+    )
     return f"{job.family} {settings}" if job.family else f"{job.size} structures"
 
 

@@ -46,7 +46,8 @@ def _predict(job: Job) -> dict[str, Any]:
     atoms = molybdenum(job.size)
     potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
-    params = _random(potential.init(jax.random.key(0), graph))
+    with jax.enable_x64(True):  # the same random numbers in each precision
+        params = _random(potential.init(jax.random.key(0), None))
     peer = PEERS.get((job.kind, job.family))
     if peer and job.precision == "float64":
         jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")

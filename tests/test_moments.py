@@ -92,16 +92,28 @@ def test_evaluation_in_layers_is_the_plain_one(basis):
     rng, tables = np.random.default_rng(2), moment_tables(basis)
     vectors = rng.normal(size=(5, 7, 3))
     expected = np.array([plain_scalars(basis, v) for v in vectors])
-    v = vectors.transpose(2, 1, 0)
+    v = vectors.transpose(2, 0, 1)
     r = np.linalg.norm(v, axis=0)
     radial = jnp.cos(np.arange(1, basis.n_mu + 1)[:, None, None] * r)
     parts = radial, direction_monomials(v / r, tables.max_degree)
     M = basic_moments(*parts, tables)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(pair_moments(*parts, tables).sum(axis=1), M, rtol=0, atol=1e-13 * np.abs(M).max())
+    np.testing.assert_allclose(pair_moments(*parts, tables).sum(axis=-1), M, rtol=0, atol=1e-13 * np.abs(M).max())
     np.testing.assert_allclose(scalar_moments(M, tables).T, expected, rtol=0, atol=1e-12 * scale)
     xi = rng.normal(size=tables.n_scalars)
     np.testing.assert_allclose(moment_energy(M, xi, tables), expected @ xi, rtol=0, atol=1e-11 * scale)
+
+
+def test_an_own_list_may_leave_out_radial_functions_and_components():
+    """Only what is listed exists: here M_{2,1} and one component of M_{0,2}, and nothing with μ = 1."""
+    lists = [[2, 1, 0, 0], [2, 0, 0, 1], [0, 0, 2, 0]], [[0, 0, 3, 3], [1, 1, 1, 3], [3, 2, 2, 4]], [4, 2, 3]
+    basis = MomentBasis(*(np.array(x, np.int32) for x in lists), 5)
+    tables, vectors = moment_tables(basis), np.random.default_rng(4).normal(size=(1, 5, 3))
+    v = vectors.transpose(2, 0, 1)
+    r = np.linalg.norm(v, axis=0)
+    radial = jnp.cos(np.arange(1, 4)[:, None, None] * r)
+    M = basic_moments(radial, direction_monomials(v / r, tables.max_degree), tables)
+    np.testing.assert_allclose(scalar_moments(M, tables)[:, 0], plain_scalars(basis, vectors[0]), rtol=1e-12)
 
 
 def test_monomials_are_in_the_order_of_their_exponents():

@@ -54,7 +54,7 @@ def moment_tables(basis: MomentBasis) -> MomentTables:
 
     >>> from jaxmlip.descriptors.moment_basis import moment_basis
     >>> [len(layer.left) for layer in moment_tables(moment_basis(16)).layers]
-    [581, 114]
+    [575, 51]
     """
     n_basic, factors = len(basis.basic), np.unique(basis.times[:, :2])
     depth = np.zeros(basis.n_moments, int)
@@ -71,7 +71,9 @@ def moment_tables(basis: MomentBasis) -> MomentTables:
     stored = place[basis.scalars] >= 0
     at = (place[basis.scalars[stored]].astype(np.int32), np.flatnonzero(stored).astype(np.int32))
     final = np.where(stored, -1, basis.scalars)
-    degrees = tuple(int(basis.basic[basis.basic[:, 0] == mu, 1:].sum(axis=1).max()) for mu in range(basis.n_mu))
+    degrees = tuple(
+        int(basis.basic[basis.basic[:, 0] == mu, 1:].sum(axis=1).max(initial=0)) for mu in range(basis.n_mu)
+    )
     columns = _columns(degrees, basis.basic)
     return MomentTables(max(degrees), degrees, columns, tuple(layers), _products(basis.times, place, final), at)
 
@@ -104,20 +106,21 @@ def direction_monomials(directions: Float[Array, "3 *pairs"], max_degree: int) -
 
 
 def basic_moments(
-    radial: Float[Array, "n_mu max_neighbors n_atoms"],
-    monomials: Float[Array, "n_monomials max_neighbors n_atoms"],
+    radial: Float[Array, "n_mu n_atoms max_neighbors"],
+    monomials: Float[Array, "n_monomials n_atoms max_neighbors"],
     tables: MomentTables,
 ) -> Float[Array, "n_basic n_atoms"]:
     """Σ_j f_μ(r_j) x^p y^q z^t / r^ν of the listed components: a matrix product an atom."""
-    every = jnp.einsum("uma,cma->uca", radial, monomials)
-    return _listed([every[mu, : _count(degree)] for mu, degree in enumerate(tables.degrees)], tables)
+    wide = _count(tables.degrees[0])
+    first = jnp.einsum("am,cam->ca", radial[0], monomials[:wide])
+    return _listed([first, *_rest(radial, monomials, tables)], tables)
 
 
 def pair_moments(
-    radial: Float[Array, "n_mu max_neighbors n_atoms"],
-    monomials: Float[Array, "n_monomials max_neighbors n_atoms"],
+    radial: Float[Array, "n_mu n_atoms max_neighbors"],
+    monomials: Float[Array, "n_monomials n_atoms max_neighbors"],
     tables: MomentTables,
-) -> Float[Array, "n_basic max_neighbors n_atoms"]:
+) -> Float[Array, "n_basic n_atoms max_neighbors"]:
     """The terms of `basic_moments`, neighbour by neighbour."""
     terms = [radial[mu] * monomials[: _count(degree)] for mu, degree in enumerate(tables.degrees)]
     return _listed(terms, tables)
@@ -147,6 +150,13 @@ def moment_energy(
     weights = coefficients[tables.products.result]
     final = jnp.sum(weights[:, None] * _multiply(moments, tables.products), axis=0)
     return final + jnp.sum(coefficients[places][:, None] * moments[rows], axis=0)
+
+
+def _rest(radial: Array, monomials: Array, tables: MomentTables) -> list[Array]:
+    """All but μ = 0, which has the highest degree by far: no work on monomials that only it needs."""
+    degrees = tables.degrees[1:]
+    every = jnp.einsum("uam,cam->uca", radial[1:], monomials[: _count(max(degrees, default=0))])
+    return [every[k, : _count(degree)] for k, degree in enumerate(degrees)]
 
 
 def _products(times: np.ndarray, place: np.ndarray, members: np.ndarray) -> Products:

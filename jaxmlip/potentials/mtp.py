@@ -119,7 +119,7 @@ def mtp(config: MTPConfig) -> Potential:
         return scalar_moments(basic_moments(*pairs(params, graph, vectors), tables), tables).T
 
     def density(params: Params, graph: Graph, vectors: Array) -> Array:
-        return jnp.transpose(pair_moments(*pairs(params, graph, vectors), tables), (2, 1, 0))
+        return jnp.moveaxis(pair_moments(*pairs(params, graph, vectors), tables), 0, -1)
 
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
         return scalar_moments(total.T, tables).T
@@ -151,16 +151,16 @@ def index_text(basis: MomentBasis) -> str:
 
 def _pairs(
     config: MTPConfig, tables: MomentTables, radial: Array, graph: Graph, vectors: Array
-) -> tuple[Float[Array, "n_mu max_neighbors n_atoms"], Float[Array, "n_monomials max_neighbors n_atoms"]]:
+) -> tuple[Float[Array, "n_mu n_atoms max_neighbors"], Float[Array, "n_monomials n_atoms max_neighbors"]]:
     """Radial functions, zero for padding, and monomials of the directions of all pairs."""
-    v = jnp.transpose(vectors, (2, 1, 0))
+    v = jnp.moveaxis(vectors, -1, 0)
     r = jnp.sqrt(jnp.sum(v**2, axis=0))
     if len(config.species) == 1:
         coefficients = radial[0, 0][:, :, None, None]
     else:
         by_pair = radial[graph.species[:, None], graph.neighbor_species]  # one contiguous row a pair
-        coefficients = jnp.transpose(by_pair, (2, 3, 1, 0))
-    f = jnp.where(graph.mask.T, radial_functions(r, coefficients, config), 0)
+        coefficients = jnp.transpose(by_pair, (2, 3, 0, 1))
+    f = jnp.where(graph.mask, radial_functions(r, coefficients, config), 0)
     return f, direction_monomials(v / r, tables.max_degree)
 
 

@@ -122,6 +122,7 @@ def test_untrained_templates_start_from_initial_parameters(text, tmp_path):
         ("alpha_index_times_count = 14", "alpha_index_times_count = 15", "14 entries"),
         ("{0, 0, 1, 11}", "{17, 17, 1, 11}", "before it is complete"),
         ("{0, 0, 1, 11}", "{0, 99, 1, 11}", "do not exist"),
+        ("alpha_moment_mapping = {0, 10,", "alpha_moment_mapping = {0, 0,", "twice"),
         ("\t\t3-4\n", "", "half trained|rows of"),
         ("max_dist = 5.0", "max_dist = five", "must be float, got 'five'"),
         ("moment_coeffs = {", "moment_coeffs = {1.0, ", "10 numbers, expected 9"),

@@ -184,9 +184,13 @@ def _read_basis(file: _File) -> MomentBasis:
         raise ValueError(f"{file.path}: the alpha lists name moments that do not exist, or products that are basic")
     np.maximum.at(last, results, np.arange(len(times)))
     np.minimum.at(first, operands, np.arange(len(times))[:, None])
-    if (last >= first).any():
-        k = int(np.argmax(last >= first))
-        raise ValueError(f"{file.path}: alpha_index_times uses moment {k} before it is complete")
+    early = (last >= first) | ((first < len(times)) & (last < 0) & (np.arange(n_moments + 1) >= n_basic))
+    if early.any():
+        raise ValueError(f"{file.path}: alpha_index_times uses moment {int(np.argmax(early))} before it is complete")
+    if len(set(scalars.tolist())) < len(scalars):
+        raise ValueError(
+            f"{file.path}: alpha_moment_mapping names a moment twice; its coefficients would not be unique"
+        )
     return MomentBasis(basic, times, scalars, n_moments)
 
 

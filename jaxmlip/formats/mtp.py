@@ -166,10 +166,8 @@ def _config(file: _File, basis: MomentBasis, species: tuple[int | str, ...]) -> 
 def _read_basis(file: _File) -> MomentBasis:
     """The index lists, if they can be evaluated."""
     basic, times = (file.numbers(f"alpha_index_{name}", int, 4).astype(np.int32) for name in ("basic", "times"))
-    scalars, n_moments = (
-        file.numbers("alpha_moment_mapping", int).astype(np.int32),
-        file.value("alpha_moments_count", int),
-    )
+    scalars = file.numbers("alpha_moment_mapping", int).astype(np.int32)
+    n_moments = file.value("alpha_moments_count", int)
     counts = (("alpha_index_basic_count", basic), ("alpha_index_times_count", times), ("alpha_scalar_moments", scalars))
     for name, rows in counts:
         if file.value(name, int) != len(rows):

@@ -69,7 +69,7 @@ def gradient_method(problem: Problem) -> Method:
     def init(params: Params) -> _State:
         return _State(params, jax.tree.map(jnp.copy, params), _optimizer(facts).init(params))
 
-    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, float]]:
+    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
         work = [
             (k, rows) for k, part in enumerate(problem.train) for rows in _rows(part.bucket.n_structures, settings, rng)

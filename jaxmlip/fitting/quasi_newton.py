@@ -64,11 +64,11 @@ def quasi_newton_method(problem: Problem) -> Method:
     def init(params: Params) -> _State:
         return _State(params, _optimizer(facts).init(params))
 
-    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, float]]:
+    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         state, found, size = _iterate(facts, state, fixed, problem.train, rows)
         return state, found, {"gradient": float(size)}
 
-    def finished(row: dict[str, float]) -> bool:
+    def finished(row: dict[str, Any]) -> bool:
         return row["gradient"] <= problem.settings.gradient_tolerance
 
     return Method(init, epoch, lambda state: state.params, finished)

@@ -84,9 +84,9 @@ class Method(NamedTuple):
     """An optimiser over a `Problem`."""
 
     init: Callable[[Params], Any]  # trained params -> state
-    epoch: Callable[[Any, int], tuple[Any, Terms, dict[str, float]]]  # state, number -> state, sums, facts to log
+    epoch: Callable[[Any, int], tuple[Any, Terms, dict[str, Any]]]  # state, number -> state, sums, facts to log
     params: Callable[[Any], Params]  # the trained params that a state stands for
-    finished: Callable[[dict[str, float]], bool] = lambda facts: False
+    finished: Callable[[dict[str, Any]], bool] = lambda facts: False
 
 
 class _Run(NamedTuple):

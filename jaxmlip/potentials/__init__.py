@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.potentials.aenet import AENETConfig, aenet
 from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction, predict
+from jaxmlip.potentials.mtp import MTPConfig, mtp
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
@@ -18,6 +19,7 @@ class Family(NamedTuple):
 
 
 FAMILIES: dict[str, Family] = {
+    "mtp": Family(MTPConfig, mtp),
     "snap": Family(SNAPConfig, snap, "linear"),
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),

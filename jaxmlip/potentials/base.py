@@ -72,6 +72,7 @@ class Potential(NamedTuple):
     regressor: Callable | None = None  # (params, species, descriptors) -> the atomic energies
     fixed: tuple[str, ...] = ()  # names of params that training leaves alone
     local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
+    shared: bool = False  # all species share the coefficients of a linear potential: [n_features], not one row each
 
 
 class Model(NamedTuple):

@@ -12,6 +12,7 @@ ENERGY_WEIGHT, FORCE_WEIGHT = 100.0, 1.0
 """Of energies per atom (eV/atom) and of force components (eV/Å) in the fits."""
 
 PREDICTIONS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": level, "cutoff": 5.0, "min_dist": 2.0} for level in (8, 16, 20)],
     "snap": [{"cutoff": 4.615858, "twojmax": 6}, {"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
     "aenet": [{"cutoff": 8.0}, *({"cutoff": R, "angular_cutoff": R} for R in (4.05, 5.1, 6.4, 8.2))],
@@ -22,6 +23,7 @@ AENET: the study's setting, then 30, 60, 110 and 250 neighbours an atom in both 
 """
 
 FITS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 8, "cutoff": 5.0, "min_dist": 2.0}],
     "snap": [{"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
 }
@@ -35,7 +37,17 @@ LIMITS = {"predict_aenet_8.0": 6500 / 50}
 """µs/atom in float32, for cases without a peer to run: aenet 2.0.4 took 6,500 on this kind of machine (one thread,
 energy and forces in the study's setting), and at least 50 times faster is wanted."""
 
-LAMMPS_FAMILIES = ("snap", "qsnap")
+SMALLEST = {"twojmax": 2, "level": 4, "cutoff": 4.0}
+"""Settings that make a case tiny."""
+
+PEERS = {
+    ("predict", "mtp"): "motep",
+    **{(kind, family): "LAMMPS" for kind in ("predict", "fit") for family in ("snap", "qsnap")},
+}
+"""The original code of each case that has one."""
+
+PEER_SUFFIX = {"LAMMPS": ".snapcoeff", "motep": ".mtp"}
+"""The model file that it reads."""
 GRAPH_CUTOFF = 5.0  # Å
 
 
@@ -72,7 +84,7 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
         kinds += [("train", TRAINING, 4 if smoke else 1000)] if family not in FITS or family in TRAINING else []
         for kind, table, size in kinds:
             for settings in table.get(family, [{}])[: 1 if smoke else None]:
-                chosen = settings | {"twojmax": 2} if smoke and "twojmax" in settings else settings
+                chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]

@@ -15,7 +15,8 @@ from benchmarking.cases import (
     ENERGY_WEIGHT,
     FORCE_WEIGHT,
     GRAPH_CUTOFF,
-    LAMMPS_FAMILIES,
+    PEER_SUFFIX,
+    PEERS,
     Job,
     disordered_rocksalt,
     elements,
@@ -47,9 +48,11 @@ def _predict(job: Job) -> dict[str, Any]:
     atoms = disordered_rocksalt(job.size) if job.family == "aenet" else molybdenum(job.size)
     potential = jaxmlip.build(job.family, species=elements([atoms]), **job.settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
-    params = _random(potential.init(jax.random.key(0), graph))
-    if job.family in LAMMPS_FAMILIES and job.precision == "float64":
-        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}.snapcoeff")
+    with jax.enable_x64(True):  # the same random numbers in each precision
+        params = _random(potential.init(jax.random.key(0), None))
+    peer = PEERS.get((job.kind, job.family))
+    if peer and job.precision == "float64":
+        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
     params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
     found, first = _timed(lambda: jaxmlip.predict(potential, params, graph))
     steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]

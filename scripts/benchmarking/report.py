@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarking.cases import LAMMPS_FAMILIES, LIMITS, Job
+from benchmarking.cases import LIMITS, PEERS, Job
 
 UNITS = {"predict": "µs/atom", "fit": "s", "train": "µs/atom", "graphs": "s"}
 TITLES = {"predict": "energy + forces", "fit": "whole fit, Mo", "train": "an epoch", "graphs": "graph building"}
@@ -23,7 +23,10 @@ def empty_row(job: Job, status: str) -> dict[str, Any]:
 
 def case_name(job: Job) -> str:
     """The case in words."""
-    settings = " ".join({"twojmax": "2J=", "cutoff": "R="}.get(k, k + "=") + str(v) for k, v in job.settings.items())
+    settings = " ".join(
+        {"twojmax": "2J=", "cutoff": "R=", "min_dist": "R_min="}.get(k, k + "=") + str(v)
+        for k, v in job.settings.items()
+    )
     return f"{job.family} {settings}" if job.family else f"{job.size} structures"
 
 
@@ -88,7 +91,7 @@ def targets(rows: list[dict[str, Any]], *, judge: bool = True) -> list[dict[str,
             continue
         if row["benchmark"] == "graphs":
             wanted += [(row, "wall", 60.0, "s"), (row, "peak_gb", 4.0, "GB")]
-        elif row["family"] in LAMMPS_FAMILIES:
+        elif (row["benchmark"], row["family"]) in PEERS:
             wanted.append((row, "ratio_cpu", 1.0, "× peer, CPU"))
     return [
         {

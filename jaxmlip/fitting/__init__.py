@@ -7,16 +7,28 @@ from typing import Any
 import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.fitting.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.linear import LinearFit, fit_linear
 from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
-from jaxmlip.fitting.training import Training, train
+from jaxmlip.fitting.training import train
 from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model, Potential
 
-METHODS = {"linear": LinearFit, "gradient": GradientFit, "quasi-newton": QuasiNewtonFit}
+METHODS = {
+    "linear": LinearFit,
+    "gauss-newton": GaussNewtonFit,
+    "quasi-newton": QuasiNewtonFit,
+    "gradient": GradientFit,
+}
 """Settings by the names that the command line and study files use."""
+
+_ITERATIVE = {
+    GaussNewtonFit: gauss_newton_method,
+    QuasiNewtonFit: quasi_newton_method,
+    GradientFit: gradient_method,
+}
 
 
 def fit(
@@ -40,8 +52,8 @@ def fit(
         start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from: a linear fit keeps
             what is not linear in its parameters, the others start from them.
         atoms: structures with labels, as `jaxmlip.read` gives them.
-        settings: `LinearFit`, `GradientFit` or `QuasiNewtonFit`; the default is linear where the potential is, else
-            stochastic. Weights mean the same in each.
+        settings: `LinearFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default is the family's.
+            Weights mean the same in each.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
         folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
         show_progress: a progress bar on standard error.
@@ -58,7 +70,7 @@ def fit(
     settings = default_settings(potential) if settings is None else settings
     if isinstance(settings, LinearFit):
         return fit_linear(start, atoms, settings=settings, show_progress=show_progress)
-    method = {GradientFit: gradient_method, QuasiNewtonFit: quasi_newton_method}.get(type(settings))
+    method = _ITERATIVE.get(type(settings))
     if method is None:
         raise TypeError(f"settings must be one of {', '.join(kind.__name__ for kind in METHODS.values())}")
     where = None if folder is None else Path(folder)
@@ -83,10 +95,11 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
     return from_mapping(METHODS[method], values, where="fit")
 
 
-def default_settings(potential: Potential) -> Training | LinearFit:
-    """How `fit` fits a potential unless told otherwise."""
-    return GradientFit() if potential.linear is None else LinearFit()
+def default_settings(potential: Potential) -> Any:
+    """How `fit` fits a potential unless told otherwise: as its family says, else linear where it is."""
+    kinds = {family.config: family.method for family in FAMILIES.values()}
+    return METHODS[kinds.get(type(potential.config), "linear" if potential.linear else "gradient")]()
 
 
-__all__ = ["METHODS", "GradientFit", "History", "LinearFit", "QuasiNewtonFit", "default_settings", "fit"]
-__all__ += ["fit_settings", "read_log"]
+__all__ = ["METHODS", "GaussNewtonFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit", "default_settings"]
+__all__ += ["fit", "fit_settings", "read_log"]

@@ -65,28 +65,44 @@ class Terms(NamedTuple):
 
 
 def terms(potential: Potential, params: Params, example: tuple, weights: Weights) -> Terms:
-    """Residuals of ``params`` on an example ``(graph, labels, descriptors or None)``; differentiable.
+    """Sums of squared residuals on an example ``(graph, labels, descriptors or None)``; differentiable."""
+    graph, labels, _ = example
+    squares = [jnp.sum(part**2) for part in _differences(potential, params, example, weights)]
+    factors = (weights.energy_weight, weights.force_weight, weights.stress_weight)
+    objective = jnp.sum(jnp.stack([w**2 * part for w, part in zip(factors, squares, strict=True)]))
+    n_atoms = _n_atoms(graph, labels.energy.dtype)
+    counts = _counts(n_atoms, labels, with_forces=bool(weights.force_weight or weights.stress_weight))
+    return Terms(objective, *squares, *counts)
+
+
+def residuals(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+    """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
+    energy, forces, stress = _differences(potential, params, example, weights)
+    return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
+
+
+def _differences(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+    """Residuals in eV/atom, eV/Å and eV/Å³.
 
     Without weights on forces and stresses only energies are evaluated, and from given descriptors where there are any.
     """
     graph, labels, descriptors = example
-    n_atoms = jax.ops.segment_sum(graph.atom_mask.astype(labels.energy.dtype), graph.atom_graph, graph.n_graphs)
-    forces = stress = jnp.zeros((), labels.energy.dtype)
+    forces, stress = jnp.zeros_like(labels.forces), jnp.zeros((graph.n_graphs, 6), labels.energy.dtype)
     if weights.force_weight or weights.stress_weight:
         found = predict(potential, params, graph)
         energy = found.energy
-        forces = jnp.sum(jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0) ** 2)
-        residual = (found.stress - labels.stress)[:, *_VOIGT]
-        stress = jnp.sum(jnp.where(labels.has_stress[:, None], residual, 0) ** 2)
+        forces = jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0)
+        stress = jnp.where(labels.has_stress[:, None], (found.stress - labels.stress)[:, *_VOIGT], 0)
     elif descriptors is None:
         energy = predict_energy(potential, params, graph)
     else:
         energy = _regressed(potential, params, graph, descriptors)
-    difference = (energy - labels.energy) / jnp.maximum(n_atoms, 1)
-    squares = jnp.sum(jnp.where(labels.has_energy, difference, 0) ** 2)
-    objective = weights.energy_weight**2 * squares + weights.force_weight**2 * forces
-    counts = _counts(n_atoms, labels, with_forces=bool(weights.force_weight or weights.stress_weight))
-    return Terms(objective + weights.stress_weight**2 * stress, squares, forces, stress, *counts)
+    n_atoms = jnp.maximum(_n_atoms(graph, energy.dtype), 1)
+    return jnp.where(labels.has_energy, (energy - labels.energy) / n_atoms, 0), forces, stress
+
+
+def _n_atoms(graph: Graph, dtype: Any) -> Array:
+    return jax.ops.segment_sum(graph.atom_mask.astype(dtype), graph.atom_graph, graph.n_graphs)
 
 
 def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array, ...]:

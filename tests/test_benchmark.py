@@ -27,8 +27,6 @@ def test_every_family_has_a_row_for_each_benchmark_and_precision(smoke):
     from jaxmlip import FAMILIES
 
     rows = {(r["benchmark"], r["family"], r["precision"]): r for r in smoke[0]["rows"] if r["code"] == "jaxmlip"}
-    trained = {"fit" if FAMILIES[family].method == "linear" else "train" for family in FAMILIES}
-    assert trained == {"fit", "train"}
     kinds = [("predict", family) for family in FAMILIES]
     kinds += [("fit" if FAMILIES[family].method == "linear" else "train", family) for family in FAMILIES]
     expected = {(*kind, p) for kind in kinds for p in ("float64", "float32")}

@@ -26,13 +26,14 @@ from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import ConfigError
-from jaxmlip.fitting.objective import Terms, residuals, terms
+from jaxmlip.fitting.objective import Terms, linear_derivatives, residuals, terms
 from jaxmlip.fitting.training import Method, Problem, Training, add_terms, chunks, drawn, split_params
 from jaxmlip.potentials.base import Params, Potential
 
 _TANGENTS = 16  # parameters differentiated at once
 _PROBES = 8  # random signs for the diagonal of JᵀJ
 _TRIES = 12  # dampings tried before the search is given up
+_LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
 _FLOOR = 1e-11  # relative damping of linear parameters: only what keeps a singular matrix solvable
 
 
@@ -49,6 +50,9 @@ class GaussNewtonFit(Training):
     """Up to so many parameters JᵀJ is held; beyond, conjugate gradients multiply with it."""
     cg_steps: int = 50
     """Conjugate-gradient steps in a step, each of the cost of two gradients."""
+    prior: float = 0.0
+    """Pull of each parameter towards where it started, relative to the mean diagonal of JᵀJ there over the parameters
+    of its kind: keeps what the data hardly determine (pairs of rare elements) from overfitting."""
     tolerance: float = 1e-5
     """Stop where a step lowers the loss by less, relatively."""
     checkpoint_every: int = 5
@@ -56,10 +60,10 @@ class GaussNewtonFit(Training):
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
         super().__post_init__()
-        if self.damping <= 0 or self.dense_limit < 0 or self.cg_steps < 1 or self.tolerance < 0:
+        if self.damping <= 0 or min(self.dense_limit, self.tolerance, self.prior) < 0 or self.cg_steps < 1:
             raise ConfigError(
-                f"damping must be positive, dense_limit and tolerance ≥ 0, cg_steps ≥ 1: got {self.damping}, "
-                f"{self.dense_limit}, {self.tolerance}, {self.cg_steps}"
+                f"damping must be positive, dense_limit, tolerance and prior ≥ 0, cg_steps ≥ 1: got {self.damping}, "
+                f"{self.dense_limit}, {self.tolerance}, {self.prior}, {self.cg_steps}"
             )
 
 
@@ -77,14 +81,15 @@ class _Facts(NamedTuple):
 
 def gauss_newton_method(problem: Problem) -> Method:
     """The `Method` of `GaussNewtonFit` settings."""
-    settings: GaussNewtonFit = problem.settings
-    facts = _Facts(problem.potential, settings)
+    settings, potential = problem.settings, problem.potential
+    facts = _Facts(potential, settings)
     trained, fixed = split_params(problem.potential, problem.params)
     work = [(part, rows) for part in problem.train for rows in chunks(part.bucket.n_structures, settings.batch_size)]
-    data = _Data(fixed, [drawn(part, jnp.asarray(rows)) for part, rows in work], _linear(problem.potential, trained))
+    examples = [drawn(part, jnp.asarray(rows)) for part, rows in work]
+    data = _with_prior(facts, trained, _Data(fixed, examples, _named(trained, _LINEAR[potential.linear is not None])))
 
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
-        before = float(_sums(facts, state.params, data).objective)
+        before = _loss(_sums(facts, state.params, data), state.params, data)
         step_of = _steps(facts, state.params, data)
         vector, unravel = ravel_pytree(state.params)
         damping = float(state.damping)
@@ -92,9 +97,10 @@ def gauss_newton_method(problem: Problem) -> Method:
             step, predicted = step_of(damping)
             params = _projected(facts, unravel(vector + step), data)
             found = _sums(facts, params, data)
-            gain = (before - float(found.objective)) / max(predicted, 1e-300)
+            loss = _loss(found, params, data)
+            gain = (before - loss) / max(predicted, 1e-300)
             if gain > 0:  # also false for NaN
-                row = {"damping": damping, "gain": gain, "descent": 1 - float(found.objective) / before}
+                row = {"damping": damping, "gain": gain, "descent": 1 - loss / before}
                 damping = max(damping / 5, 1e-12) if gain > 0.75 else damping * (3 if gain < 0.25 else 1)
                 return _State(params, np.asarray(damping)), found, row
             damping *= 5
@@ -112,12 +118,30 @@ class _Data(NamedTuple):
     fixed: Params
     examples: list[tuple]
     linear: np.ndarray  # [n_params] bool: which parameters the energy is linear in
+    start: Any = 0.0  # [n_params]
+    prior: Any = 0.0  # [n_params] weights of the squared distance from the start
 
 
-def _linear(potential: Potential, params: Params) -> np.ndarray:
-    names = ("offsets", "coefficients") if potential.linear is not None else ("offsets",)
+def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
+    """Which elements of the vector of all parameters are of these parts."""
     flags = {name: jax.tree.map(lambda x, n=name: np.full(np.shape(x), n in names), x) for name, x in params.items()}
     return np.asarray(ravel_pytree(flags)[0])
+
+
+def _with_prior(facts: _Facts, params: Params, data: _Data) -> _Data:
+    if not facts.settings.prior:
+        return data
+    vector, _ = ravel_pytree(params)
+    _, diagonal = _slope_and_diagonal(facts, params, data)
+    weights = np.zeros(len(vector))
+    for name in set(params) - {"offsets"}:
+        mine = _named(params, (name,))
+        weights[mine] = facts.settings.prior * diagonal[mine].mean()
+    return data._replace(start=np.asarray(vector), prior=weights)
+
+
+def _loss(found: Terms, params: Params, data: _Data) -> float:
+    return float(found.objective) + float(np.sum(data.prior * (np.asarray(ravel_pytree(params)[0]) - data.start) ** 2))
 
 
 def _sums(facts: _Facts, params: Params, data: _Data) -> Terms:
@@ -128,10 +152,10 @@ def _projected(facts: _Facts, params: Params, data: _Data) -> Params:
     """The parameters with the linear ones at their minimum (variable projection), where they are few."""
     vector, unravel = ravel_pytree(params)
     chosen = np.flatnonzero(data.linear)
-    if len(vector) > facts.settings.dense_limit or not len(chosen):
+    if not 0 < len(chosen) <= facts.settings.dense_limit:
         return params
     matrix, slope = _normal_equations(facts, params, data, chosen)
-    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+    scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
     scaled = matrix / scale[:, None] / scale + _FLOOR * np.eye(len(chosen))
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
 
@@ -173,38 +197,68 @@ def _steps(facts: _Facts, params: Params, data: _Data) -> Any:
 
 
 def _normal_equations(facts: _Facts, params: Params, data: _Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """JᵀJ and Jᵀr for the parameters ``chosen``."""
-    found = [_normal(facts, params, data.fixed, example, jnp.asarray(chosen)) for example in data.examples]
-    return tuple(np.sum([np.asarray(part[k], float) for part in found], axis=0) for k in (0, 1))  # type: ignore[return-value]
+    """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
+    order = _named_order(params, facts.potential)
+    tangents = jnp.asarray(np.setdiff1d(chosen, order))
+    matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
+    places = np.concatenate([order, np.asarray(tangents)])
+    for example in data.examples:
+        part, gradient = _normal(facts, params, data.fixed, example, tangents)
+        matrix[np.ix_(places, places)] += np.asarray(part, float)
+        slope[places] += np.asarray(gradient, float)
+    pull = np.broadcast_to(data.prior, data.linear.shape)
+    offset = np.asarray(ravel_pytree(params)[0]) - data.start
+    return matrix[np.ix_(chosen, chosen)] + np.diag(pull[chosen]), (slope + pull * offset)[chosen]
+
+
+def _named_order(params: Params, potential: Potential) -> np.ndarray:
+    """Where the columns of the design matrix stand in the vector of all parameters; none without one."""
+    if potential.linear is None:
+        return np.zeros(0, int)
+    return np.concatenate([np.flatnonzero(_named(params, (name,))) for name in _LINEAR[True]])
 
 
 @partial(jax.jit, static_argnums=0)
 def _normal(
-    facts: _Facts, params: Params, fixed: Params, example: tuple, chosen: jax.Array
+    facts: _Facts, params: Params, fixed: Params, example: tuple, tangents: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """JᵀJ and Jᵀr of an example for the columns of the design matrix, then for the parameters ``tangents``."""
     vector, unravel = ravel_pytree(params)
     value, tangent_of = jax.linearize(_vector_residuals(facts, unravel, fixed, example), vector)
-    unit = jax.nn.one_hot(chosen, len(vector), dtype=vector.dtype)
-    J = jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(chosen)))
+    rows = []
+    if facts.potential.linear is not None:
+        rows.append(linear_derivatives(facts.potential, {**params, **fixed}, example, facts.settings))
+    if len(tangents):
+        unit = jax.nn.one_hot(tangents, len(vector), dtype=vector.dtype)
+        rows.append(jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(tangents))))
+    J = jnp.concatenate(rows)
     return J @ J.T, J @ value
 
 
 def _iterative_steps(facts: _Facts, params: Params, data: _Data) -> Any:
     vector, _ = ravel_pytree(params)
-    fixed, examples = data.fixed, data.examples
-    keys = jax.random.split(jax.random.key(0), len(examples))
-    parts = [_slope(facts, params, fixed, example, key) for example, key in zip(examples, keys, strict=True)]
-    slope, diagonal = (np.sum([np.asarray(part[k]) for part in parts], axis=0) for k in (0, 1))
-    diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(initial=1e-300))
+    slope, diagonal = _slope_and_diagonal(facts, params, data)
+    slope = slope + data.prior * (np.asarray(vector) - data.start)
+    diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(initial=1e-300)) + data.prior
 
     def multiply(x: np.ndarray) -> np.ndarray:
-        return np.sum([np.asarray(_product(facts, params, fixed, e, jnp.asarray(x))) for e in examples], axis=0)
+        parts = [_product(facts, params, data.fixed, example, jnp.asarray(x)) for example in data.examples]
+        return np.sum([np.asarray(part) for part in parts], axis=0) + data.prior * x
 
     def step_of(damping: float) -> tuple[Any, float]:
-        step, image = _conjugate_gradients(multiply, -slope, diagonal, (damping, facts.settings.cg_steps))
+        added = damping * diagonal * np.where(data.linear, _FLOOR, 1.0)
+        step, image = _conjugate_gradients(multiply, -slope, (diagonal, added), facts.settings.cg_steps)
         return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ image)
 
     return step_of
+
+
+def _slope_and_diagonal(facts: _Facts, params: Params, data: _Data) -> tuple[np.ndarray, np.ndarray]:
+    """Jᵀr and the diagonal of JᵀJ of all structures."""
+    keys = jax.random.split(jax.random.key(0), len(data.examples))
+    parts = [_slope(facts, params, data.fixed, example, key) for example, key in zip(data.examples, keys, strict=True)]
+    slope, diagonal = (np.sum([np.asarray(part[k]) for part in parts], axis=0) for k in (0, 1))
+    return slope, diagonal
 
 
 @partial(jax.jit, static_argnums=0)
@@ -226,21 +280,19 @@ def _product(facts: _Facts, params: Params, fixed: Params, example: tuple, x: ja
     return jax.vjp(function, vector)[1](image)[0]
 
 
-def _conjugate_gradients(multiply: Any, b: np.ndarray, diagonal: np.ndarray, how: tuple[float, int]) -> tuple:
-    """(A + λ D) x = b from x = 0 in a few preconditioned steps; also A x."""
-    damping, n_steps = how
-    weights = diagonal * (1 + damping)
-    x, image = np.zeros_like(b), np.zeros_like(b)
-    r = b.copy()
-    z = r / weights
+def _conjugate_gradients(multiply: Any, b: np.ndarray, weights: tuple[np.ndarray, np.ndarray], n_steps: int) -> tuple:
+    """(A + W) x = b from x = 0, preconditioned by the diagonal of A; ``weights``: it, and W. Returns x and A x."""
+    diagonal, added = weights
+    x, image, r = np.zeros_like(b), np.zeros_like(b), b.copy()
+    z = r / (diagonal + added)
     direction, size = z.copy(), float(r @ z)
     start = size
     for _ in range(n_steps):
         product = multiply(direction)
-        length = size / float(direction @ (product + damping * diagonal * direction))
+        length = size / float(direction @ (product + added * direction))
         x, image = x + length * direction, image + length * product
-        r = r - length * (product + damping * diagonal * direction)
-        z = r / weights
+        r = r - length * (product + added * direction)
+        z = r / (diagonal + added)
         size, last = float(r @ z), size
         if size <= 1e-8 * start:
             break

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import labels as read_labels
+from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
 from jaxmlip.potentials.base import Params, Potential, predict, predict_energy
 from jaxmlip.potentials.offsets import STUDY_ENERGIES
@@ -79,6 +80,23 @@ def residuals(potential: Potential, params: Params, example: tuple, weights: Wei
     """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
     energy, forces, stress = _differences(potential, params, example, weights)
     return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
+
+
+def linear_derivatives(
+    potential: Potential, params: Params, example: tuple, weights: Weights
+) -> Float[Array, "n_linear n_residuals"]:
+    """Derivatives of all `residuals` in turn by the offsets and coefficients of a linear potential."""
+    graph, labels, _ = example
+    found = design(potential, params, graph, bool(weights.stress_weight))
+    n_columns, dtype = found.energy.shape[-1], found.energy.dtype
+    n_atoms = jnp.maximum(_n_atoms(graph, dtype), 1)
+    stress = jnp.zeros((graph.n_graphs, 6, n_columns), dtype)
+    if weights.stress_weight:
+        known = labels.has_stress[:, None, None]
+        stress = weights.stress_weight * jnp.where(known, found.stress[:, *_VOIGT], 0)
+    energy = weights.energy_weight * jnp.where(labels.has_energy, 1 / n_atoms, 0)[:, None] * found.energy
+    forces = weights.force_weight * jnp.where(labels.has_forces[:, None, None], found.forces, 0)
+    return jnp.concatenate([energy, forces.reshape(-1, n_columns), stress.reshape(-1, n_columns)]).T
 
 
 def _differences(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:

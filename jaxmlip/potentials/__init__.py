@@ -19,7 +19,7 @@ class Family(NamedTuple):
 
 
 FAMILIES: dict[str, Family] = {
-    "mtp": Family(MTPConfig, mtp),
+    "mtp": Family(MTPConfig, mtp, "gauss-newton"),
     "snap": Family(SNAPConfig, snap, "linear"),
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),

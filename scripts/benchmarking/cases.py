@@ -29,9 +29,11 @@ FITS: dict[str, list[dict[str, Any]]] = {
 }
 
 TRAINING: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 8, "cutoff": 5.0, "method": "gauss-newton"}],
     "aenet": [{"cutoff": 8.0, "method": "quasi-newton"}, {"cutoff": 8.0, "method": "gradient"}],
 }
-"""Settings of each family's training steps: an L-BFGS iteration on energies, an epoch on energies and forces."""
+"""Settings of each family's training steps: a step of Levenberg-Marquardt, an L-BFGS iteration on
+energies, an epoch on energies and forces."""
 
 LIMITS = {"predict_aenet_8.0": 6500 / 50}
 """µs/atom in float32, for cases without a peer to run: aenet 2.0.4 took 6,500 on this kind of machine (one thread,

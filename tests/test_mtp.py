@@ -17,6 +17,7 @@ from jaxmlip.data.labels import Labels
 from jaxmlip.evaluate import predict_atoms
 from jaxmlip.fitting import LinearFit
 from jaxmlip.fitting.design import design
+from jaxmlip.potentials import suggested
 from jaxmlip.potentials.base import Model, dense_jacobian
 from jaxmlip.potentials.mtp import MTPConfig, mtp, shortest_distance
 
@@ -146,3 +147,11 @@ def test_settings_without_meaning_are_refused(settings, message):
 def test_the_defaults_are_those_of_the_study():
     config = MTPConfig(species=("Li", "O"))
     assert (config.level, config.radial_basis_size, config.cutoff, config.n_features) == (16, 8, 5.0, 92)
+
+
+def test_r_min_comes_from_the_data_where_it_is_left_open():
+    frames = [ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.7]])]
+    assert MTPConfig(species=("Li",)).min_dist == 1.5
+    assert suggested("mtp", {"min_dist": None}, frames) == {"min_dist": 1.7}
+    assert suggested("mtp", {"min_dist": 1.2}, frames) == {"min_dist": 1.2}
+    assert suggested("snap", {"cutoff": 3.0}, frames) == {"cutoff": 3.0}

@@ -38,6 +38,16 @@ def test_snap_of_the_study():
         assert (config.cutoff, config.twojmax) == (5.0, 6)
 
 
+def test_mtp_of_the_study():
+    """Level 16, N_Q 8, 5 Å; MLIP's weights 1, 0.01, 0.001 for a cell of 20 atoms and 200 Å³, ours squared."""
+    chosen = preset("study-mtp")
+    config = jaxmlip.build("mtp", species=ELEVEN, **chosen.potential).config
+    assert (config.level, config.radial_basis_size, config.cutoff) == (16, 8, 5.0)
+    squares = [chosen.fit[f"{name}_weight"] ** 2 for name in ("energy", "force", "stress")]
+    assert squares[0] / squares[1] == pytest.approx(1 * 20 / 0.01, rel=0.02)
+    assert squares[2] / squares[1] == pytest.approx(0.001 * 200**2 / 20 / 0.01, rel=0.03)
+
+
 def test_unknown():
     with pytest.raises(ConfigError, match="did you mean 'study-snap'"):
         preset("study-snp")

@@ -147,11 +147,12 @@ def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], w
     import jaxmlip
     from jaxmlip.config import to_mapping
     from jaxmlip.evaluate import save_figure, training_figure
+    from jaxmlip.potentials import suggested
     from jaxmlip.study.tasks import elements
 
     settings = to_mapping(job.potential)
     settings["species"] = settings["species"] or elements([*train, *test])
-    potential = jaxmlip.build(family, **settings)
+    potential = jaxmlip.build(family, **suggested(family, settings, train))
     job.out.mkdir(parents=True, exist_ok=True)
     shown = console().is_terminal
     model, history = jaxmlip.fit(potential, train, settings=job.fit, folder=job.out, show_progress=shown)

@@ -85,8 +85,8 @@ def radial_functions(
 
     Zero from R on. Below R_min the polynomials go on, or stay what they are there with ``repulsive``.
     """
-    distance = jnp.maximum(r, config.min_dist) if config.repulsive else r
-    s = (2 * distance - (config.min_dist + config.cutoff)) / (config.cutoff - config.min_dist)
+    distance = jnp.maximum(r, config.r_min) if config.repulsive else r
+    s = (2 * distance - (config.r_min + config.cutoff)) / (config.cutoff - config.r_min)
     polynomials = [jnp.ones_like(s), s]
     for _ in range(2, config.radial_basis_size):
         polynomials.append(2 * s * polynomials[-1] - polynomials[-2])

@@ -117,7 +117,7 @@ def write_mtp(model: Model, path: str | Path) -> None:
     lines = ["MTP", "version = 1.1.0", "potential_name = MTP1m", f"scaling = {_number(config.scaling)}"]
     lines += [f"species_count = {len(config.species)}", "potential_tag = "]
     lines += [f"radial_basis_type = {names[config.repulsive]}"]
-    lines += [f"\tmin_dist = {_number(config.min_dist)}", f"\tmax_dist = {_number(config.cutoff)}"]
+    lines += [f"\tmin_dist = {_number(config.r_min)}", f"\tmax_dist = {_number(config.cutoff)}"]
     lines += [f"\tradial_basis_size = {config.radial_basis_size}", f"\tradial_funcs_count = {basis.n_mu}"]
     lines += ["\tradial_coeffs"]
     for a, b in np.ndindex(radial.shape[:2]):

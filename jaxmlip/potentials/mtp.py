@@ -13,6 +13,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import ase
 import jax
@@ -54,8 +55,9 @@ class MTPConfig(Config):
     """lev_max: which contractions of moment tensors are basis functions."""
     radial_basis_size: int = 8
     """N_Q: Chebyshev polynomials of each radial function."""
-    min_dist: float = 1.5
-    """R_min, Å: the polynomials' interval is [min_dist, cutoff]; best the shortest distance of the training data."""
+    min_dist: float | None = None
+    """R_min, Å: the polynomials' interval is [min_dist, cutoff]. None: the shortest distance of the data, where there
+    are data to see (`suggest`), else 1.5."""
     scaling: float = 1.0
     """Factor on all radial functions."""
     repulsive: bool = False
@@ -66,14 +68,22 @@ class MTPConfig(Config):
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
         super().__post_init__()
+        if self.min_dist is None:
+            object.__setattr__(self, "min_dist", min(1.5, self.cutoff / 2))
         if self.level not in range(2, 29, 2) and self.index_lists is None:
             raise ConfigError(f"level must be an even number 2 … 28, got {self.level}")
         if self.radial_basis_size < 1:
             raise ConfigError(f"radial_basis_size must be at least 1, got {self.radial_basis_size}")
-        if not 0 <= self.min_dist < self.cutoff:
+        if not 0 <= self.r_min < self.cutoff:
             raise ConfigError(f"min_dist must lie between 0 and the cutoff {self.cutoff} Å, got {self.min_dist}")
         if not (np.isfinite(self.scaling) and self.scaling != 0):
             raise ConfigError(f"scaling must be a number that is not zero, got {self.scaling}")
+
+    @property
+    def r_min(self) -> float:
+        """R_min in Å."""
+        r_min: Any = self.min_dist  # a number since __post_init__
+        return r_min
 
     @property
     def basis(self) -> MomentBasis:
@@ -142,6 +152,11 @@ def shortest_distance(atoms: Sequence[ase.Atoms], cutoff: float = 5.0) -> float:
     if not np.isfinite(min(found, default=np.inf)):
         raise ValueError(f"none of the {len(found)} structures has two atoms within {cutoff} Å: give min_dist yourself")
     return min(found)
+
+
+def suggest(atoms: Sequence[ase.Atoms]) -> dict[str, float]:
+    """Settings that depend on the data: R_min is the shortest distance."""
+    return {"min_dist": shortest_distance(atoms)}
 
 
 def index_text(basis: MomentBasis) -> str:

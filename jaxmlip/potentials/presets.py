@@ -24,6 +24,18 @@ _SNAP = {"cutoff": 5.0, "twojmax": 6}
 PRESETS: dict[str, Preset] = {
     "study-snap": Preset("snap", _SNAP, {"method": "linear", "offsets": "study"}, _STUDY),
     "study-qsnap": Preset("qsnap", _SNAP, {"method": "linear", "offsets": "study"}, _STUDY),
+    "study-mtp": Preset(
+        "mtp",
+        {"cutoff": 5.0, "level": 16, "radial_basis_size": 8},
+        {"method": "quasi-newton", "energy_weight": 45.0, "force_weight": 1.0, "stress_weight": 14.0},
+        _STUDY + "; MLIP minimises ΔE²/N + 0.01 Σ ΔF² + 0.001 (V Δσ)²/N: these weights at 20 atoms and 200 Å³",
+    ),
+    "mtp-rocksalt": Preset(
+        "mtp",
+        {"cutoff": 5.0, "level": 8, "radial_basis_size": 8},
+        {"method": "gauss-newton", "energy_weight": 30.0, "prior": 0.01, "cg_steps": 30, "epochs": 16},
+        "chosen on the shipped rocksalt sample: the prior keeps pairs of rare elements from overfitting",
+    ),
     "study-aenet": Preset(
         "aenet",
         {

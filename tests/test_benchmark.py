@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=900, check=False
     )
 
 

@@ -146,8 +146,9 @@ def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array)
     result = [x]
     for k, layer in enumerate(config.layers):
         weights = params["layers"][f"{k}"]
-        sent = norm[:, None] * to_flat(linear(weights["linear_1"], from_flat(x, layer.inputs)))
-        messages = convolve(layer, weights["radial"], sent)
+        inputs = from_flat(x, layer.inputs)
+        sent = linear(weights["linear_1"], {block.irrep: inputs[block.irrep] for block in layer.sent})
+        messages = convolve(layer, weights["radial"], norm[:, None] * to_flat(sent))
         update = partial(_updated, layer, weights, params["embedding"])
         x = in_blocks(jax.checkpoint(update) if many(graph) else update, (messages, x, graph.species), _ROWS)
         result.append(x)

@@ -64,7 +64,7 @@ def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: A
     return perceptron(weights[0], embedding), Y
 
 
-@partial(jax.custom_vjp, nondiff_argnums=0)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _in_blocks(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> Array:
     """The convolution of many atoms; ``static``: layer and config, ``where``: neighbours and mask."""
 

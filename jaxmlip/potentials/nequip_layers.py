@@ -63,6 +63,12 @@ class Layer(NamedTuple):
         return self.scalars + self.gated
 
     @property
+    def sent(self) -> tuple[Block, ...]:
+        """What neighbours get: the inputs that any path takes (the last layer has no use for some)."""
+        used = {path.source for path in self.paths}
+        return tuple(block for k, block in enumerate(self.inputs) if k in used)
+
+    @property
     def n_radial(self) -> int:
         """Radial functions: one a path and channel."""
         return sum(self.inputs[path.source].channels for path in self.paths)
@@ -147,10 +153,10 @@ def contributions(
     features: Float[Array, "n_atoms max_neighbors n_in"],
 ) -> Float[Array, "n_atoms n_messages"]:
     """Σ_j R_path(r_ij) (x_j ⊗ Y(r_ij)) of each path, flat, in the order of `Layer.paths`."""
-    blocks = _slices(layer.inputs)
+    blocks = dict(zip(layer.sent, _slices(layer.sent), strict=True))
     results, start = [], 0
     for path in layer.paths:
-        block, n = blocks[path.source], layer.inputs[path.source].channels
+        block, n = blocks[layer.inputs[path.source]], layer.inputs[path.source].channels
         coupling = _coupling(layer, path)
         results.append(_sums(radial[..., start : start + n], Y, features[..., block], coupling, path.degree))
         start += n
@@ -167,16 +173,17 @@ def adjoint_contributions(
 
     ``Y`` is that of the vector from the atom i which receives to the atom j whose row it is.
     """
-    results: list = [0.0] * len(layer.inputs)
+    results: dict[Block, Array] = {}
     start, at = 0, 0
     for path in layer.paths:
         n = layer.inputs[path.source].channels
         size = n * (2 * path.target.degree + 1)
         coupling = _coupling(layer, path).transpose(2, 1, 0)
         part = _sums(radial[..., start : start + n], Y, cotangents[..., at : at + size], coupling, path.degree)
-        results[path.source] = results[path.source] + part
+        source = layer.inputs[path.source]
+        results[source] = results[source] + part if source in results else part
         start, at = start + n, at + size
-    return jnp.concatenate(results, axis=1)
+    return jnp.concatenate([results[block] for block in layer.sent], axis=1)
 
 
 def combined(

@@ -24,7 +24,9 @@ def bessel(
     [[0.354, 0.5], [0.118, -0.167]]
     """
     if not isinstance(n, int):
-        return (2 / cutoff) * jnp.sin((math.pi / cutoff) * r[..., None] * n) / r[..., None]
+        return (
+            (2 / cutoff) * jnp.sin((math.pi / cutoff) * jnp.expand_dims(n, range(r.ndim)) * r[..., None]) / r[..., None]
+        )
     cosine, sine = _cos_and_sin(r / cutoff)
     result = [(2 / cutoff) * sine / r]
     result.append(2 * cosine * result[0])

@@ -10,6 +10,7 @@ References:
 """
 
 import dataclasses
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,11 @@ class _State:
     """The arrays of a state dict, asked for by their names without prefix."""
 
     def __init__(self, path: Path, config: NequIPConfig):
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files}
+        except (ValueError, zipfile.BadZipFile, EOFError):
+            raise ValueError(f"{path} is not an .npz archive of arrays, or it is damaged") from None
         prefix = next((name.removesuffix(_EMBEDDING) for name in arrays if name.endswith(_EMBEDDING)), None)
         if prefix is None:
             raise ValueError(f"{path} has no {_EMBEDDING}: it is not the state dict of a nequip model")

@@ -168,10 +168,12 @@ def _updated(layer: Layer, weights: Params, embedding: Array, rows: tuple[Array,
 def _initial(config: NequIPConfig, tables: tuple[Layer, ...], key: Array, graph: Graph | None) -> Params:
     """All weights from N(0, 1); what depends on data but n̄ (scale, offsets) at 1 and 0."""
     n_species = len(config.species)
-    shapes = weight_shapes(config)
-    leaves, structure = jax.tree.flatten(shapes, is_leaf=lambda shape: isinstance(shape, tuple))
-    drawn = [jax.random.normal(k, shape) for k, shape in zip(jax.random.split(key, len(leaves)), leaves, strict=True)]
-    params = jax.tree.unflatten(structure, drawn)
+    leaves, structure = jax.tree.flatten(weight_shapes(config), is_leaf=lambda shape: isinstance(shape, tuple))
+    sizes = [int(np.prod(shape)) for shape in leaves]
+    # Drawn in one piece and cut on the host: JAX would compile something for each shape.
+    drawn = np.split(np.asarray(jax.random.normal(key, (sum(sizes),))), np.cumsum(sizes)[:-1])
+    weights = [jnp.asarray(x.reshape(shape)) for x, shape in zip(drawn, leaves, strict=True)]
+    params = jax.tree.unflatten(structure, weights)
     if graph is None:
         average = 0.1 * 4 / 3 * np.pi * config.cutoff**3
     else:

@@ -73,6 +73,17 @@ def test_edge_embedding_and_harmonics(case):
     np.testing.assert_allclose(Y[0], expected["s1/edge_sh"], rtol=0, atol=EXACT)
 
 
+def test_every_other_option():
+    """l_max 2, channels by degree, trained Bessel functions, deeper read-out, averages by element; forces reach 380."""
+    model = jaxmlip.load(REFERENCE / "options.yaml")
+    with np.load(REFERENCE / "options_outputs.npz") as z:
+        atoms = ase.Atoms(z["numbers"], z["positions"], cell=z["cell"], pbc=True)
+        found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(atoms, model.potential.config))
+        np.testing.assert_allclose(found.energy, z["energy"], rtol=0, atol=EXACT)
+        np.testing.assert_allclose(found.forces, z["forces"], rtol=0, atol=100 * EXACT)
+        np.testing.assert_allclose(found.stress[0], z["stress"], rtol=0, atol=EXACT)
+
+
 @pytest.fixture
 def small():
     """Ten atoms and a model with everything: l_max 2, different channels, trained Bessel functions, ZBL."""

@@ -154,16 +154,17 @@ def _step(facts: _Facts, state: _State, fixed: Params, part: Part, portions: jax
         found = terms(facts.potential, {**params, **fixed}, drawn(part, rows), facts.settings)
         return found.objective, found
 
-    def add(total: Any, rows: jax.Array) -> tuple[Any, None]:
-        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, rows)
-        return jax.tree.map(jnp.add, total, (found, gradient)), None
+    def add(k: Any, total: Any) -> Any:
+        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, portions[k])
+        return jax.tree.map(jnp.add, total, (found, gradient))
 
     if len(portions) == 1:
         (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, portions[0])
     else:
         zero = Terms(*(jnp.zeros((), part.bucket.labels.energy.dtype) for _ in Terms._fields))
+        n_filled = jnp.sum(jnp.any(portions >= 0, axis=1))  # empty ones come last
         start = (zero, jax.tree.map(jnp.zeros_like, state.params))
-        (found, gradient), _ = jax.lax.scan(add, start, portions)
+        found, gradient = jax.lax.fori_loop(0, n_filled, add, start)
     n = jnp.maximum(found.n_structures, 1)
     gradient = jax.tree.map(lambda g: g / n, gradient)
     updates, optimizer = _optimizer(facts).update(gradient, state.optimizer, state.params, value=found.objective / n)

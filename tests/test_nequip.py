@@ -10,6 +10,8 @@ import pytest
 
 import jaxmlip
 from jaxmlip.config import ConfigError
+from jaxmlip.data.labels import Labels, attach, labels
+from jaxmlip.fitting import GradientFit, gradient
 from jaxmlip.graph.messages import gather_neighbors, in_blocks
 from jaxmlip.potentials import nequip_convolution
 from jaxmlip.potentials.base import safe_vectors
@@ -154,6 +156,24 @@ def test_gathering_is_the_transpose_of_summing(small):
 def test_blocks_of_rows(n):
     x = jnp.arange(2.0 * n).reshape(n, 2)
     np.testing.assert_array_equal(in_blocks(lambda rows: rows**2, x, 4), x**2)
+
+
+def test_portions_of_a_minibatch_change_nothing(monkeypatch):
+    """Three structures at once or one by one: the same parameters after an epoch, to rounding (1e-11)."""
+    rng = np.random.default_rng(0)
+    frames = [ase.Atoms("LiO", rng.uniform(0, 3, (2, 3)), cell=[3, 3, 3.5], pbc=True) for _ in range(3)]
+    for frame in frames:
+        attach(frame, Labels(rng.normal(), rng.normal(size=(2, 3)), None))
+    potential = nequip(NequIPConfig(species=("Li", "O"), cutoff=3.0, num_layers=1, num_features=2, radial_mlp_depth=0))
+    fitted = []
+    for portion in (1, 100):
+        monkeypatch.setattr(gradient, "CPU_PORTION", portion)
+        settings = GradientFit(epochs=1, batch_size=4, validation_fraction=0.0, n_shapes=1, dtype="float64")
+        fitted.append(jaxmlip.fit(potential, frames, settings=settings)[0].params)
+    for a, b in zip(*map(jax.tree.leaves, fitted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-11)
+    rms = np.sqrt(np.mean([labels(frame).forces ** 2 for frame in frames]))
+    np.testing.assert_allclose(fitted[0]["scales"], rms, rtol=1e-12)  # of all forces, and not trained
 
 
 def test_size_of_the_studys_model():

@@ -174,3 +174,14 @@ def given_offsets(potential: Potential, weights: Weights) -> Float[np.ndarray, "
     if missing:
         raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
     return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])
+
+
+def force_scale(atoms: Sequence[ase.Atoms]) -> float:
+    """The root mean square of all force components in eV/Å; 1 without forces, or where all of them vanish.
+
+    >>> force_scale([ase.Atoms("H")])
+    1.0
+    """
+    found = [np.ravel(given.forces) for given in map(read_labels, atoms) if given.forces is not None]
+    size = float(np.sqrt(np.mean(np.concatenate(found) ** 2))) if found else 0.0
+    return size or 1.0

@@ -22,7 +22,7 @@ from jaxmlip.config import ConfigError
 from jaxmlip.data.split import random_split
 from jaxmlip.fitting.checkpoint import load_checkpoint, run_key, save_checkpoint
 from jaxmlip.fitting.history import History, append_log, write_log
-from jaxmlip.fitting.objective import Terms, Weights, check_labels, given_offsets, terms
+from jaxmlip.fitting.objective import Terms, Weights, check_labels, force_scale, given_offsets, terms
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.graph.stack import Bucket, stack, take
 from jaxmlip.potentials.base import Model, Params, Potential, safe_vectors
@@ -168,6 +168,8 @@ def _initial(potential: Potential, atoms: list, settings: Training) -> Params:
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
     graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
     params = potential.init(jax.random.key(settings.seed), graph)
+    if "scales" in params:  # of a network whose outputs and their derivatives start at about 1
+        params |= {"scales": jnp.full_like(params["scales"], force_scale(atoms))}
     if settings.offsets == "fit" and settings.energy_weight:
         return {**params, "offsets": jnp.asarray(fit_offsets(atoms, potential.config.species))}
     return {**params, "offsets": jnp.asarray(given_offsets(potential, settings))}

@@ -9,6 +9,7 @@ from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.potentials.aenet import AENETConfig, aenet
 from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction, predict
 from jaxmlip.potentials.mtp import MTPConfig, mtp, suggest
+from jaxmlip.potentials.nequip import NequIPConfig, nequip
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     "snap": Family(SNAPConfig, snap, "linear"),
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),
+    "nequip": Family(NequIPConfig, nequip),
 }
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.graph.batch import Graph, edge_vectors
+from jaxmlip.graph.messages import in_blocks
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
 
@@ -170,12 +171,6 @@ def map_blocks(function: Callable, graph: Graph, vectors: Array, block: int) -> 
 
     A part has the species, masks and neighbour species of its atoms; its positions and indices are the whole graph's.
     """
-    n_blocks = -(-graph.n_atoms // block)
-
-    def blocks(x: Array) -> Array:
-        padding = [(0, n_blocks * block - graph.n_atoms)] + [(0, 0)] * (x.ndim - 1)
-        # Rows added here are masked; repeating the last one keeps their vectors safe.
-        return jnp.pad(x, padding, mode="edge").reshape(n_blocks, block, *x.shape[1:])
 
     def one(rows: tuple) -> Any:
         species, atom_mask, neighbor_species, mask, block_vectors = rows
@@ -183,8 +178,7 @@ def map_blocks(function: Callable, graph: Graph, vectors: Array, block: int) -> 
         return function(part, block_vectors)
 
     per_atom = (graph.species, graph.atom_mask, graph.neighbor_species, graph.mask, vectors)
-    stacked = jax.lax.map(one, tuple(map(blocks, per_atom)))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: graph.n_atoms], stacked)
+    return in_blocks(one, per_atom, block)  # rows that fill up the last block repeat a real one: safe vectors
 
 
 def _gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:

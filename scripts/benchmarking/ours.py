@@ -17,6 +17,7 @@ from benchmarking.cases import (
     GRAPH_CUTOFF,
     PEER_SUFFIX,
     PEERS,
+    ROCKSALT_FAMILIES,
     Job,
     disordered_rocksalt,
     elements,
@@ -45,7 +46,7 @@ def peak_gb() -> float:
 
 def _predict(job: Job) -> dict[str, Any]:
     """Energy, forces and stress of one large cell; the neighbour list is not counted."""
-    atoms = disordered_rocksalt(job.size) if job.family == "aenet" else molybdenum(job.size)
+    atoms = disordered_rocksalt(job.size) if job.family in ROCKSALT_FAMILIES else molybdenum(job.size)
     potential = jaxmlip.build(job.family, species=elements([atoms]), **job.settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
     with jax.enable_x64(True):  # the same random numbers in each precision

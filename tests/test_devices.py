@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from fits_on_devices import FAMILIES, fits
 
 PROGRAM = Path(__file__).with_name("fits_on_devices.py")

@@ -25,7 +25,7 @@ from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
 from jaxmlip.fitting.problem import Part, Problem, Training, chunks, drawn, make_problem, split_params
 from jaxmlip.fitting.signals import EXIT_CODE, termination
 from jaxmlip.potentials.base import Model, Params, Potential
-from jaxmlip.progress import live
+from jaxmlip.progress import Report, live
 
 LOG = "log.jsonl"
 
@@ -56,7 +56,7 @@ def train(
     settings: Training,
     *,
     folder: Path | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Run ``method`` on ``data`` (structures, and validation structures or None); see `jaxmlip.fit`."""
     clock = (time.perf_counter(), time.process_time())

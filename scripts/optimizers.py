@@ -9,6 +9,7 @@ the call of the fit, compilation included. Writes OUT.json and OUT.png.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -82,10 +83,8 @@ def work(trial: Trial, options: argparse.Namespace) -> list[dict[str, float]]:
         if rows[-1]["cpu"] > options.seconds:
             raise TimeoutError
 
-    try:
+    with contextlib.suppress(TimeoutError):
         jaxmlip.fit(potential, train, settings=settings, validation=test, show_progress=keep)
-    except TimeoutError:
-        pass
     return rows
 
 
@@ -109,7 +108,7 @@ def motep(trial: Trial, sets: tuple, potential: Any, options: argparse.Namespace
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "start.mtp"
         jaxmlip.save(Model(potential, params), path)
-        fitted = read_mtp(path)
+        fitted: Any = read_mtp(path)
         fitted.species = list(potential.config.species)
         kept: list[tuple[float, Path]] = []
         start = time.process_time()

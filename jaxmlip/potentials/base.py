@@ -4,9 +4,9 @@ Conventions: eV, Å; F_i = −∂E/∂r_i; σ = (1/V) ∂E/∂ε, positive under
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import ConfigError, Range, unknown_name
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.graph.messages import in_blocks
 
@@ -32,6 +32,8 @@ class Config:
     """Elements, as symbols or atomic numbers; kept as atomic numbers, in this order."""
     cutoff: float
     """Å; an atom sees its neighbours up to here."""
+    tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 7.0)}
+    """Settings that ``jaxmlip tune`` looks for, and where."""
 
     def __post_init__(self) -> None:
         """Symbols become atomic numbers; refuses what cannot be a potential."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.potentials.aenet import AENETConfig, aenet
 from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction, predict
+from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
@@ -21,6 +22,7 @@ FAMILIES: dict[str, Family] = {
     "snap": Family(SNAPConfig, snap, "linear"),
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),
+    "gap": Family(GAPConfig, gap, "gaussian-process"),
 }
 
 

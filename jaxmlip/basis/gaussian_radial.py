@@ -49,7 +49,9 @@ class RadialTable(NamedTuple):
     origin: Float[np.ndarray, ""]
 
 
-def radial_functions(r: Float[np.ndarray, " n_points"], radial: Radial) -> Float[np.ndarray, "n_points n_degrees n_max"]:
+def radial_functions(
+    r: Float[np.ndarray, " n_points"], radial: Radial
+) -> Float[np.ndarray, "n_points n_degrees n_max"]:
     """g_ln at distances ``r`` in Å, without the cutoff function; on the host, exact for any distance.
 
     >>> radial_functions(np.array([0.0, 2.0]), Radial(5.0, 4, 4, 0.5, 10.0)).shape

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.aenet import NETWORK_SUFFIXES, read_aenet, write_aenet
+from jaxmlip.formats.gap import read_gap, write_gap
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
 
-SUFFIXES = (".npz", ".snapcoeff", ".snapparam", *NETWORK_SUFFIXES, ".in")
+SUFFIXES = (".npz", ".snapcoeff", ".snapparam", *NETWORK_SUFFIXES, ".in", ".xml")
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``), LAMMPS's (``.snapcoeff``, ``.snapparam`` beside it) or aenet's (``.nn``).
+    """A model from our own file (``.npz``), LAMMPS's (``.snapcoeff``, ``.snapparam`` beside it), aenet's (``.nn``), QUIP's (``.xml``).
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -42,19 +43,19 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
         if species is not None:
             raise ValueError(f"{path} knows its own species: leave `species` out")
         return read_model(path)
-    return read_snap(path, species=species)
+    return (read_gap if suffix == ".xml" else read_snap)(path, species=species)
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` writes LAMMPS's pair, ``NAME.nn`` aenet's files.
+    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` LAMMPS's pair, ``NAME.nn`` aenet's files, ``.xml`` QUIP's.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
     suffix = _checked_suffix(Path(path))
-    foreign = write_aenet if suffix in NETWORK_SUFFIXES else write_snap
-    (write_model if suffix == ".npz" else foreign)(model, path)
+    writers = {".npz": write_model, ".xml": write_gap, **dict.fromkeys(NETWORK_SUFFIXES, write_aenet)}
+    writers.get(suffix, write_snap)(model, path)
 
 
 def _checked_suffix(path: Path) -> str:

@@ -20,7 +20,6 @@ References:
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import ase
 import jax
@@ -146,12 +145,12 @@ def soap_vectors(
     ``table`` replaces the radial basis of ``settings``, to differentiate with respect to it.
     """
     table = radial_table(settings.radial, vectors.dtype.itemsize) if table is None else table
-    channels = _channels(graph, settings, vectors.dtype)
+    channels = neighbor_channels(graph, settings, vectors.dtype)
     blocks = []
     for g, Y in _pair_functions(graph, vectors, settings, table):
         weighted = (channels[:, :, None, :] * g[:, None]).reshape(g.shape[0], -1, g.shape[2])
         blocks.append(jnp.einsum("akj,amj->akm", weighted, Y))
-    return _spectrum(_with_centre(blocks, graph, settings, table), settings)
+    return _spectrum(with_centre(blocks, graph, settings, table), settings)
 
 
 def pair_density(
@@ -159,11 +158,13 @@ def pair_density(
 ) -> Float[Array, "n_atoms max_neighbors n_density"]:
     """What each neighbour adds to the coefficients c, flat: degree by degree, then channel, n and m (fastest)."""
     table = radial_table(settings.radial, vectors.dtype.itemsize) if table is None else table
-    channels = _channels(graph, settings, vectors.dtype)
+    channels = neighbor_channels(graph, settings, vectors.dtype)
     shape = (*vectors.shape[:2], -1)
     blocks = []
     for g, Y in _pair_functions(graph, vectors, settings, table):
-        blocks.append(jnp.einsum("acj,anj,amj->ajcnm", channels, g, Y).reshape(shape))
+        w, g, Y = (jnp.swapaxes(part, 1, 2) for part in (channels, g, Y))
+        product = w[..., None, None] * g[:, :, None, :, None] * Y[:, :, None, None, :]
+        blocks.append(product.reshape(shape))
     return jnp.concatenate(blocks, axis=-1)
 
 
@@ -178,7 +179,7 @@ def power_spectrum(
         stop = start + n_functions * (2 * degree + 1)
         blocks.append(density[:, start:stop].reshape(density.shape[0], n_functions, 2 * degree + 1))
         start = stop
-    return _spectrum(_with_centre(blocks, graph, settings, table), settings)
+    return _spectrum(with_centre(blocks, graph, settings, table), settings)
 
 
 def alchemical_embedding(species: Sequence[int | str], n_channels: int) -> tuple[tuple[float, ...], ...]:
@@ -214,36 +215,46 @@ def _place(number: int) -> tuple[float, float]:
 
 
 def _pair_functions(graph: Graph, vectors: Array, settings: SOAP, table: RadialTable) -> list[tuple[Array, Array]]:
-    """f_c g_ln [n_atoms, n_max, max_neighbors] and Y_lm [n_atoms, 2l + 1, max_neighbors], degree by degree.
+    """f_c g_ln [n_atoms, n_max, max_neighbors] and Y_lm [n_atoms, 2l + 1, max_neighbors], degree by degree."""
+    v = jnp.swapaxes(vectors, 1, 2)
+    r = jnp.sqrt(jnp.sum(v * v, axis=1, keepdims=True))
+    g = radial_part(r, graph.mask, settings, table)
+    return [(g[:, degree], Y) for degree, Y in enumerate(angular_part(v / r, settings.l_max))]
+
+
+def radial_part(
+    r: Float[Array, "n_atoms 1 max_neighbors"], mask: Array, settings: SOAP, table: RadialTable
+) -> Float[Array, "n_atoms n_degrees n_max max_neighbors"]:
+    """f_c(r) g_ln(r) of each neighbour; 0 if masked.
 
     Components stand before neighbours, so that XLA's loops run on adjacent numbers. The factor (2l + 1)^(−1/4) of each
     c makes products of two carry 1/√(2l + 1).
     """
-    v = jnp.swapaxes(vectors, 1, 2)
-    r = jnp.sqrt(jnp.sum(v * v, axis=1, keepdims=True))
-    x, y, z = jax.lax.split(v / r, [1, 1, 1], axis=1)
-    inside = graph.mask[:, None] & (r < settings.cutoff)
+    inside = mask[:, None] & (r < settings.cutoff)
     envelope = jnp.where(inside, transition_cutoff(r, settings.cutoff, settings.cutoff_transition_width), 0)
     left, right = chebyshev_factors(r * (2 / settings.cutoff) - 1, degree_of(table))
     products = (jnp.concatenate(left, axis=1) * envelope)[:, :, None] * jnp.concatenate(right, axis=1)[:, None]
-    weights = (2 * np.arange(settings.l_max + 1) + 1.0) ** -0.25
-    coefficients = jnp.asarray(table.coefficients * weights[None, :, None], r.dtype)
     flat = products.reshape(products.shape[0], -1, products.shape[-1])
-    g = jnp.einsum("pq,apj->aqj", coefficients.reshape(flat.shape[1], -1), flat)
-    g = g.reshape(g.shape[0], settings.l_max + 1, settings.n_max, -1)
-    harmonics = spherical_harmonics(x, y, z, settings.l_max)
-    return [(g[:, degree], jnp.concatenate(Y, axis=1)) for degree, Y in enumerate(harmonics)]
+    weights = (2 * np.arange(settings.l_max + 1) + 1.0) ** -0.25
+    coefficients = jnp.asarray(table.coefficients * weights[None, :, None], r.dtype).reshape(flat.shape[1], -1)
+    g = jnp.einsum("pq,apj->aqj", coefficients, flat)
+    return g.reshape(g.shape[0], settings.l_max + 1, settings.n_max, -1)
 
 
-def _channels(graph: Graph, settings: SOAP, dtype) -> Float[Array, "n_atoms n_channels max_neighbors"]:
+def angular_part(unit: Float[Array, "n_atoms 3 max_neighbors"], l_max: int) -> list[Array]:
+    """Y_lm of unit vectors, [n_atoms, 2l + 1, max_neighbors] for each degree."""
+    x, y, z = jax.lax.split(unit, [1, 1, 1], axis=1)
+    return [jnp.concatenate(Y, axis=1) for Y in spherical_harmonics(x, y, z, l_max)]
+
+
+def neighbor_channels(graph: Graph, settings: SOAP, dtype) -> Float[Array, "n_atoms n_channels max_neighbors"]:
     """Weight of each neighbour in each channel."""
     return jnp.swapaxes(jnp.asarray(settings.channels, dtype)[graph.neighbor_species], 1, 2)
 
 
-def _with_centre(blocks: list[Array], graph: Graph, settings: SOAP, table: RadialTable) -> list[Array]:
+def with_centre(blocks: list[Array], graph: Graph, settings: SOAP, table: RadialTable) -> list[Array]:
     """The coefficients with the central atom's, which is in l = 0, n = 1 alone."""
-    dtype = blocks[0].dtype
-    weights = settings.channels
+    dtype, weights = blocks[0].dtype, settings.channels
     own = np.broadcast_to(weights.sum(axis=0), weights.shape) if settings.central_everywhere else weights
     first = np.eye(settings.n_max)[0] * (settings.central_weight / np.sqrt(4 * np.pi))
     centre = (own[:, :, None] * first).reshape(len(own), -1)

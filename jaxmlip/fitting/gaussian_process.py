@@ -237,9 +237,11 @@ def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit,
     if settings.offsets == "fit" and settings.sigma_energy:
         params = params | {"offsets": fit_offsets(atoms, config.species)}
     elif settings.offsets != "keep":
-        params = params | {"offsets": given_offsets(potential, Weights(offsets="study"))} if (
-            settings.offsets == "study"
-        ) else params | {"offsets": np.zeros(len(config.species))}
+        params = (
+            params | {"offsets": given_offsets(potential, Weights(offsets="study"))}
+            if (settings.offsets == "study")
+            else params | {"offsets": np.zeros(len(config.species))}
+        )
     return params
 
 

@@ -4,9 +4,9 @@ With p_i the SOAP vector of atom i the derivative of a kernel follows from the c
 
     ∂k(p_i, s_m)/∂r_j = δ² ζ (p_i · s_m)^(ζ−1) s_m · ∂p_i/∂r_j,
 
-and ∂p_i/∂r_j from what one pair adds to the density. Two orders of the same products (`_pushed`, `_pulled`): the Jacobian
-of the descriptor times all points, or all points contracted with the density first; whichever needs fewer operations
-is taken. There is no backward pass a sparse point.
+and ∂p_i/∂r_j from what one pair adds to the density. Two orders of the same products: the Jacobian of the
+descriptor times all points (`overlap_slopes`), or all points contracted with the density first (`_pulled`); whichever
+needs fewer operations is taken. There is no backward pass a sparse point.
 
 Columns: the points of each species in turn, then those of each pair of species; rows of padding are columns of zeros.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.descriptors.soap import pair_density, power_spectrum
+from jaxmlip.descriptors.soap_gradient import overlap_slopes
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, safe_vectors
 from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types, power
@@ -42,7 +43,9 @@ class _Derivatives(NamedTuple):
     gradient: Float[Array, "n_atoms max_neighbors 3 n_sparse"]
 
 
-def species_blocks(graph: Graph, n_species: int) -> tuple[Int[np.ndarray, "n_blocks block"], Int[np.ndarray, " n_blocks"]]:
+def species_blocks(
+    graph: Graph, n_species: int
+) -> tuple[Int[np.ndarray, "n_blocks block"], Int[np.ndarray, " n_blocks"]]:
     """Atoms in blocks of one species each, on the host: their indices (the number of atoms: none), and the species.
 
     There are as many blocks as any graph of this shape can need, so that one compiled function serves all.
@@ -92,15 +95,21 @@ def _soap_derivatives(
 ) -> _Derivatives:
     """Kernels and derivatives of all atoms, computed in blocks of one species."""
     order, kinds = blocks
-    operations = _operations(config, points.shape[1], vectors.shape[1])
-    contract = _pushed if operations[0] <= operations[1] else _pulled
+    pushed, pulled = _operations(config, points.shape[1], vectors.shape[1])
+    exact = config.soap.nu_R == config.soap.nu_S == 2
+    slopes_fn = (
+        partial(overlap_slopes, settings=config.soap) if exact and pushed <= pulled else partial(_pulled, config)
+    )
 
     def one(block: tuple[Array, Array]) -> _Derivatives:
         atoms, kind = block
         rows = jnp.minimum(atoms, graph.n_atoms - 1)
         mask = graph.mask[rows] & (atoms < graph.n_atoms)[:, None]
         part = graph._replace(species=graph.species[rows], neighbor_species=graph.neighbor_species[rows], mask=mask)
-        return _block(config, points[kind], part, vectors[rows], contract)
+        overlap, slopes = slopes_fn(part, vectors[rows], points=points[kind])
+        steepness = config.delta**2 * config.zeta * power(overlap, config.zeta - 1)
+        slopes = jnp.where(mask[:, :, None, None], slopes * steepness[:, None, None], 0)
+        return _Derivatives(dot_product_kernel(config, overlap), slopes)
 
     values, gradient = jax.lax.map(one, (jnp.asarray(order), jnp.asarray(kinds)))
     values, gradient = (x.reshape(-1, *x.shape[2:]) for x in (values, gradient))
@@ -112,8 +121,8 @@ def _soap_derivatives(
     return _Derivatives(values[: graph.n_atoms], gradient[: graph.n_atoms])
 
 
-def _block(config: GAPConfig, points: Array, part: Graph, vectors: Array, contract) -> _Derivatives:
-    """Kernels of a few atoms of one species with its points, and their derivatives."""
+def _pulled(config: GAPConfig, part: Graph, vectors: Array, points: Array) -> tuple[Array, Array]:
+    """p · s_m and its derivatives by way of ∂(s_m · p)/∂(density), atom by atom to keep intermediate arrays small."""
     density_fn = partial(pair_density, part, settings=config.soap)
 
     def along(direction: Array) -> Array:
@@ -121,41 +130,22 @@ def _block(config: GAPConfig, points: Array, part: Graph, vectors: Array, contra
 
     slope = jax.vmap(along, out_axes=2)(jnp.eye(3, dtype=vectors.dtype))  # [n_atoms, max_neighbors, 3, n_density]
     total = density_fn(vectors).sum(axis=1)
-    spectrum_fn = partial(power_spectrum, graph=part, settings=config.soap)
-    overlap = spectrum_fn(total) @ points.T
-    slopes = contract(spectrum_fn, total, slope.reshape(slope.shape[0], -1, slope.shape[-1]), points)
-    steepness = config.delta**2 * config.zeta * power(overlap, config.zeta - 1)
-    slopes = (slopes * steepness[:, None]).reshape(*slope.shape[:3], -1)
-    return _Derivatives(dot_product_kernel(config, overlap), jnp.where(part.mask[:, :, None, None], slopes, 0))
 
+    def of_atom(one: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        density, slopes, species = one
+        graph = part._replace(species=species[None])
+        p, pullback = jax.vjp(lambda c: power_spectrum(c[None], graph, config.soap)[0], density)
+        return points @ p, slopes @ jax.vmap(lambda s: pullback(s)[0])(points).T
 
-def _pushed(spectrum_fn, total: Array, slope: Array, points: Array) -> Array:
-    """s_m · ∂p/∂r from the derivatives of the descriptor: [n_atoms, 3 max_neighbors, n_sparse]."""
-
-    def push(tangent: Array) -> Array:
-        return jax.jvp(spectrum_fn, (total,), (tangent,))[1]
-
-    return jax.vmap(push, in_axes=1, out_axes=1)(slope) @ points.T
-
-
-def _pulled(spectrum_fn, total: Array, slope: Array, points: Array) -> Array:
-    """The same from ∂(s_m · p)/∂(density), atom by atom, which keeps the intermediate arrays small."""
-
-    def of_atom(one: tuple[Array, Array]) -> Array:
-        density, slopes = one
-        _, pullback = jax.vjp(lambda c: spectrum_fn(c)[0], jnp.broadcast_to(density, total.shape))
-        gradient = jax.vmap(lambda s: pullback(s)[0][0])(points)
-        return slopes @ gradient.T
-
-    return jax.lax.map(of_atom, (total, slope))
+    return jax.lax.map(of_atom, (total, slope, part.species))
 
 
 def _operations(config: GAPConfig, n_sparse: int, max_neighbors: int) -> tuple[float, float]:
-    """Multiplications an atom of `_pushed` and of `_pulled`."""
+    """Multiplications an atom of `overlap_slopes` and of `_pulled`."""
     soap = config.soap
     n_functions, n_slopes = soap.channels.shape[1] * soap.n_max, 3 * max_neighbors
     products = n_functions * soap.n_density
-    pushed = n_slopes * (soap.n_features * n_sparse + 2 * products)
+    pushed = n_slopes * soap.n_features * (n_sparse + 4)
     return pushed, n_sparse * (2 * products + n_slopes * soap.n_density)
 
 

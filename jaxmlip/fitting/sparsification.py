@@ -59,7 +59,8 @@ def choose(
         raise ConfigError(unknown_name("method of sparsification", method, METHODS))
     if n_sparse < 1:
         raise ConfigError(f"n_sparse must be at least 1, got {n_sparse}")
-    sketches, places = _sketches(config, stream(), seed)
+    projection = _projection(config.soap.n_features, seed)
+    sketches, places = _sketches(config, stream(), projection)
     atoms = []
     for sketch, place in zip(sketches, places):
         rows = distinct(sketch)
@@ -67,7 +68,7 @@ def choose(
             chosen = METHODS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
             rows = rows[np.sort(chosen)]
         atoms.append(place[rows])
-    return Chosen(_vectors(config, stream(), atoms), atoms)
+    return Chosen(_vectors(config, stream(), (atoms, projection)), atoms)
 
 
 def cur(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
@@ -124,17 +125,13 @@ def distinct(x: Sketch) -> Int[np.ndarray, " n_distinct"]:
     return np.sort(first)
 
 
-def _sketches(config: GAPConfig, batches: Iterable[Batch], seed: int) -> tuple[list[Sketch], list[np.ndarray]]:
+def _sketches(config: GAPConfig, batches: Iterable[Batch], projection: Array) -> tuple[list[Sketch], list[np.ndarray]]:
     """Projections of the environments of each species, and their structures and atoms."""
-    n_features = config.soap.n_features
-    width = min(n_features, WIDTH)
-    rng = np.random.default_rng(seed)
-    projection = np.linalg.qr(rng.normal(size=(n_features, width)))[0] * np.sqrt(n_features / width)
     n_species = len(config.species)
     kept: list[list[np.ndarray]] = [[] for _ in range(n_species)]
     places: list[list[np.ndarray]] = [[] for _ in range(n_species)]
     for batch in batches:
-        x = np.asarray(_projected(config, jnp.asarray(projection), batch.graph), np.float32)
+        x = np.asarray(_described(config, projection, batch.graph)[1], np.float32)
         place, species = environments(batch)
         for k in range(n_species):
             mine = species == k
@@ -156,33 +153,34 @@ def environments(batch: Batch) -> tuple[Int[np.ndarray, "n_atoms 2"], Int[np.nda
     return place, np.where(real, np.asarray(graph.species), -1)
 
 
-def _vectors(config: GAPConfig, batches: Iterable[Batch], atoms: list[np.ndarray]) -> np.ndarray:
+def _projection(n_features: int, seed: int) -> Array:
+    """Columns orthogonal and scaled so that dot products keep their size on average; as many as fit."""
+    width = min(n_features, WIDTH)
+    directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_features, width)))[0]
+    return jnp.asarray(directions * np.sqrt(n_features / width))
+
+
+def _vectors(config: GAPConfig, batches: Iterable[Batch], wanted: tuple[list[np.ndarray], Array]) -> np.ndarray:
     """Exact SOAP vectors of the chosen atoms, in their order."""
+    atoms, projection = wanted
     width = max(map(len, atoms))
     points = np.zeros((len(atoms), width, config.soap.n_features))
-    wanted = {(int(s), int(a)): (k, row) for k, chosen in enumerate(atoms) for row, (s, a) in enumerate(chosen)}
+    row_of = {(int(s), int(a)): (k, row) for k, chosen in enumerate(atoms) for row, (s, a) in enumerate(chosen)}
     for batch in batches:
         place, species = environments(batch)
-        rows = [i for i, (s, a) in enumerate(place.tolist()) if species[i] >= 0 and (s, a) in wanted]
+        rows = [i for i, (s, a) in enumerate(place.tolist()) if species[i] >= 0 and (s, a) in row_of]
         if not rows:
             continue
-        x = np.asarray(_exact(config, batch.graph))
+        x = np.asarray(_described(config, projection, batch.graph)[0])
         for i in rows:
-            points[wanted[tuple(place[i].tolist())]] = x[i]
+            points[row_of[tuple(place[i].tolist())]] = x[i]
     return points
 
 
 @partial(jax.jit, static_argnums=0)
-def _exact(config: GAPConfig, graph: Graph) -> Array:
-    return _mapped(config, graph, lambda x: x)
-
-
-@partial(jax.jit, static_argnums=0)
-def _projected(config: GAPConfig, projection: Array, graph: Graph) -> Array:
-    return _mapped(config, graph, lambda x: x @ projection)
-
-
-def _mapped(config: GAPConfig, graph: Graph, function: Callable) -> Array:
+def _described(config: GAPConfig, projection: Array, graph: Graph) -> tuple[Array, Array]:
+    """SOAP vectors of all atoms, and their projections."""
     vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
     block = min(CPU_BLOCK if jax.default_backend() == "cpu" else 4096, graph.n_atoms)
-    return map_blocks(lambda part, v: function(soap_vectors(part, v, config.soap)), graph, vectors, block)
+    x = map_blocks(lambda part, v: soap_vectors(part, v, config.soap), graph, vectors, block)
+    return x, x @ projection

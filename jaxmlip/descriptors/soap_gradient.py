@@ -1,0 +1,100 @@
+"""Derivatives of SOAP vectors by the positions of neighbours, contracted with sparse points.
+
+A neighbour's share of the density is a product of a radial and an angular factor, c_klm += G_k Y_m. So with
+A_k' = Σ_m Y_m c_k'lm, which costs as much as the density itself, the derivative of the power spectrum is of rank two,
+
+    ∂p_{kk'l}/∂r = f_kk' (∂G_k A_k' + G_k Σ_m ∂Y_m c_k'lm  +  the same with k and k' exchanged),
+
+and no derivative of the density by each neighbour is ever held.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxmlip.basis.gaussian_radial import radial_table
+from jaxmlip.descriptors.soap import SOAP, angular_part, neighbor_channels, radial_part, with_centre
+from jaxmlip.graph.batch import Graph
+
+Pair = tuple[Array, Array, Array, Array]  # G, ∂G, Y, ∂Y of one degree
+
+
+def overlap_slopes(
+    graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"], settings: SOAP, points: Array
+) -> tuple[Float[Array, "n_atoms n_sparse"], Float[Array, "n_atoms max_neighbors 3 n_sparse"]]:
+    """p_i · s_m and ∂(p_i · s_m)/∂r_ij for the exact spectrum (ν_R = ν_S = 2); ``points`` [n_sparse, n_features]."""
+    pairs = _pair_derivatives(graph, vectors, settings)
+    density = [jnp.einsum("akj,amj->akm", G, Y) for G, _, Y, _ in pairs]
+    density = with_centre(density, graph, settings, radial_table(settings.radial, vectors.dtype.itemsize))
+    P = jnp.concatenate([_triangle(_outer(c, c), 0.5) for c in density], axis=1)  # [n_atoms, n_features − 1]
+    dP = jnp.concatenate([_slopes(c, pair) for c, pair in zip(density, pairs)], axis=2)
+    n_sparse, n_degrees = points.shape[0], settings.l_max + 1
+    s = jnp.swapaxes(points[:, :-1].reshape(n_sparse, -1, n_degrees), 1, 2).reshape(n_sparse, -1)  # l slowest, as here
+    trailing = settings.covariance_sigma0 * points[:, -1]
+    length = jnp.ones_like(P[:, :1])
+    if settings.normalise:
+        squares = jnp.sum(P**2, axis=1, keepdims=True)
+        length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    p = P / length
+    overlap = p @ s.T
+    slopes = jnp.einsum("axdj,md->ajxm", dP, s)
+    if settings.normalise:
+        along = jnp.einsum("axdj,ad->ajx", dP, p)
+        slopes = slopes - along[..., None] * overlap[:, None, None]
+    return overlap + trailing[None], slopes / length[:, :, None, None]
+
+
+def _pair_derivatives(graph: Graph, vectors: Array, settings: SOAP) -> list[Pair]:
+    """G [n_atoms, K, max_neighbors], Y [n_atoms, 2l + 1, …] and their derivatives (an axis 3 after the first)."""
+    table = radial_table(settings.radial, vectors.dtype.itemsize)
+    v = jnp.swapaxes(vectors, 1, 2)
+    r = jnp.sqrt(jnp.sum(v * v, axis=1, keepdims=True))
+    unit = v / r
+    g, dg = jax.jvp(lambda r: radial_part(r, graph.mask, settings, table), (r,), (jnp.ones_like(r),))
+    w = neighbor_channels(graph, settings, vectors.dtype)
+    axes = jnp.eye(3, dtype=v.dtype)[:, None, :, None]
+    across = (axes - unit[None] * jnp.moveaxis(unit, 1, 0)[:, :, None]) / r[None]  # ∂(unit)/∂x, ∂y, ∂z
+
+    def turned(direction: Array) -> list[Array]:
+        return jax.jvp(lambda u: angular_part(u, settings.l_max), (unit,), (direction,))[1]
+
+    result = []
+    for degree, (Y, dY) in enumerate(zip(angular_part(unit, settings.l_max), jax.vmap(turned, out_axes=1)(across))):
+        G, dG = (_with_channels(w, part[:, degree]) for part in (g, dg))
+        result.append((G, dG[:, None] * unit[:, :, None], Y, dY))
+    return result
+
+
+def _with_channels(w: Array, g: Array) -> Array:
+    """Functions of each channel: [n_atoms, n_channels · n_max, max_neighbors]."""
+    return (w[:, :, None] * g[:, None]).reshape(g.shape[0], -1, g.shape[2])
+
+
+def _outer(first: Array, second: Array) -> Array:
+    """Σ_m c_km c_k'm as [n_atoms, K, K, 1]: the last axis stands for neighbours."""
+    return jnp.einsum("akm,alm->akl", first, second)[..., None]
+
+
+def _slopes(c: Array, pair: Pair) -> Float[Array, "n_atoms 3 n_products max_neighbors"]:
+    """∂p of one degree by each neighbour, products as `_triangle` orders them."""
+    G, dG, Y, dY = pair
+    A, dA = jnp.einsum("akm,amj->akj", c, Y), jnp.einsum("akm,axmj->axkj", c, dY)
+    products = dG[:, :, :, None] * A[:, None, None] + G[:, None, :, None] * dA[:, :, None]
+    flat = _triangle(products.reshape(-1, *products.shape[2:]), 1.0, keep=True)
+    return flat.reshape(*products.shape[:2], *flat.shape[1:])
+
+
+def _triangle(products: Array, diagonal: float, *, keep: bool = False) -> Array:
+    """Rows of the lower triangle of ``products`` [n, K, K, …] plus its transpose, off-diagonal ones times √2.
+
+    ``diagonal`` 1 is for derivatives, where the transpose is the other half of the product rule; ½ for the spectrum.
+    """
+    n = products.shape[1]
+    rows = []
+    for k in range(n):
+        both = products[:, k, : k + 1] + products[:, : k + 1, k]
+        factors = np.where(np.arange(k + 1) == k, 1.0, np.sqrt(2)) * diagonal
+        rows.append(both * jnp.asarray(factors, products.dtype)[None, :, None])
+    result = jnp.concatenate(rows, axis=1)
+    return result if keep else result[..., 0]

@@ -86,7 +86,7 @@ def spherical_harmonics(x: Any, y: Any, z: Any, highest: int) -> list[list[Any]]
 
 
 def _ordered(column: dict[tuple[int, int], Any], towers: list, degree: int) -> list[Any]:
-    """m = −l … l: sines (imaginary parts) for negative m, cosines for positive."""
+    """M = −l … l: sines (imaginary parts) for negative m, cosines for positive."""
     sines = [column[degree, m] * towers[m][1] for m in range(degree, 0, -1)]
     return [*sines, column[degree, 0], *(column[degree, m] * towers[m][0] for m in range(1, degree + 1))]
 

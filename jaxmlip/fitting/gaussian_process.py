@@ -1,12 +1,12 @@
 """Fitting a GAP: the sparse Gaussian process as least squares, solved by a streamed QR factorisation.
 
-With targets y (energies minus offsets, −forces → here forces with the rows' sign, dE/dstrain), their noise Λ = diag σ² and
-the covariances K_nm of the data with the sparse points and K_mm of these,
+With targets y (energies minus offsets, forces, dE/dstrain), their noise Λ = diag σ², the covariances K_nm of the data
+with the sparse points and K_mm of these,
 
     α = (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ K_mn Λ⁻¹ y = argmin ‖ [Λ^(−1/2) K_nm ; U] α − [Λ^(−1/2) y ; 0] ‖²,   UᵀU = K_mm + jitter.
 
 The normal equations would square the condition number, so the stacked rows stream into a triangle R (`streamed_qr`):
-memory is that of R and one batch. R also is what predictive variances need (`predict_variance`).
+memory is that of R and one batch. R also is what predictive variances need (`predictive_variance.predict_variance`).
 
 References:
     Foster et al., J. Mach. Learn. Res. 10, 857 (2009): the stable form by QR.
@@ -27,15 +27,16 @@ from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError
+from jaxmlip.data.labels import labels
 from jaxmlip.fitting.column_reduction import condition_number
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.kernel_design import kernel_rows, species_blocks
 from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
 from jaxmlip.fitting.sparsification import METHODS, choose
 from jaxmlip.fitting.streamed_qr import StreamedQR
-from jaxmlip.graph.batch import Batch, batches
+from jaxmlip.graph.batch import Batch, batches, edge_vectors
 from jaxmlip.potentials.base import Model, Params, Potential
-from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel
+from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types
 from jaxmlip.potentials.offsets import fit_offsets
 from jaxmlip.progress import track
 
@@ -146,39 +147,6 @@ def posterior(
     return Posterior(Model(potential, params), used, factor.triangle.copy(), prior, History(summary, []))
 
 
-def predict_variance(
-    found: Posterior, atoms: ase.Atoms | Sequence[ase.Atoms]
-) -> tuple[list[Float[np.ndarray, " n_atoms"]], Float[np.ndarray, " n_graphs"]]:
-    """Variances, eV², of the energies of atoms (a list, one array a structure) and of structures.
-
-    var = k(x, x) − ‖U⁻ᵀ k‖² + ‖R⁻ᵀ k‖² with k the covariances with the sparse points: the prior, minus what the points
-    can know, plus what the data left open. The pair term counts through its points alone (its prior is spanned by them).
-
-    References:
-        Quiñonero-Candela and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), equation 20 (deterministic training).
-    """
-    from jaxmlip.fitting.kernel_variance import atom_covariances
-
-    frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
-    config, params = found.model.potential.config, found.model.params
-    of_atoms, of_structures = [], []
-    with jax.enable_x64(True):
-        for frame in frames:
-            own, total, k = atom_covariances(config, params["points"], frame)
-            k = k[:, found.used]
-            of_atoms.append(own + _change(found, k))
-            of_structures.append(total + float(_change(found, k.sum(axis=0)[None])[0]))
-    return of_atoms, np.array(of_structures)
-
-
-def _change(found: Posterior, k: np.ndarray) -> np.ndarray:
-    """−‖U⁻ᵀ k‖² + ‖R⁻ᵀ k‖² of each row."""
-    known, left = (
-        np.sum(solve_triangular(factor, k.T, trans="T") ** 2, axis=0) for factor in (found.prior, found.triangle)
-    )
-    return left - known
-
-
 def batch_stream(atoms: list[ase.Atoms], config: GAPConfig, batch_atoms: int) -> Callable[[], Iterable[Batch]]:
     """A function that gives the batches of all structures, as often as it is called.
 
@@ -234,24 +202,19 @@ def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit,
             points["distance_2b"] = _pair_points(config, stream(), settings.n_sparse_2b)
         alpha = {name: np.zeros(value.shape[:2]) for name, value in points.items()}
         params = {"offsets": np.zeros(len(config.species)), "alpha": alpha, "points": points}
-    if settings.offsets == "fit" and settings.sigma_energy:
-        params = params | {"offsets": fit_offsets(atoms, config.species)}
-    elif settings.offsets != "keep":
-        params = (
-            params | {"offsets": given_offsets(potential, Weights(offsets="study"))}
-            if (settings.offsets == "study")
-            else params | {"offsets": np.zeros(len(config.species))}
-        )
-    return params
+    return params if settings.offsets == "keep" else params | {"offsets": _offsets(potential, atoms, settings)}
+
+
+def _offsets(potential: Potential, atoms: Sequence[ase.Atoms], settings: GaussianProcessFit) -> np.ndarray:
+    if settings.offsets == "fit" and any(labels(frame).energy is not None for frame in atoms):
+        return fit_offsets(atoms, potential.config.species)
+    return given_offsets(potential, Weights(offsets="study" if settings.offsets == "study" else "zero"))
 
 
 def _pair_points(config: GAPConfig, stream: Iterable[Batch], n: int) -> np.ndarray:
     """Distances equally spaced from the smallest of each pair of species to the cutoff, which is left out."""
     smallest = np.full(len(config.pairs), np.inf)
     for batch in stream:
-        from jaxmlip.graph.batch import edge_vectors
-        from jaxmlip.potentials.gap import pair_types
-
         r = np.linalg.norm(np.asarray(edge_vectors(batch.graph)), axis=-1)
         kind, mask = np.asarray(pair_types(config, batch.graph)), np.asarray(batch.graph.mask)
         np.minimum.at(smallest, kind[mask], r[mask])
@@ -266,7 +229,7 @@ def _system(config: GAPConfig, params: Params, stream: Callable, settings: Gauss
     prior, used, jitter = covariance_factor(config, params["points"], settings.jitter)
     problem = StreamedQR(len(prior))
     problem.add(prior, np.zeros(len(prior)))
-    for batch in track(list(stream()), "kernel matrix", show=show):
+    for batch in track(stream(), "kernel matrix", show=show):
         with_stress = settings.sigma_virial > 0 and bool(np.any(np.asarray(batch.labels.has_stress)))
         blocks = species_blocks(batch.graph, len(config.species))
         found = kernel_rows(config, points, batch.graph, blocks, with_stress)
@@ -278,21 +241,21 @@ def _system(config: GAPConfig, params: Params, stream: Callable, settings: Gauss
 
 def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianProcessFit) -> Iterator[tuple]:
     """Rows and targets over their noise: energies, forces, virials of one batch."""
-    labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+    known_labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
     owner, real = graph.atom_graph, graph.atom_mask
     n_atoms = np.maximum(np.bincount(owner[real], minlength=len(batch.index)), 1)
     free = np.bincount(owner[real], weights=offsets[graph.species[real]], minlength=len(batch.index))
-    known = labels.has_energy & (batch.index >= 0)
+    known = known_labels.has_energy & (batch.index >= 0)
     if settings.sigma_energy and known.any():
         sigma = settings.sigma_energy * np.sqrt(n_atoms[known])
-        yield rows.energy[known] / sigma[:, None], (labels.energy - free)[known] / sigma
-    known = real & labels.has_forces
+        yield rows.energy[known] / sigma[:, None], (known_labels.energy - free)[known] / sigma
+    known = real & known_labels.has_forces
     if settings.sigma_force and known.any():
         A = rows.forces[known].reshape(-1, rows.forces.shape[-1])
-        yield A / settings.sigma_force, labels.forces[known].ravel() / settings.sigma_force
-    known = labels.has_stress & (batch.index >= 0)
+        yield A / settings.sigma_force, known_labels.forces[known].ravel() / settings.sigma_force
+    known = known_labels.has_stress & (batch.index >= 0)
     if settings.sigma_virial and known.any():
-        virial = labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
+        virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
         sigma = np.repeat(settings.sigma_virial * np.sqrt(n_atoms[known]), 6)
         A = rows.virial[known][:, *_VOIGT].reshape(-1, rows.virial.shape[-1])
         yield A / sigma[:, None], virial[:, *_VOIGT].ravel() / sigma

@@ -122,7 +122,7 @@ def _soap_derivatives(
 
 
 def _pulled(config: GAPConfig, part: Graph, vectors: Array, points: Array) -> tuple[Array, Array]:
-    """p · s_m and its derivatives by way of ∂(s_m · p)/∂(density), atom by atom to keep intermediate arrays small."""
+    """P · s_m and its derivatives by way of ∂(s_m · p)/∂(density), atom by atom to keep intermediate arrays small."""
     density_fn = partial(pair_density, part, settings=config.soap)
 
     def along(direction: Array) -> Array:

@@ -21,10 +21,10 @@ from jaxtyping import Array, Float, Int
 from scipy.cluster.vq import kmeans2
 
 from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.descriptors.soap import soap_vectors
 from jaxmlip.graph.batch import Batch, Graph, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, map_blocks, safe_vectors
 from jaxmlip.potentials.gap import GAPConfig
-from jaxmlip.descriptors.soap import soap_vectors
 
 WIDTH = 256
 EQUAL = 1e-5  # projections of environments nearer than this are one environment

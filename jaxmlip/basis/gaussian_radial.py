@@ -5,10 +5,10 @@ harmonics, gives (a = 1/2σ², i_l the modified spherical Bessel function of the
 
     h_lb(r) = exp(−a (r² + r_b²)) i_l(2 a r r_b),        g_ln(r) = Σ_b h_lb(r) U_bn,    U = C⁻¹ L,
 
-with the covariance C_bb' = exp(−a (r_b − r_b')²) and the overlap S = L Lᵀ of the Gaussians; R lies beyond the cutoff, where
-a Gaussian has fallen to 10^−p. These are smooth functions of one variable, so they are interpolated once, to rounding,
-by Chebyshev polynomials: evaluating them is then one matrix product, without exponentials, divisions or recurrences that
-lose digits at small distances.
+with the covariance C_bb' = exp(−a (r_b − r_b')²) and the overlap S = L Lᵀ of the Gaussians; R lies beyond the cutoff,
+where a Gaussian has fallen to 10^−p. These are smooth functions of one variable, so they are interpolated once, to
+rounding, by Chebyshev polynomials: evaluating them is then one matrix product, without exponentials, divisions or
+recurrences that lose digits at small distances.
 
 References:
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), equations 28-31 (SOAP).
@@ -49,9 +49,7 @@ class RadialTable(NamedTuple):
     origin: Float[np.ndarray, ""]
 
 
-def radial_functions(
-    r: Float[np.ndarray, " n_points"], radial: Radial
-) -> Float[np.ndarray, "n_points n_degrees n_max"]:
+def radial_functions(r: Float[np.ndarray, " n_points"], radial: Radial) -> Float[np.ndarray, "n_points n_l n_max"]:
     """g_ln at distances ``r`` in Å, without the cutoff function; on the host, exact for any distance.
 
     >>> radial_functions(np.array([0.0, 2.0]), Radial(5.0, 4, 4, 0.5, 10.0)).shape

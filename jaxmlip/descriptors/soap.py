@@ -1,7 +1,7 @@
-"""SOAP, the smooth overlap of atomic positions: the power spectrum of the neighbour density, exactly as QUIP defines it.
+"""SOAP, the smooth overlap of atomic positions: the power spectrum of the neighbour density, exactly as in QUIP.
 
-The neighbours of atom i in species channel S, each a Gaussian of width σ, are expanded in radial functions and spherical
-harmonics; products of the coefficients, summed over m, do not change under rotation:
+The neighbours of atom i in species channel S, each a Gaussian of width σ, are expanded in radial functions and
+spherical harmonics; products of the coefficients, summed over m, do not change under rotation:
 
     c_{S n l m} = Σ_{j in S} f_c(r_ij) g_ln(r_ij) Y_lm(r̂_ij)  [+ w g_01(0) Y_00 for the central atom, l = 0, n = 1],
     p_{kk'l} = f_kk' / √(2l + 1) Σ_m c_{k l m} c_{k' l m},     k = (S, n), k ≥ k', f = 1 on the diagonal, else √2,
@@ -9,8 +9,9 @@ harmonics; products of the coefficients, summed over m, do not change under rota
 then normalised to length 1. The dot product of two such vectors is the overlap of two environments integrated over all
 rotations: 1 for equal ones, so that a matrix of dot products is a similarity map (`soap`).
 
-Eleven elements with n_max = l_max = 4 make 4,951 components. Shorter forms, beside the exact one: ``nu_R``, ``nu_S`` = 1
-sum one of the two densities over its radial or species index, 0 both; ``embedding`` puts elements into fewer channels.
+Eleven elements with n_max = l_max = 4 make 4,951 components. Shorter forms, beside the exact one: ``nu_R``, ``nu_S`` =
+1 sum one of the two densities over its radial or species index, 0 both (QUIP's keys of these names, the same vectors);
+``embedding`` puts elements into fewer channels.
 
 References:
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), equations 24-36.

@@ -3,7 +3,8 @@
 With targets y (energies minus offsets, forces, dE/dstrain), their noise Λ = diag σ², the covariances K_nm of the data
 with the sparse points and K_mm of these,
 
-    α = (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ K_mn Λ⁻¹ y = argmin ‖ [Λ^(−1/2) K_nm ; U] α − [Λ^(−1/2) y ; 0] ‖²,   UᵀU = K_mm + jitter.
+    α = (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ K_mn Λ⁻¹ y
+      = argmin ‖ [Λ^(−1/2) K_nm ; U] α − [Λ^(−1/2) y ; 0] ‖²,                   UᵀU = K_mm + jitter.
 
 The normal equations would square the condition number, so the stacked rows stream into a triangle R (`streamed_qr`):
 memory is that of R and one batch. R also is what predictive variances need (`predictive_variance.predict_variance`).
@@ -56,7 +57,7 @@ class GaussianProcessFit:
     """eV an atom, also scaled by √N; of volume times stress. 0: stresses are not fitted."""
     n_sparse: int = 300
     """Sparse points of each species."""
-    sparse_method: Literal["cur", "farthest", "kmeans", "random"] = "cur"
+    sparse_method: Literal["cur", "farthest", "cholesky", "kmeans", "random"] = "cur"
     n_sparse_2b: int = 15
     """Of each pair of species in the pair term, equally spaced."""
     jitter: float = 1e-8
@@ -79,7 +80,8 @@ class GaussianProcessFit:
     @property
     def weights(self) -> Weights:
         """Which labels carry weight, for the checks that all fits share."""
-        return Weights(*(float(s > 0) for s in (self.sigma_energy, self.sigma_force, self.sigma_virial)))
+        energy, force, virial = (float(s > 0) for s in (self.sigma_energy, self.sigma_force, self.sigma_virial))
+        return Weights(energy, force, virial)
 
 
 class Posterior(NamedTuple):
@@ -183,7 +185,7 @@ def covariance_factor(
     while jitter < config.delta**2:
         try:
             factors = [cholesky(k + jitter * np.eye(len(k))) for k in kernels if len(k)]
-            return block_diag(*factors), np.concatenate(used), jitter
+            return np.asarray(block_diag(*factors)), np.concatenate(used), jitter
         except np.linalg.LinAlgError:
             jitter *= 10
     raise ValueError("the covariance matrix of the sparse points is not positive definite: are all of them equal?")

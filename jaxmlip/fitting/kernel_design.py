@@ -12,7 +12,7 @@ Columns: the points of each species in turn, then those of each pair of species;
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -79,11 +79,11 @@ def kernel_rows(
     own = jnp.where(graph.atom_mask[:, None], jax.nn.one_hot(graph.species, n_species, dtype=k.dtype), 0)
     energy = jax.ops.segment_sum(own[:, :, None] * k[:, None, :], graph.atom_graph, graph.n_graphs)
     forces = _forces(graph, D, own)
-    parts = [(energy.reshape(graph.n_graphs, -1), forces.reshape(graph.n_atoms, 3, -1))]
+    parts: list[Any] = [(energy.reshape(graph.n_graphs, -1), forces.reshape(graph.n_atoms, 3, -1))]
     virial = [_virial(graph, vectors, D, own)] if with_stress else []
     if "distance_2b" in points:
         *rows, strain = _pair_rows(config, points["distance_2b"], graph, vectors)
-        parts.append(tuple(rows))
+        parts.append(rows)
         virial += [strain] if with_stress else []
     energies, forces = (jnp.concatenate(both, axis=-1) for both in zip(*parts))
     blank = jnp.zeros((graph.n_graphs, 3, 3, 0), k.dtype)

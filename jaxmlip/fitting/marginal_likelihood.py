@@ -4,9 +4,9 @@ Of targets y with noise Λ under the sparse Gaussian process (Q = K_nm K_mm⁻¹
 
     log p(y) = −½ [yᵀ (Q + Λ)⁻¹ y + log |Q + Λ| + n log 2π],
 
-evaluated with m × m matrices: with A = Λ^(−1/2) K_nm, |Q + Λ| = |K_mm + AᵀA| |Λ| / |K_mm|. It is a differentiable function
-of the noises, δ, ζ and the width σ of SOAP's Gaussians; the sparse points are the descriptors of fixed environments, so
-they move with σ. All rows are held: meant for some dozens of structures, not for the whole of a large data set.
+evaluated with m × m matrices: with A = Λ^(−1/2) K_nm, |Q + Λ| = |K_mm + AᵀA| |Λ| / |K_mm|. It is a differentiable
+function of the noises, δ, ζ and the width σ of SOAP's Gaussians; the sparse points are the descriptors of fixed
+environments, so they move with σ. All rows are held: meant for dozens of structures, not for a large data set.
 
 References:
     Rasmussen and Williams, Gaussian Processes for Machine Learning, MIT Press 2006, equations 2.30, 5.9.
@@ -126,14 +126,8 @@ def improve(problem: Problem, start: Hyperparameters, *, iterations: int = 20) -
 
     bounds = [(x - 2.5, x + 2.5) for x in np.log(np.array(start, float))]
     bounds[-1] = (bounds[-1][0] + 1.8, bounds[-1][1] - 1.8)  # σ within a factor of two
-    done = minimize(
-        function,
-        np.log(np.array(start, float)),
-        jac=True,
-        bounds=bounds,
-        method="L-BFGS-B",
-        options={"maxiter": iterations},
-    )
+    first, options = np.log(np.array(start, float)), {"maxiter": iterations}
+    done = minimize(function, first, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
     return Hyperparameters(*map(float, np.exp(done.x))), values
 
 

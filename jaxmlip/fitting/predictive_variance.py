@@ -66,8 +66,8 @@ def predict_variance(found: Posterior, atoms: ase.Atoms | Sequence[ase.Atoms]) -
 
 def _learned(found: Posterior, k: np.ndarray, n_soap: int) -> np.ndarray:
     """−‖U⁻ᵀ k‖² + ‖R⁻ᵀ k‖² of each row; the first part without the pair term."""
-    soap = solve_triangular(found.prior[:n_soap, :n_soap], k[:, :n_soap].T, trans="T")
-    left = solve_triangular(found.triangle, k.T, trans="T")
+    soap = solve_triangular(found.prior[:n_soap, :n_soap], k[:, :n_soap].T, trans=1)
+    left = solve_triangular(found.triangle, k.T, trans=1)
     return np.sum(left**2, axis=0) - np.sum(soap**2, axis=0)
 
 

@@ -14,7 +14,9 @@ SUFFIXES = (".npz", ".snapcoeff", ".snapparam", *NETWORK_SUFFIXES, ".in", ".xml"
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``), LAMMPS's (``.snapcoeff``, ``.snapparam`` beside it), aenet's (``.nn``), QUIP's (``.xml``).
+    """A model from our own file (``.npz``), or one of LAMMPS, aenet or QUIP.
+
+    LAMMPS's ``.snapcoeff`` needs ``.snapparam`` beside it, QUIP's ``.xml`` its sparse points; aenet's are ``.nn``.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -47,7 +49,7 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` LAMMPS's pair, ``NAME.nn`` aenet's files, ``.xml`` QUIP's.
+    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` LAMMPS's pair, ``.nn`` aenet's, ``.xml`` QUIP's.
 
     Raises:
         FileNotFoundError: the folder does not exist.

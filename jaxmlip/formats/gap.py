@@ -1,7 +1,7 @@
 """QUIP's ``gap.xml`` with its files of sparse points: read and written, so that quippy gives the same numbers.
 
-In quippy: ``Potential(param_filename="gap.xml")``. Settings that change nothing in a prediction (how points were chosen,
-the command line) are not kept. What jaxmlip cannot represent is refused, never skipped.
+In quippy: ``Potential(param_filename="gap.xml")``. Settings that change nothing in a prediction (how points were
+chosen, the command line) are not kept. What jaxmlip cannot represent is refused, never skipped.
 
 References:
     The files that `gap_fit` of quippy-ase 0.10.3 writes.

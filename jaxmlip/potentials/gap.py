@@ -7,10 +7,10 @@ x_i the SOAP vector of atom i (`jaxmlip.descriptors.soap`), s_m the sparse point
 
     Σ_j Σ_m α_m k(r_ij, r_m),                   k(r, r') = δ₂² f_c(r) f_c(r') exp(−(r − r')²/2θ²).
 
-Params: ``offsets`` (e0, eV), ``alpha`` and ``points``, dicts with ``soap`` ([n_species, n_sparse] in eV and
-[n_species, n_sparse, n_features]) and, with the pair term, ``distance_2b`` (both [n_pairs_of_species, n_sparse], points in
-Å). The energy is linear in α. How many sparse points there are is nobody's setting but the shape of these arrays; an
-element with fewer has rows of zeros.
+Params: ``offsets`` (e0, eV), ``alpha`` and ``points``, dicts with ``soap`` ([n_species, n_sparse] in 1/eV and
+[n_species, n_sparse, n_features]) and, with the pair term, ``distance_2b`` (both [n_pairs_of_species, n_sparse], points
+in Å). The energy is linear in α. How many sparse points there are is nobody's setting but the shape of these arrays;
+an element with fewer has rows of zeros.
 
 References:
     Bartók, Payne, Kondor, Csányi, Phys. Rev. Lett. 104, 136403 (2010).
@@ -20,6 +20,7 @@ References:
 
 import dataclasses
 from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +96,8 @@ class GAPConfig(Config):
     def soap(self) -> SOAP:
         """The descriptor."""
         shared = {field.name for field in dataclasses.fields(SOAP)} & {field.name for field in dataclasses.fields(self)}
-        settings = {name: getattr(self, name) for name in shared} | {"cutoff": self.soap_cutoff or self.cutoff}
+        settings: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        settings["cutoff"] = self.soap_cutoff or self.cutoff
         if self.n_channels is not None:
             settings["embedding"] = alchemical_embedding(self.species, self.n_channels)
         return SOAP(**settings)
@@ -170,7 +172,8 @@ def pair_kernel(
     config: GAPConfig, r: Float[Array, "*shape"], points: Float[Array, "*shape2"]
 ) -> Float[Array, "*shape3"]:
     """δ₂² f_c(r) f_c(r') exp(−(r − r')²/2θ²) of distances in Å that broadcast, eV²."""
-    cut = partial(transition_cutoff, cutoff=config.distance_2b_cutoff, width=config.distance_2b_transition_width)
+    reach, width = config.distance_2b_cutoff or config.cutoff, config.distance_2b_transition_width
+    cut = partial(transition_cutoff, cutoff=reach, width=width)
     gaussian = jnp.exp(-(((r - points) / config.distance_2b_theta) ** 2) / 2)
     return config.distance_2b_delta**2 * cut(r) * cut(points) * gaussian
 

@@ -279,10 +279,10 @@ def _products(c: Float[Array, "n_atoms n_functions n_m"], settings: SOAP) -> Flo
     P = jnp.einsum("akm,alm->akl", first, second)
     if not settings.symmetric:
         return P.reshape(P.shape[0], -1)
-    n = P.shape[1]
-    weights = np.sqrt(2 - np.eye(n))
-    rows = [P[:, k, : k + 1] * jnp.asarray(weights[k, : k + 1], P.dtype)[None] for k in range(n)]
-    return jnp.concatenate(rows, axis=1)
+    rows, columns = np.tril_indices(P.shape[1])
+    weights = np.where(rows == columns, 1, np.sqrt(2))
+    lower = jnp.take(P.reshape(P.shape[0], -1), rows * P.shape[1] + columns, axis=1, unique_indices=True)
+    return lower * jnp.asarray(weights, P.dtype)[None]
 
 
 def _summed(c: Array, settings: SOAP, density: int) -> Array:

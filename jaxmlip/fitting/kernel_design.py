@@ -5,12 +5,13 @@ With p_i the SOAP vector of atom i the derivative of a kernel follows from the c
     ∂k(p_i, s_m)/∂r_j = δ² ζ (p_i · s_m)^(ζ−1) s_m · ∂p_i/∂r_j,
 
 and ∂p_i/∂r_j from what one pair adds to the density. Two orders of the same products: the Jacobian of the
-descriptor times all points (`overlap_slopes`), or all points contracted with the density first (`_pulled`); whichever
+descriptor times all points (`overlap_slopes`), or all points contracted with the density first; whichever
 needs fewer operations is taken. There is no backward pass a sparse point.
 
 Columns: the points of each species in turn, then those of each pair of species; rows of padding are columns of zeros.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxmlip.descriptors.soap import pair_density, power_spectrum
-from jaxmlip.descriptors.soap_gradient import overlap_slopes
+from jaxmlip.descriptors.soap import SOAP, pair_density, power_spectrum
+from jaxmlip.descriptors.soap_gradient import overlap_slopes, overlap_slopes_by_density
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, safe_vectors
 from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types, power
@@ -95,11 +96,7 @@ def _soap_derivatives(
 ) -> _Derivatives:
     """Kernels and derivatives of all atoms, computed in blocks of one species."""
     order, kinds = blocks
-    pushed, pulled = _operations(config, points.shape[1], vectors.shape[1])
-    exact = config.soap.nu_R == config.soap.nu_S == 2
-    slopes_fn = (
-        partial(overlap_slopes, settings=config.soap) if exact and pushed <= pulled else partial(_pulled, config)
-    )
+    slopes_fn = partial(_slopes_fn(config, points.shape[1], vectors.shape[1]), settings=config.soap)
 
     def one(block: tuple[Array, Array]) -> _Derivatives:
         atoms, kind = block
@@ -121,9 +118,21 @@ def _soap_derivatives(
     return _Derivatives(values[: graph.n_atoms], gradient[: graph.n_atoms])
 
 
-def _pulled(config: GAPConfig, part: Graph, vectors: Array, points: Array) -> tuple[Array, Array]:
-    """P · s_m and its derivatives by way of ∂(s_m · p)/∂(density), atom by atom to keep intermediate arrays small."""
-    density_fn = partial(pair_density, part, settings=config.soap)
+def _slopes_fn(config: GAPConfig, n_sparse: int, max_neighbors: int) -> Callable:
+    """The function that needs the fewest multiplications."""
+    soap = config.soap
+    if not soap.nu_R == soap.nu_S == 2:
+        return _compressed_slopes
+    pushed, pulled = _operations(config, n_sparse, max_neighbors)
+    return overlap_slopes if pushed <= pulled else overlap_slopes_by_density
+
+
+def _compressed_slopes(part: Graph, vectors: Array, settings: SOAP, points: Array) -> tuple[Array, Array]:
+    """Dot products with the points and their derivatives for any form of the spectrum.
+
+    One backward pass a point from the spectrum to the density, atom by atom to keep intermediate arrays small.
+    """
+    density_fn = partial(pair_density, part, settings=settings)
 
     def along(direction: Array) -> Array:
         return jax.jvp(density_fn, (vectors,), (jnp.broadcast_to(direction, vectors.shape),))[1]
@@ -134,19 +143,19 @@ def _pulled(config: GAPConfig, part: Graph, vectors: Array, points: Array) -> tu
     def of_atom(one: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         density, slopes, species = one
         graph = part._replace(species=species[None])
-        p, pullback = jax.vjp(lambda c: power_spectrum(c[None], graph, config.soap)[0], density)
+        p, pullback = jax.vjp(lambda c: power_spectrum(c[None], graph, settings)[0], density)
         return points @ p, slopes @ jax.vmap(lambda s: pullback(s)[0])(points).T
 
     return jax.lax.map(of_atom, (total, slope, part.species))
 
 
 def _operations(config: GAPConfig, n_sparse: int, max_neighbors: int) -> tuple[float, float]:
-    """Multiplications an atom of `overlap_slopes` and of `_pulled`."""
+    """Multiplications an atom of `overlap_slopes` and of `overlap_slopes_by_density`."""
     soap = config.soap
     n_functions, n_slopes = soap.channels.shape[1] * soap.n_max, 3 * max_neighbors
     products = n_functions * soap.n_density
     pushed = n_slopes * soap.n_features * (n_sparse + 4)
-    return pushed, n_sparse * (2 * products + n_slopes * soap.n_density)
+    return pushed, n_sparse * (products + n_slopes * soap.n_density)
 
 
 def _forces(graph: Graph, D: Array, own: Array) -> Float[Array, "n_atoms 3 n_species n_sparse"]:

@@ -98,7 +98,7 @@ def farthest(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " n
 
 
 def cholesky(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """Pivots of the Cholesky factorisation of the kernel matrix (x · x')²: each time the row least known from the chosen.
+    """Pivots of the Cholesky factorisation of the kernel matrix (x · x')²: each time the row least known so far.
 
     It is the Gaussian process's own farthest-point sampling: the next point has the largest predictive variance. The
     square is a smoother kernel than the usual fourth power, under which after some hundred points all look equally new.

@@ -196,12 +196,15 @@ def _pair_energies(config: GAPConfig, params: Params, graph: Graph, vectors: Arr
 
 
 def _overlaps(x: Array, points: Array, species: Array) -> Float[Array, "n_atoms n_sparse"]:
-    """x_i · s_m for the points of the element of each atom."""
+    """x_i · s_m for the points of the element of each atom.
+
+    A CPU reads the points of one species an atom, without copying them; elsewhere one large product is faster.
+    """
     n_species = points.shape[0]
     if n_species == 1:
         return x @ points[0].T
-    if n_species > FEW_SPECIES:
-        return jnp.einsum("amd,ad->am", points[species], x)
+    if n_species > FEW_SPECIES and jax.default_backend() == "cpu":
+        return jax.lax.map(jax.checkpoint(lambda atom: points[atom[0]] @ atom[1]), (species, x))
     chosen = jax.nn.one_hot(species, n_species, dtype=x.dtype)
     return jnp.einsum("asm,as->am", jnp.einsum("ad,smd->asm", x, points), chosen)
 

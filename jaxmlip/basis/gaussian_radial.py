@@ -65,14 +65,16 @@ def radial_functions(r: Float[np.ndarray, " n_points"], radial: Radial) -> Float
 
 
 @lru_cache(maxsize=64)
-def radial_table(radial: Radial, itemsize: int = 8) -> RadialTable:
+def radial_table(radial: Radial, itemsize: int = 8, *, like: Radial | None = None) -> RadialTable:
     """The interpolated basis, to rounding of floating-point numbers of ``itemsize`` bytes.
+
+    ``like``, a basis of narrower Gaussians, says how many polynomials to take: tables of one shape for several widths.
 
     >>> radial_table(Radial(5.0, 4, 4, 0.5, 10.0)).coefficients.shape[1:]
     (5, 4)
     """
     tolerance = {8: 1e-14, 4: 2e-7, 2: 1e-3}[itemsize]
-    for highest in _DEGREES:
+    for highest in _DEGREES if like is None else (degree_of(radial_table(like, itemsize)),):
         coefficients = _interpolated(radial, highest)
         size = np.abs(coefficients).reshape(highest + 1, -1).max(axis=1)
         if size[-3:].max() <= tolerance * size.max() or highest == _DEGREES[-1]:

@@ -149,7 +149,7 @@ def _compressed_slopes(part: Graph, vectors: Array, settings: SOAP, points: Arra
     return jax.lax.map(of_atom, (total, slope, part.species))
 
 
-def _operations(config: GAPConfig, n_sparse: int, max_neighbors: int) -> tuple[float, float]:
+def _operations(config: GAPConfig, n_sparse: int, max_neighbors: int) -> tuple[int, int]:
     """Multiplications an atom of `overlap_slopes` and of `overlap_slopes_by_density`."""
     soap = config.soap
     n_functions, n_slopes = soap.channels.shape[1] * soap.n_max, 3 * max_neighbors

@@ -108,13 +108,13 @@ def evidence(problem: Problem, hyper: Hyperparameters) -> Evidence:
     with jax.enable_x64(True):
         logs = Hyperparameters(*(jnp.log(jnp.asarray(x, jnp.float64)) for x in hyper))
         config = problem.config
-        here, slope = _table_and_slope(config.soap.radial._replace(sigma=float(hyper.sigma_atom)))
+        here, slope = _table_and_slope(config.soap.radial, float(hyper.sigma_atom))
         value, gradient = _value_and_gradient(config, logs, (here, slope), problem[1:])
         return Evidence(float(value), Hyperparameters(*map(float, gradient)))
 
 
 def improve(problem: Problem, start: Hyperparameters, *, iterations: int = 20) -> tuple[Hyperparameters, list[float]]:
-    """Hyper-parameters that make the data likelier: L-BFGS on their logarithms; the likelihood after each iteration."""
+    """Hyper-parameters that make the data likelier: L-BFGS on their logarithms; the likelihood at each step."""
     from scipy.optimize import minimize
 
     values: list[float] = []
@@ -132,11 +132,10 @@ def improve(problem: Problem, start: Hyperparameters, *, iterations: int = 20) -
 
 
 @lru_cache(maxsize=4)
-def _table_and_slope(radial: Radial) -> tuple[RadialTable, RadialTable]:
-    """The radial basis and its derivative by log σ; the number of polynomials is that of the narrowest Gaussians."""
-    steps = {k: radial_table(radial._replace(sigma=radial.sigma * np.exp(k * STEP))) for k in (-2, -1, 0, 1, 2)}
-    if len({table.coefficients.shape for table in steps.values()}) > 1:
-        return _table_and_slope(radial._replace(sigma=radial.sigma * (1 + 10 * STEP)))
+def _table_and_slope(radial: Radial, sigma: float) -> tuple[RadialTable, RadialTable]:
+    """The basis of width σ and its derivative by log σ; of one shape down to half the width of ``radial``."""
+    narrow = radial._replace(sigma=min(sigma * np.exp(-2 * STEP), radial.sigma / 2))
+    steps = {k: radial_table(radial._replace(sigma=sigma * np.exp(k * STEP)), like=narrow) for k in (-2, -1, 0, 1, 2)}
     slope = jax.tree.map(lambda a, b, c, d: (8 * (c - b) - (d - a)) / (12 * STEP), *(steps[k] for k in (-2, -1, 1, 2)))
     return steps[0], slope
 
@@ -162,7 +161,7 @@ def _value_and_gradient(config: GAPConfig, logs: Hyperparameters, tables: tuple,
     R = jnp.linalg.cholesky(jnp.eye(len(U)) + B.T @ B).T
     fit = solve_triangular(R, B.T @ y, trans="T")
     determinant = 2 * jnp.sum(jnp.log(jnp.diag(R))) + 2 * jnp.sum(jnp.where(known, jnp.log(sigma), 0))
-    return -(y @ y - fit @ fit + determinant + jnp.sum(known) * np.log(2 * np.pi)) / 2
+    return -(y @ y - fit @ fit + determinant + jnp.sum(known).astype(y.dtype) * np.log(2 * np.pi)) / 2
 
 
 def _rows(config: GAPConfig, hyper: Hyperparameters, table: RadialTable, data: tuple) -> tuple[Array, Array, Array]:

@@ -40,7 +40,8 @@ class _Term(NamedTuple):
     delta: float
     theta: float
     points: np.ndarray  # [n_sparse, dimensions]
-    alpha: np.ndarray  # sparseCutoff of SOAP included
+    alpha: np.ndarray
+    cutoffs: np.ndarray  # sparseCutoff: f_c of the points
 
 
 def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
@@ -174,9 +175,7 @@ def _term(path: Path, element: Any) -> _Term:
     if points.shape[1] != int(element.get("dimensions", 0)):
         raise ValueError(f"{path}: {points.size} numbers are no {len(alpha)} points of {element.get('dimensions')}")
     zeta, delta = float(element.get("zeta", 1)), float(element.get("signal_variance"))
-    if name == "soap":
-        alpha = alpha * cutoffs
-    return _Term(words, zeta, delta, theta[0] if theta else 0.0, points, alpha)
+    return _Term(words, zeta, delta, theta[0] if theta else 0.0, points, alpha, cutoffs)
 
 
 def _points(path: Path, element: Any) -> np.ndarray:
@@ -188,7 +187,9 @@ def _points(path: Path, element: Any) -> np.ndarray:
             slices = point.findall("sparseX_slice")
             texts += [part.text or "" for part in slices] if slices else [point.text or ""]
         return np.array(" ".join(texts).split(), float)
-    file = path.with_name(Path(name).name)
+    file = path.parent / name
+    if not file.parent.is_dir():  # written on another machine with a whole path
+        file = path.with_name(file.name)
     packed = file.with_name(file.name + ".xz")
     if not file.exists() and not packed.exists():
         raise FileNotFoundError(f"{file} is missing: {path.name} keeps its sparse points there")
@@ -206,6 +207,9 @@ def _arrays(config: GAPConfig, terms: list[_Term]) -> tuple[dict[str, np.ndarray
         rows["distance_2b"] = [[] for _ in config.pairs]
     for term in terms:
         name = term.words[""]
+        expected = 1.0 if name == "soap" else _transition(term.points[:, 0], config)
+        if not np.allclose(term.cutoffs, expected, rtol=0, atol=1e-9):
+            raise ValueError(f"a {name} has sparseCutoff values that are not the cutoff function of its points")
         if name == "soap":
             rows[name][config.species.index(int(term.words["Z"]))].append(term)
         else:

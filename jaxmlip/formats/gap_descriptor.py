@@ -28,6 +28,7 @@ _NEUTRAL = {  # supported only with the values that change nothing
     "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_range": "1.0",
                     "tail_exponent": "0", "resid_name": "", "Z1": None, "Z2": None},
 }  # fmt: skip
+_REQUIRED = {"soap": ("cutoff", "n_max", "l_max", "atom_sigma"), "distance_2b": ("cutoff", "Z1", "Z2")}
 _PAIR = {"cutoff": "cutoff", "cutoff_transition_width": "transition_width"}
 
 
@@ -52,6 +53,9 @@ def descriptor_words(path: Path, text: str) -> dict[str, str]:
         if neutral is not None and not _same(value, neutral):
             raise ValueError(f"{path}: {name} with {key}={value} is not supported (only {key}={neutral})")
         result[key] = value
+    missing = [key for key in _REQUIRED[name] if key not in result]
+    if missing:
+        raise ValueError(f"{path}: {name} needs {', '.join(missing)}, which its descriptor string does not give")
     return result
 
 

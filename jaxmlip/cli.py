@@ -19,6 +19,10 @@ COMMANDS = {
     ),
     "relax": ("relax positions and cells", "jaxmlip relax snap/model.npz start.xyz --out relaxed.xyz"),
     "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
+    "grade": (
+        "how far structures lie outside of the training data",
+        "jaxmlip grade mtp/model.npz new.xyz --train train.xyz",
+    ),
     "study": ("compare potentials over training-set sizes, with a report", "jaxmlip study"),
     "convert": ("between our files and those of other programs", "jaxmlip convert snap/model.npz LiO.snapcoeff"),
 }

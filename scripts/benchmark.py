@@ -1,6 +1,6 @@
 """Time the families of jaxmlip against the original codes, in one run, with one thread each.
 
-    uv run --group peers python scripts/benchmark.py                (with LAMMPS)
+    uv run --group peers python scripts/benchmark.py                (with LAMMPS and motep)
     uv run python scripts/benchmark.py --smoke                      (seconds, tiny sizes: only to see that it works)
 
 Every measurement is a process of its own, tied to one core; ours and the peer's take turns, and medians are reported.
@@ -20,8 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarking import lammps_peer, report
-from benchmarking.cases import LAMMPS_FAMILIES, Job, cases
+from benchmarking import lammps_peer, motep_peer, report
+from benchmarking.cases import PEERS, Job, cases
 from rich.console import Console
 from rich.progress import Progress
 
@@ -33,6 +33,7 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA prints a page about processor features each time it reads its cache
 }
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+CODES = {"LAMMPS": lammps_peer, "motep": motep_peer}
 TIMEOUT = 3600  # seconds a measurement
 
 
@@ -79,8 +80,8 @@ def _groups(folder: str, *, smoke: bool) -> list[list[Job]]:
     groups = []
     for job in cases(tuple(FAMILIES), folder, smoke=smoke):
         group = [job, replace(job, precision="float32")]
-        if job.family in LAMMPS_FAMILIES:
-            group.append(replace(job, code="LAMMPS"))
+        if (job.kind, job.family) in PEERS:
+            group.append(replace(job, code=PEERS[job.kind, job.family]))
         groups.append(group)
     return groups
 
@@ -108,13 +109,13 @@ def _obstacle(job: Job) -> str | None:
         return f"no settings for {job.family} in scripts/benchmarking/cases.py"
     if job.kind == "fit" and job.precision == "float32":
         return "fits are always float64"
-    return lammps_peer.missing() if job.code == "LAMMPS" else None
+    return CODES[job.code].missing() if job.code in CODES else None
 
 
 def _alone(job: Job) -> dict[str, Any]:
     """The result of ``job`` from a process of its own."""
     command = [sys.executable, str(Path(__file__).resolve()), "--worker", job.to_json()]
-    environment = os.environ | (lammps_peer.environment() if job.code == "LAMMPS" else {})
+    environment = os.environ | (CODES[job.code].environment() if job.code in CODES else {})
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
@@ -123,8 +124,8 @@ def _alone(job: Job) -> dict[str, Any]:
 
 
 def _work(job: Job) -> dict[str, Any]:
-    if job.code == "LAMMPS":
-        return lammps_peer.run(job)
+    if job.code in CODES:
+        return CODES[job.code].run(job)
     from benchmarking import ours
 
     return ours.run(job)

@@ -145,6 +145,34 @@ def test_an_iterative_fit_leaves_its_log_and_goes_on(data, tmp_path, capsys):
     assert "belongs to a run with other data, settings" in capsys.readouterr().err
     assert main([*words, "--fit.method", "newton"]) == 2
     assert "did you mean 'quasi-newton'?" in capsys.readouterr().err
+    assert main(["fit", data, "--preset", "study-snapp"]) == 2
+    assert "did you mean 'study-snap'?" in capsys.readouterr().err
+
+
+def test_a_preset_gives_family_and_settings(data, tmp_path):
+    out = tmp_path / "aenet"
+    words = ["fit", "--preset", "study-aenet", data, "--out", str(out), "--fit.epochs", "2"]
+    assert main([*words, "--potential.cutoff", "4", "--potential.angular-cutoff", "4"]) == 0
+    record = json.loads((out / "run.json").read_text())
+    assert record["settings"]["fit"]["force_weight"] == 0.0
+    assert record["potential"]["hidden"] == ["15:tanh", "15:tanh"]
+    assert jaxmlip.load(out / "model.npz").potential.config.symbols == ("Si",)
+
+
+def test_grade_flags_what_is_far_from_the_training_data(fitted, data, tmp_path, capsys):
+    frames = jaxmlip.read(data)
+    far = frames[0].copy()
+    far.set_cell(far.cell * 0.8, scale_atoms=True)
+    jaxmlip.write(tmp_path / "new.xyz", [frames[1], far])
+    out = tmp_path / "graded.xyz"
+    words = ["grade", str(fitted / "model.npz"), str(tmp_path / "new.xyz"), "--train", data, "--mode", "atoms"]
+    assert main([*words, "--out", str(out), "--limit", "1.1"]) == 1
+    graded = jaxmlip.read(out)
+    assert graded[0].info["grade"] < 1.1 < graded[1].info["grade"]
+    assert graded[1].info["grade"] == pytest.approx(graded[1].arrays["grades"].max())
+    assert "unreliable" in capsys.readouterr().out
+    assert main([*words, "--out", str(out), "--select", "3"]) in (0, 1)
+    assert [frame.info["grade"] > 1.1 for frame in jaxmlip.read(out)] == [True]
 
 
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):

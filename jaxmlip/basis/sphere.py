@@ -43,7 +43,8 @@ def harmonics(highest: int) -> Float[np.ndarray, "n_products n_harmonics"]:
             norm = np.sqrt((2 if m else 1) * factorial(degree - m) / factorial(degree + m))
             for right in (2 * m - 1, 2 * m) if m else (0,):
                 column = np.zeros((highest + 1, 2 * highest + 1))
-                in_z = cheb.chebinterpolate(partial(_legendre_derivative, degree=degree, m=m), degree - m)
+                function: Any = partial(_legendre_derivative, degree=degree, m=m)
+                in_z = cheb.chebinterpolate(function, degree - m)
                 column[: len(in_z), right] = norm * in_z
                 columns.append(column.ravel())
     return np.array(columns).T

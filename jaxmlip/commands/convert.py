@@ -27,7 +27,10 @@ class Convert:
     model: tyro.conf.Positional[str] = ""
     """Our model.npz, or another program's: W.snapcoeff (its .snapparam stands beside it), a folder of aenet."""
     target: tyro.conf.Positional[str] = ""
-    """File to write: .npz is our format, .snapcoeff is for LAMMPS, .nn (or .nn.ascii) for aenet."""
+    """File to write: .npz is our format, .snapcoeff for LAMMPS, .mtp for MLIP, .nn (.nn.ascii) for aenet, .yaml for
+    nequip."""
+    species: tuple[str, ...] = ()
+    """Elements of a .mtp file in its order; of a .snapcoeff file, those to keep."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,7 +43,7 @@ def main(words: Sequence[str]) -> int:
     import jaxmlip
 
     with double_precision():
-        jaxmlip.save(load_model(job.model), job.target)
+        jaxmlip.save(load_model(job.model, job.species), job.target)
     record_beside(Path(job.target), job, ["convert", *words])
     console().print(f"wrote {job.target}", highlight=False)
     return 0

@@ -39,8 +39,8 @@ def _write(model, results: tuple, out: Path) -> None:
             save_figure(parity_figure({family: column}), out / f"parity_{quantity}.png")
 
 
-def load_model(path: str):
-    """The model at ``path``.
+def load_model(path: str, species: Sequence[str] = ()):
+    """The model at ``path``; ``species`` for files of other programs (`jaxmlip.load`).
 
     Raises:
         ConfigError: no path was given.
@@ -49,4 +49,4 @@ def load_model(path: str):
 
     if not path:
         raise ConfigError("no model: name a model file first, such as fit/model.npz")
-    return jaxmlip.load(path)
+    return jaxmlip.load(path, species=species or None)

@@ -11,7 +11,7 @@ import tyro
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import report_errors
 from jaxmlip.commands.output import console, record_beside, structures
-from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, take_config, take_word
 from jaxmlip.config import ConfigError, unknown_name
 
 _DEFAULT_FAMILY = "snap"
@@ -49,6 +49,7 @@ def main(words: Sequence[str]) -> int:
     from jaxmlip.potentials import FAMILIES
 
     mapping, where, rest = take_config(words)
+    mapping, rest = _preset(mapping, rest)
     family, rest = _family(mapping, rest, FAMILIES)
     method, rest = _method(mapping, rest, FAMILIES[family].method)
     job = _parse((family, method), mapping, where, rest)
@@ -56,6 +57,21 @@ def main(words: Sequence[str]) -> int:
     with double_precision():
         _fit(family, job, train, test, ["fit", *words])
     return 0
+
+
+def _preset(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The file's settings on top of those of ``--preset NAME``, or of the file's ``preset``."""
+    from jaxmlip.potentials.presets import preset
+
+    mapping = dict(mapping)
+    name, rest = take_word(words, "--preset", mapping.pop("preset", None))
+    if name is None:
+        return mapping, rest
+    chosen = preset(name)
+    found = {"family": chosen.family, **mapping}
+    for part, settings in (("potential", chosen.potential), ("fit", chosen.fit)):
+        found[part] = {**settings, **mapping.get(part, {})}
+    return found, rest
 
 
 def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list[str]]:
@@ -77,16 +93,10 @@ def _method(mapping: dict[str, Any], words: list[str], default: str) -> tuple[st
     from jaxmlip.fitting import METHODS
 
     settings = dict(mapping.get("fit", {}))
-    method = settings.pop("method", default)
+    method: Any = settings.pop("method", default)
     if "fit" in mapping:
         mapping["fit"] = settings
-    rest, remaining = [], iter(words)
-    for word in remaining:
-        name, equals, value = word.partition("=")
-        if name == "--fit.method":
-            method = value if equals else next(remaining, "")
-        else:
-            rest.append(word)
+    method, rest = take_word(words, "--fit.method", method)
     if method not in METHODS:
         raise ConfigError(unknown_name("method of fitting", method, METHODS))
     return method, rest
@@ -96,6 +106,7 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
     """The job with the ``potential`` settings of a family and the ``fit`` settings of a method."""
     from jaxmlip.fitting import METHODS
     from jaxmlip.potentials import FAMILIES
+    from jaxmlip.potentials.presets import PRESETS
 
     family, method = kind
 
@@ -106,7 +117,8 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
     cls.__doc__ = (
         f"Train a {family} potential: jaxmlip fit {family} DATA [flags]. Flags of other families: jaxmlip fit FAMILY "
         f"--help, with FAMILY one of {', '.join(FAMILIES)}. No species: the elements of the data. The fit is "
-        f"{method}; --fit.method takes {', '.join(METHODS)}, each with flags of its own.\n\n"
+        f"{method}; --fit.method takes {', '.join(METHODS)}, each with flags of its own; "
+        f"--preset takes {', '.join(PRESETS)}.\n\n"
         f"example: jaxmlip fit {family} train.xyz --test test.xyz --potential.cutoff 5 --out {family}\n\n"
         "The same as a file (jaxmlip fit --config fit.toml):\n\n"
         f'    family = "{family}"\n    train = ["train.xyz"]\n    [potential]\n    cutoff = 5.0\n    [fit]\n'
@@ -135,11 +147,12 @@ def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], w
     import jaxmlip
     from jaxmlip.config import to_mapping
     from jaxmlip.evaluate import save_figure, training_figure
+    from jaxmlip.potentials import suggested
     from jaxmlip.study.tasks import elements
 
     settings = to_mapping(job.potential)
     settings["species"] = settings["species"] or elements([*train, *test])
-    potential = jaxmlip.build(family, **settings)
+    potential = jaxmlip.build(family, **suggested(family, settings, train))
     job.out.mkdir(parents=True, exist_ok=True)
     shown = console().is_terminal
     model, history = jaxmlip.fit(potential, train, settings=job.fit, folder=job.out, show_progress=shown)

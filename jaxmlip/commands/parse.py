@@ -45,6 +45,22 @@ def take_config(words: Sequence[str], *, positional: bool = False) -> tuple[dict
     return read_toml(files[0]), files[0], rest
 
 
+def take_word(words: Sequence[str], flag: str, default: str | None = None) -> tuple[str | None, list[str]]:
+    """The value of a flag that decides which other flags there are, and the other words.
+
+    >>> take_word(["fit", "--preset", "x", "data"], "--preset")
+    ('x', ['fit', 'data'])
+    """
+    rest, remaining = [], iter(words)
+    for word in remaining:
+        name, equals, value = word.partition("=")
+        if name == flag:
+            default = value if equals else next(remaining, "")
+        else:
+            rest.append(word)
+    return default, rest
+
+
 def parse(
     cls: type[T], words: Sequence[str], *, prog: str, mapping: Mapping[str, Any] | None = None, where: str = ""
 ) -> T:

@@ -7,23 +7,30 @@ from typing import Any
 import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.fitting.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.gaussian_process import GaussianProcessFit, fit_gaussian_process
 from jaxmlip.fitting.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.linear import LinearFit, fit_linear
 from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
-from jaxmlip.fitting.training import Training, train
+from jaxmlip.fitting.training import train
 from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model, Potential
-from jaxmlip.potentials.gap import GAPConfig
 
 METHODS = {
     "linear": LinearFit,
     "gaussian-process": GaussianProcessFit,
-    "gradient": GradientFit,
+    "gauss-newton": GaussNewtonFit,
     "quasi-newton": QuasiNewtonFit,
+    "gradient": GradientFit,
 }
 """Settings by the names that the command line and study files use."""
+
+_ITERATIVE = {
+    GaussNewtonFit: gauss_newton_method,
+    QuasiNewtonFit: quasi_newton_method,
+    GradientFit: gradient_method,
+}
 
 
 def fit(
@@ -47,8 +54,8 @@ def fit(
         start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from: a linear fit keeps
             what is not linear in its parameters, the others start from them.
         atoms: structures with labels, as `jaxmlip.read` gives them.
-        settings: `LinearFit`, `GaussianProcessFit`, `GradientFit` or `QuasiNewtonFit`; the default is what suits the
-            family. Weights mean the same in each; a Gaussian process has the noise of the data instead.
+        settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
+            is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
         folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
         show_progress: a progress bar on standard error.
@@ -67,7 +74,7 @@ def fit(
         return fit_linear(start, atoms, settings=settings, show_progress=show_progress)
     if isinstance(settings, GaussianProcessFit):
         return fit_gaussian_process(start, atoms, settings=settings, show_progress=show_progress)
-    method = {GradientFit: gradient_method, QuasiNewtonFit: quasi_newton_method}.get(type(settings))
+    method = _ITERATIVE.get(type(settings))
     if method is None:
         raise TypeError(f"settings must be one of {', '.join(kind.__name__ for kind in METHODS.values())}")
     where = None if folder is None else Path(folder)
@@ -92,21 +99,11 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
     return from_mapping(METHODS[method], values, where="fit")
 
 
-def default_settings(potential: Potential) -> Training | LinearFit | GaussianProcessFit:
-    """How `fit` fits a potential unless told otherwise."""
-    if isinstance(potential.config, GAPConfig):
-        return GaussianProcessFit()
-    return GradientFit() if potential.linear is None else LinearFit()
+def default_settings(potential: Potential) -> Any:
+    """How `fit` fits a potential unless told otherwise: as its family says, else linear where it is."""
+    kinds = {family.config: family.method for family in FAMILIES.values()}
+    return METHODS[kinds.get(type(potential.config), "linear" if potential.linear else "gradient")]()
 
 
-__all__ = [
-    "METHODS",
-    "GaussianProcessFit",
-    "GradientFit",
-    "History",
-    "LinearFit",
-    "QuasiNewtonFit",
-    "default_settings",
-    "fit",
-]
-__all__ += ["fit_settings", "read_log"]
+__all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
+__all__ += ["default_settings", "fit", "fit_settings", "read_log"]

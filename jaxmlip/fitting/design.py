@@ -1,7 +1,8 @@
 """Rows of the design matrix of a linear potential: energies, forces and stresses as functions of its coefficients.
 
 Columns: the offsets of each species, then for each species the features of one atom summed over its atoms,
-E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)], exactly as `Potential.features` and ``params`` order them.
+E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)], exactly as `Potential.features` and ``params`` order them. Where all species
+share the coefficients (`Potential.shared`) the features are summed over all atoms.
 """
 
 from functools import partial
@@ -31,11 +32,6 @@ class _Invariants(NamedTuple):
     gradient: Float[Array, "n_atoms max_neighbors 3 n_invariants"]
 
 
-def n_columns(potential: Potential, n_features: int) -> int:
-    """Offsets and coefficients of all species."""
-    return len(potential.config.species) * (1 + n_features)
-
-
 @partial(jax.jit, static_argnums=(0, 3))
 def design(potential: Potential, params: Params, graph: Graph, with_stress: bool = True) -> Design:
     """The rows of one batch; ``params`` matter only to families whose features have parameters of their own.
@@ -51,14 +47,14 @@ def design(potential: Potential, params: Params, graph: Graph, with_stress: bool
     B, D = map_blocks(partial(_derivatives, potential, params), graph, vectors, min(block, graph.n_atoms))
     D = jnp.where(graph.mask[:, :, None, None], D, 0)
     n_species = len(potential.config.species)
-    own = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, B.dtype), 0)
+    counts = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, B.dtype), 0)
+    own = jnp.sum(counts, axis=1, keepdims=True) if potential.shared else counts
     quadratic = potential.linear is not None and potential.linear.quadratic
 
     features = _features(B, quadratic)
     energy = _segment(graph, own[:, :, None] * features[:, None, :])
     forces = _forces(graph, (B, D), own, quadratic)
-    counts = jax.ops.segment_sum(own, graph.atom_graph, graph.n_graphs)
-    energy = jnp.concatenate([counts, energy.reshape(graph.n_graphs, -1)], axis=1)
+    energy = jnp.concatenate([_segment(graph, counts), energy.reshape(graph.n_graphs, -1)], axis=1)
     forces = _no_offsets(forces.reshape(graph.n_atoms, 3, -1), n_species)
     stress = jnp.zeros((graph.n_graphs, 3, 3, 0))
     if with_stress:
@@ -100,10 +96,10 @@ def _half_triangle(outer: Array) -> Array:
 
 
 def _forces(graph: Graph, derivatives: tuple[Array, Array], own: Array, quadratic: bool) -> Array:
-    """[n_atoms, 3, n_species, n_features]."""
+    """[n_atoms, 3, n_species, n_features]; one species for all where ``own`` has one column."""
     B, D = derivatives
     arriving = D.reshape(-1, *D.shape[2:])[graph.reverse]  # the neighbours' invariants seen from their side
-    other = jnp.where(graph.mask[:, :, None], _one_hot(graph.neighbor_species, own.shape[1], B.dtype), 0)
+    other = jnp.where(graph.mask[:, :, None], own[graph.neighbors], 0)
     leaving = D.sum(axis=1)
     linear = jnp.einsum("as,ack->acsk", own, leaving) - jnp.einsum("ams,amck->acsk", other, arriving)
     if not quadratic:

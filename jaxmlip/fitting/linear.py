@@ -1,4 +1,4 @@
-"""Fitting potentials whose energy is linear in their coefficients: SNAP, qSNAP.
+"""Fitting potentials whose energy is linear in their coefficients: SNAP, qSNAP, MTP with its radial functions fixed.
 
 Weighted rows of energies per atom, forces and stresses stream in batches into a QR factor (`least_squares`), so memory
 is bounded by a few batches and the square of the number of columns.
@@ -61,8 +61,8 @@ def fit_linear(
 ) -> tuple[Model, History]:
     """Coefficients and offsets of a potential from the labels of ``atoms``, in float64.
 
-    Parameters that the energy is not linear in keep the values that they have in the model ``start``; for a potential
-    these are the initial ones.
+    Parameters that the energy is not linear in (the radial functions of MTP) keep the values that they have in the
+    model ``start``; for a potential these are the initial ones.
 
     Raises:
         ValueError: the potential is not linear, no labels that carry weight, a label that is not finite, or an
@@ -74,9 +74,9 @@ def fit_linear(
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        params = start.params if isinstance(start, Model) else potential.init(jax.random.key(0), None)
-        params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-        problem = _stream(potential, params, list(atoms), settings, show_progress)
+        initial = start.params if isinstance(start, Model) else potential.init(jax.random.key(0), None)
+        fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), initial)
+        problem = _stream(potential, fixed, list(atoms), settings, show_progress)
     if not problem.n_rows:
         raise ValueError(
             "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
@@ -88,8 +88,8 @@ def fit_linear(
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
     solution = solve(problem, penalty_mask=penalised, **folds)
     offsets = solution.coefficients[:n_species] + given_offsets(potential, settings)
-    fitted = {**params, "offsets": offsets}
-    fitted["coefficients"] = solution.coefficients[n_species:].reshape(n_species, -1)
+    coefficients = solution.coefficients[n_species:].reshape(fixed["coefficients"].shape)
+    fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
     times = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import labels as read_labels
+from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
 from jaxmlip.potentials.base import Params, Potential, predict, predict_energy
 from jaxmlip.potentials.offsets import STUDY_ENERGIES
@@ -65,32 +66,66 @@ class Terms(NamedTuple):
 
 
 def terms(potential: Potential, params: Params, example: tuple, weights: Weights) -> Terms:
-    """Residuals of ``params`` on an example ``(graph, labels, descriptors or None)``; differentiable.
+    """Sums of squared residuals on an example ``(graph, labels, descriptors or None)``; differentiable."""
+    graph, labels, _ = example
+    squares = [jnp.sum(part**2) for part in _differences(potential, params, example, weights)]
+    factors = (weights.energy_weight, weights.force_weight, weights.stress_weight)
+    objective = jnp.sum(jnp.stack([w**2 * part for w, part in zip(factors, squares, strict=True)]))
+    n_atoms = _n_atoms(graph, labels.energy.dtype)
+    counts = _counts(n_atoms, labels, with_forces=bool(weights.force_weight or weights.stress_weight))
+    return Terms(objective, *squares, *counts)
+
+
+def residuals(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+    """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
+    energy, forces, stress = _differences(potential, params, example, weights)
+    return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
+
+
+def linear_derivatives(
+    potential: Potential, params: Params, example: tuple, weights: Weights
+) -> Float[Array, "n_linear n_residuals"]:
+    """Derivatives of all `residuals` in turn by the offsets and coefficients of a linear potential."""
+    graph, labels, _ = example
+    found = design(potential, params, graph, bool(weights.stress_weight))
+    n_columns, dtype = found.energy.shape[-1], found.energy.dtype
+    n_atoms = jnp.maximum(_n_atoms(graph, dtype), 1)
+    stress = jnp.zeros((graph.n_graphs, 6, n_columns), dtype)
+    if weights.stress_weight:
+        known = labels.has_stress[:, None, None]
+        stress = weights.stress_weight * jnp.where(known, found.stress[:, *_VOIGT], 0)
+    energy = weights.energy_weight * jnp.where(labels.has_energy, 1 / n_atoms, 0)[:, None] * found.energy
+    forces = weights.force_weight * jnp.where(labels.has_forces[:, None, None], found.forces, 0)
+    return jnp.concatenate([energy, forces.reshape(-1, n_columns), stress.reshape(-1, n_columns)]).T
+
+
+def _differences(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+    """Residuals in eV/atom, eV/Å and eV/Å³.
 
     Without weights on forces and stresses only energies are evaluated, and from given descriptors where there are any.
     """
     graph, labels, descriptors = example
-    n_atoms = jax.ops.segment_sum(graph.atom_mask.astype(labels.energy.dtype), graph.atom_graph, graph.n_graphs)
-    forces = stress = jnp.zeros((), labels.energy.dtype)
+    forces, stress = jnp.zeros_like(labels.forces), jnp.zeros((graph.n_graphs, 6), labels.energy.dtype)
     if weights.force_weight or weights.stress_weight:
         found = predict(potential, params, graph)
         energy = found.energy
-        forces = jnp.sum(jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0) ** 2)
-        residual = (found.stress - labels.stress)[:, *_VOIGT]
-        stress = jnp.sum(jnp.where(labels.has_stress[:, None], residual, 0) ** 2)
+        forces = jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0)
+        stress = jnp.where(labels.has_stress[:, None], (found.stress - labels.stress)[:, *_VOIGT], 0)
     elif descriptors is None:
         energy = predict_energy(potential, params, graph)
     else:
         energy = _regressed(potential, params, graph, descriptors)
-    difference = (energy - labels.energy) / jnp.maximum(n_atoms, 1)
-    squares = jnp.sum(jnp.where(labels.has_energy, difference, 0) ** 2)
-    objective = weights.energy_weight**2 * squares + weights.force_weight**2 * forces
-    return Terms(objective + weights.stress_weight**2 * stress, squares, forces, stress, *_counts(n_atoms, labels))
+    n_atoms = jnp.maximum(_n_atoms(graph, energy.dtype), 1)
+    return jnp.where(labels.has_energy, (energy - labels.energy) / n_atoms, 0), forces, stress
 
 
-def _counts(n_atoms: Array, labels: Labels) -> tuple[Array, ...]:
+def _n_atoms(graph: Graph, dtype: Any) -> Array:
+    return jax.ops.segment_sum(graph.atom_mask.astype(dtype), graph.atom_graph, graph.n_graphs)
+
+
+def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array, ...]:
     numbers = (n_atoms > 0, labels.has_energy, labels.has_forces, labels.has_stress)
-    factors = (1, 1, 3, 6)
+    factors = (1, 1, 3 * with_forces, 6 * with_forces)
     return tuple(k * jnp.sum(x).astype(n_atoms.dtype) for k, x in zip(factors, numbers, strict=True))
 
 
@@ -139,3 +174,14 @@ def given_offsets(potential: Potential, weights: Weights) -> Float[np.ndarray, "
     if missing:
         raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
     return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])
+
+
+def force_scale(atoms: Sequence[ase.Atoms]) -> float:
+    """The root mean square of all force components in eV/Å; 1 without forces, or where all of them vanish.
+
+    >>> force_scale([ase.Atoms("H")])
+    1.0
+    """
+    found = [np.ravel(given.forces) for given in map(read_labels, atoms) if given.forces is not None]
+    size = float(np.sqrt(np.mean(np.concatenate(found) ** 2))) if found else 0.0
+    return size or 1.0

@@ -64,11 +64,11 @@ def quasi_newton_method(problem: Problem) -> Method:
     def init(params: Params) -> _State:
         return _State(params, _optimizer(facts).init(params))
 
-    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, float]]:
-        state, found, size = _iterate(facts, state, fixed, problem.train, rows)
-        return state, found, {"gradient": float(size)}
+    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
+        state, size = _iterate(facts, state, fixed, problem.train, rows)
+        return state, _evaluate(facts, state.params, fixed, problem.train, rows), {"gradient": float(size)}
 
-    def finished(row: dict[str, float]) -> bool:
+    def finished(row: dict[str, Any]) -> bool:
         return row["gradient"] <= problem.settings.gradient_tolerance
 
     return Method(init, epoch, lambda state: state.params, finished)
@@ -92,8 +92,12 @@ def _iterate(facts: _Facts, state: _State, fixed: Params, parts: list[Part], row
         gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(state.params, updates)
-    found, _ = _sums(facts, params, fixed, (parts, rows), with_gradient=False)
-    return _State(params, kept), found, optax.tree.norm(optax.tree.get(kept, "grad"), ord=jnp.inf)
+    return _State(params, kept), optax.tree.norm(optax.tree.get(kept, "grad"), ord=jnp.inf)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate(facts: _Facts, params: Params, fixed: Params, parts: list[Part], rows: list) -> Terms:
+    return _sums(facts, params, fixed, (parts, rows), with_gradient=False)[0]
 
 
 def _with_gradient(loss: Any, sums: Any) -> Any:

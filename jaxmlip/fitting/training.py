@@ -22,7 +22,7 @@ from jaxmlip.config import ConfigError
 from jaxmlip.data.split import random_split
 from jaxmlip.fitting.checkpoint import load_checkpoint, run_key, save_checkpoint
 from jaxmlip.fitting.history import History, append_log, write_log
-from jaxmlip.fitting.objective import Terms, Weights, check_labels, given_offsets, terms
+from jaxmlip.fitting.objective import Terms, Weights, check_labels, force_scale, given_offsets, terms
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.graph.stack import Bucket, stack, take
 from jaxmlip.potentials.base import Model, Params, Potential, safe_vectors
@@ -84,9 +84,9 @@ class Method(NamedTuple):
     """An optimiser over a `Problem`."""
 
     init: Callable[[Params], Any]  # trained params -> state
-    epoch: Callable[[Any, int], tuple[Any, Terms, dict[str, float]]]  # state, number -> state, sums, facts to log
+    epoch: Callable[[Any, int], tuple[Any, Terms, dict[str, Any]]]  # state, number -> state, sums, facts to log
     params: Callable[[Any], Params]  # the trained params that a state stands for
-    finished: Callable[[dict[str, float]], bool] = lambda facts: False
+    finished: Callable[[dict[str, Any]], bool] = lambda facts: False
 
 
 class _Run(NamedTuple):
@@ -168,6 +168,8 @@ def _initial(potential: Potential, atoms: list, settings: Training) -> Params:
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
     graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
     params = potential.init(jax.random.key(settings.seed), graph)
+    if "scales" in params:  # of a network whose outputs and their derivatives start at about 1
+        params |= {"scales": jnp.full_like(params["scales"], force_scale(atoms))}
     if settings.offsets == "fit" and settings.energy_weight:
         return {**params, "offsets": jnp.asarray(fit_offsets(atoms, potential.config.species))}
     return {**params, "offsets": jnp.asarray(given_offsets(potential, settings))}
@@ -255,7 +257,7 @@ def _stale(run: _Run, settings: Training) -> bool:
 
 def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, dict[str, Any]]:
     """One epoch, with the best parameters so far, and its row of the log."""
-    started = time.perf_counter()
+    started = (time.perf_counter(), time.process_time())
     number = int(run.epoch) + 1
     state, sums, facts = method.epoch(run.state, number)
     row: dict[str, Any] = {"epoch": number}
@@ -271,7 +273,8 @@ def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, dict[st
             f"the loss of epoch {number} is {loss}: lower the learning rate, clip the gradient (clip_norm), or look "
             "for broken structures with `jaxmlip audit`"
         )
-    row |= facts | {"seconds": time.perf_counter() - started}
+    row |= facts
+    row |= {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
     best, best_loss, best_epoch = run.best, run.best_loss, run.best_epoch
     if loss < best_loss or not problem.validation:
         best, best_loss, best_epoch = jax.tree.map(jnp.copy, params), loss, number

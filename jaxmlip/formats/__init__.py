@@ -1,22 +1,31 @@
 """Model files: jaxmlip's own, and those of the original codes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.aenet import NETWORK_SUFFIXES, read_aenet, write_aenet
 from jaxmlip.formats.gap import read_gap, write_gap
+from jaxmlip.formats.mtp import read_mtp, write_mtp
 from jaxmlip.formats.native import read_model, write_model
+from jaxmlip.formats.nequip import read_nequip, write_nequip
 from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
 
-SUFFIXES = (".npz", ".snapcoeff", ".snapparam", *NETWORK_SUFFIXES, ".in", ".xml")
+_READERS = {".mtp": read_mtp, ".almtp": read_mtp, ".snapcoeff": read_snap, ".snapparam": read_snap}
+_READERS |= {".yaml": read_nequip, ".xml": read_gap}
+_WRITERS = {".npz": write_model, ".mtp": write_mtp, ".snapcoeff": write_snap, ".snapparam": write_snap}
+_WRITERS |= {".yaml": write_nequip, ".xml": write_gap}
+_WRITERS |= dict.fromkeys(NETWORK_SUFFIXES, write_aenet)
+SUFFIXES = (".npz", *_READERS, *NETWORK_SUFFIXES, ".in")
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``), or one of LAMMPS, aenet or QUIP.
+    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip or QUIP.
 
-    LAMMPS's ``.snapcoeff`` needs ``.snapparam`` beside it, QUIP's ``.xml`` its sparse points; aenet's are ``.nn``.
+    LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
+    ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
+    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -36,7 +45,7 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     if isinstance(path, (list, tuple)) or Path(path).is_dir():  # pyright: ignore[reportArgumentType]
         return read_aenet(path, species=species)
     path = Path(path)  # pyright: ignore[reportArgumentType]
-    suffix = _checked_suffix(path)
+    suffix = _checked(path, SUFFIXES)
     if suffix in (*NETWORK_SUFFIXES, ".in"):
         return read_aenet(path, species=species)
     if not path.exists():
@@ -45,25 +54,25 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
         if species is not None:
             raise ValueError(f"{path} knows its own species: leave `species` out")
         return read_model(path)
-    return (read_gap if suffix == ".xml" else read_snap)(path, species=species)
+    return _READERS[suffix](path, species=species)
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write ``model``: ``.npz`` is our own format, ``.snapcoeff`` LAMMPS's pair, ``.nn`` aenet's, ``.xml`` QUIP's.
+    """Write ``model``: ``.npz`` is ours, ``.snapcoeff`` LAMMPS's, ``.mtp`` MLIP's, ``.nn`` aenet's, ``.yaml`` nequip's.
+
+    ``.xml`` is QUIP's (GAP).
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
-    suffix = _checked_suffix(Path(path))
-    writers = {".npz": write_model, ".xml": write_gap, **dict.fromkeys(NETWORK_SUFFIXES, write_aenet)}
-    writers.get(suffix, write_snap)(model, path)
+    _WRITERS[_checked(Path(path), _WRITERS)](model, path)
 
 
-def _checked_suffix(path: Path) -> str:
+def _checked(path: Path, known: Iterable[str]) -> str:
     suffix = path.suffix.split("-")[0]  # aenet's networks of an iteration end in .nn-01000
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: {unknown_name('suffix of a model file', suffix, SUFFIXES)}")
+    if suffix not in known:
+        raise ValueError(f"{path}: {unknown_name('suffix of a model file', suffix, known)}")
     return suffix
 
 

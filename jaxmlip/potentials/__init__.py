@@ -1,12 +1,16 @@
 """The families of potentials, each a factory from its settings to pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.potentials.aenet import AENETConfig, aenet
 from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction, predict
 from jaxmlip.potentials.gap import GAPConfig, gap
+from jaxmlip.potentials.mtp import MTPConfig, mtp, suggest
+from jaxmlip.potentials.nequip import NequIPConfig, nequip
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
@@ -16,12 +20,15 @@ class Family(NamedTuple):
     config: type[Config]
     build: Callable[[Any], Potential]
     method: str = "gradient"  # a name in `jaxmlip.fitting.METHODS`
+    suggest: Callable[[Sequence[ase.Atoms]], dict[str, Any]] | None = None  # settings that depend on the data
 
 
 FAMILIES: dict[str, Family] = {
+    "mtp": Family(MTPConfig, mtp, "gauss-newton", suggest),
     "snap": Family(SNAPConfig, snap, "linear"),
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),
+    "nequip": Family(NequIPConfig, nequip),
     "gap": Family(GAPConfig, gap, "gaussian-process"),
 }
 
@@ -41,6 +48,17 @@ def build(family: str, **settings: Any) -> Potential:
     return kind.build(from_mapping(kind.config, settings, where=family))
 
 
+def suggested(family: str, settings: Mapping[str, Any], atoms: Sequence[ase.Atoms]) -> dict[str, Any]:
+    """``settings`` completed from training data where they leave something open: R_min of MTP.
+
+    >>> suggested("mtp", {"level": 8}, [ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]])])
+    {'level': 8, 'min_dist': 1.9}
+    """
+    suggest = FAMILIES[family].suggest
+    found = {} if suggest is None else suggest(atoms)
+    return {**settings, **{name: value for name, value in found.items() if settings.get(name) is None}}
+
+
 def family_of(config: Config) -> str:
     """The name in `FAMILIES` of the family that ``config`` belongs to."""
     return next(name for name, family in FAMILIES.items() if family.config is type(config))
@@ -57,4 +75,5 @@ __all__ = [
     "build",
     "family_of",
     "predict",
+    "suggested",
 ]

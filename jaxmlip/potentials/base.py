@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.graph.batch import Graph, edge_vectors
+from jaxmlip.graph.messages import in_blocks
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
 
@@ -73,6 +74,7 @@ class Potential(NamedTuple):
     fixed: tuple[str, ...] = ()  # names of params that training leaves alone
     resizable: tuple[str, ...] = ()  # names of params whose sizes a fit chooses (sparse points)
     local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
+    shared: bool = False  # all species share the coefficients of a linear potential: [n_features], not one row each
 
 
 class Model(NamedTuple):
@@ -114,7 +116,7 @@ def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
     gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
     incoming = gradient.reshape(-1, 3)[graph.reverse]
     forces = jnp.sum(gradient - incoming, axis=1)
-    virials = jnp.einsum("imx,imy->ixy", vectors, gradient)
+    virials = jnp.sum(vectors[:, :, :, None] * gradient[:, :, None, :], axis=1)
     energy = jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
     volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None]
     virial = jax.ops.segment_sum(virials, graph.atom_graph, graph.n_graphs)
@@ -170,12 +172,6 @@ def map_blocks(function: Callable, graph: Graph, vectors: Array, block: int) -> 
 
     A part has the species, masks and neighbour species of its atoms; its positions and indices are the whole graph's.
     """
-    n_blocks = -(-graph.n_atoms // block)
-
-    def blocks(x: Array) -> Array:
-        padding = [(0, n_blocks * block - graph.n_atoms)] + [(0, 0)] * (x.ndim - 1)
-        # Rows added here are masked; repeating the last one keeps their vectors safe.
-        return jnp.pad(x, padding, mode="edge").reshape(n_blocks, block, *x.shape[1:])
 
     def one(rows: tuple) -> Any:
         species, atom_mask, neighbor_species, mask, block_vectors = rows
@@ -183,8 +179,7 @@ def map_blocks(function: Callable, graph: Graph, vectors: Array, block: int) -> 
         return function(part, block_vectors)
 
     per_atom = (graph.species, graph.atom_mask, graph.neighbor_species, graph.mask, vectors)
-    stacked = jax.lax.map(one, tuple(map(blocks, per_atom)))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: graph.n_atoms], stacked)
+    return in_blocks(one, per_atom, block)  # rows that fill up the last block repeat a real one: safe vectors
 
 
 def _gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:

@@ -25,8 +25,8 @@ STUDY_ENERGIES = {
 _COULOMB = ase.units.Hartree * ase.units.Bohr  # e²/4πε₀ in eV·Å
 # Universal screening function and length, as LAMMPS rounds them (documentation of `pair_style zbl`).
 _SCREENING = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
-_LENGTH = 0.46850  # Å
-_POWER = 0.23
+SCREENING_LENGTH = 0.46850  # Å
+SCREENING_POWER = 0.23
 
 
 def fit_offsets(atoms: Sequence[ase.Atoms], species: Sequence[int | str]) -> Float[np.ndarray, " n_species"]:
@@ -123,7 +123,7 @@ def zbl(config: ZBLConfig) -> Potential:
         Numbers and switch as documented for LAMMPS `pair_style zbl` and `pair_style lj/gromacs`.
     """
     Z = np.array(config.species, float)
-    length = _LENGTH / (Z[:, None] ** _POWER + Z[None, :] ** _POWER)
+    length = SCREENING_LENGTH / (Z[:, None] ** SCREENING_POWER + Z[None, :] ** SCREENING_POWER)
     charge = _COULOMB * Z[:, None] * Z[None, :]
     A, B, C = _switch(charge, length, config)
     table = np.stack([charge, length, A / 3, B / 4, C], axis=-1)  # [n_species, n_species, 5]
@@ -136,14 +136,14 @@ def zbl(config: ZBLConfig) -> Potential:
         charge, length, cubic, quartic, constant = jnp.moveaxis(constants, -1, 0)
         r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
         t = jnp.maximum(r - config.start, 0)
-        energy = charge / r * _screening(r / length) + constant + cubic * t**3 + quartic * t**4
+        energy = charge / r * screening(r / length) + constant + cubic * t**3 + quartic * t**4
         inside = graph.mask & (r < config.cutoff)
         return params["offsets"][graph.species] + jnp.sum(jnp.where(inside, energy, 0), axis=1) / 2
 
     return Potential(config, init, atomic_energies)
 
 
-def _screening(x: Array) -> Array:
+def screening(x: Array) -> Array:
     """φ(x); also for NumPy arrays."""
     exp = np.exp if isinstance(x, np.ndarray) else jnp.exp
     return sum(c * exp(-d * x) for c, d in _SCREENING)  # type: ignore[return-value]

@@ -61,7 +61,7 @@ def read_outcome(task: Task, parts: Parts, folder: Path) -> Outcome | None:
 
 
 def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
-    potential = potential_of(task.method, elements([*parts.train, *parts.test]))
+    potential = potential_of(task.method, elements([*parts.train, *parts.test]), parts.train[: task.size])
     with stopwatch() as times:
         model, history = jaxmlip.fit(potential, parts.train[: task.size], settings=fit_settings(task.method))
     n_parameters = int(sum(np.size(leaf) for leaf in model.params.values()))

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from jaxmlip import __version__
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.data.split import split
-from jaxmlip.potentials import FAMILIES, Potential, build
+from jaxmlip.potentials import FAMILIES, Potential, build, suggested
 from jaxmlip.study.config import Method, StudyConfig
 from jaxmlip.study.sources import fingerprint
 
@@ -72,9 +72,10 @@ def make_tasks(atoms: Sequence[ase.Atoms], config: StudyConfig) -> list[Task]:
     return tasks
 
 
-def potential_of(method: Method, species: Sequence[str]) -> Potential:
-    """The potential of a method: species and cutoff are filled in where the method does not name them."""
-    return build(method.family, **{"species": tuple(species), "cutoff": 5.0, **method.potential})
+def potential_of(method: Method, species: Sequence[str], train: Sequence[ase.Atoms] = ()) -> Potential:
+    """The potential of a method, completed from the data where the method leaves something open."""
+    settings = {"species": tuple(species), "cutoff": 5.0, **method.potential}
+    return build(method.family, **(suggested(method.family, settings, train) if train else settings))
 
 
 def elements(atoms: Sequence[ase.Atoms]) -> tuple[str, ...]:

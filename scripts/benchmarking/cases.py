@@ -12,25 +12,54 @@ ENERGY_WEIGHT, FORCE_WEIGHT = 100.0, 1.0
 """Of energies per atom (eV/atom) and of force components (eV/Å) in the fits."""
 
 PREDICTIONS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": level, "cutoff": 5.0, "min_dist": 2.0} for level in (8, 16, 20)],
     "snap": [{"cutoff": 4.615858, "twojmax": 6}, {"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
     "aenet": [{"cutoff": 8.0}, *({"cutoff": R, "angular_cutoff": R} for R in (4.05, 5.1, 6.4, 8.2))],
+    "nequip": [{"cutoff": 5.0, "num_layers": 4, "num_features": 16}],
 }
-"""Settings of each family for energies and forces: of molybdenum, and of a disordered rocksalt for AENET.
+"""Settings of each family for energies and forces: of molybdenum, and of a disordered rocksalt for AENET and NequIP.
 
 AENET: the study's setting, then 30, 60, 110 and 250 neighbours an atom in both parts of the fingerprint.
 """
 
 FITS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 8, "cutoff": 5.0, "min_dist": 2.0}],
     "snap": [{"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
 }
 
-LIMITS = {"predict_aenet_8.0": 6500 / 50}
-"""µs/atom in float32, for cases without a peer to run: aenet 2.0.4 took 6,500 on this kind of machine (one thread,
-energy and forces in the study's setting), and at least 50 times faster is wanted."""
+TRAINING: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 8, "cutoff": 5.0, "method": "gauss-newton"}],
+    "aenet": [{"cutoff": 8.0, "method": "quasi-newton"}, {"cutoff": 8.0, "method": "gradient"}],
+    "nequip": [{"cutoff": 5.0, "num_layers": 4, "num_features": 16, "method": "gradient"}],
+}
+"""Settings of each family's training steps: a step of Levenberg-Marquardt, an L-BFGS iteration on
+energies, an epoch on energies and forces."""
 
-LAMMPS_FAMILIES = ("snap", "qsnap")
+LIMITS = {
+    "predict_aenet_8.0": 6500 / 50,
+    "predict_nequip_5.0_4_16": 970,
+    "train_nequip_5.0_4_16_gradient": 0.87e6 / 256,
+}
+"""µs/atom in float32, for cases without a peer to run. aenet 2.0.4 took 6,500 on this kind of machine (one thread,
+energy and forces in the study's setting), and at least 50 times faster is wanted. nequip 0.19.1 (torch, one thread,
+the same model) took 970, and 0.87 s a training step of 16 cells of 16 atoms."""
+
+ROCKSALT_FAMILIES = ("aenet", "nequip")
+"""Timed on a disordered rocksalt of eleven elements; the others on molybdenum."""
+
+SMALLEST = {"twojmax": 2, "level": 4, "cutoff": 4.0, "num_layers": 2, "num_features": 4}
+"""Settings that make a case tiny."""
+
+PEERS = {
+    ("predict", "mtp"): "motep",
+    **{(kind, family): "LAMMPS" for kind in ("predict", "fit") for family in ("snap", "qsnap")},
+}
+"""The original code of each case that has one."""
+
+PEER_SUFFIX = {"LAMMPS": ".snapcoeff", "motep": ".mtp"}
+"""The model file that it reads."""
 GRAPH_CUTOFF = 5.0  # Å
 
 
@@ -38,7 +67,7 @@ GRAPH_CUTOFF = 5.0  # Å
 class Job:
     """One measurement in one process: what is timed, by which code."""
 
-    kind: str  # "predict", "fit" or "graphs"
+    kind: str  # "predict", "fit", "train" or "graphs"
     family: str
     settings: dict[str, Any]
     size: int  # cubic cells an edge, or structures
@@ -61,10 +90,17 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
     """A float64 job of ours for each case; the driver derives the other codes and precisions."""
     jobs = []
     for family in families:
-        edge = (1, 5) if family == "aenet" else (2, 8)
-        for kind, table, size in (("predict", PREDICTIONS, edge[not smoke]), ("fit", FITS, 2 if smoke else 10**6)):
+        edge = (1, 5) if family in ROCKSALT_FAMILIES else (2, 8)
+        kinds = [("predict", PREDICTIONS, edge[not smoke])]
+        kinds += [("fit", FITS, 2 if smoke else 10**6)] if family in FITS else []
+        kinds += (
+            [("train", TRAINING, 4 if smoke else 64 if family == "nequip" else 1000)]
+            if family not in FITS or family in TRAINING
+            else []
+        )
+        for kind, table, size in kinds:
             for settings in table.get(family, [{}])[: 1 if smoke else None]:
-                chosen = settings | {"twojmax": 2} if smoke and "twojmax" in settings else settings
+                chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]
@@ -99,6 +135,7 @@ def training_set(n_frames: int) -> list[ase.Atoms]:
 def many_structures(n_frames: int) -> list[ase.Atoms]:
     """Rattled copies of the shipped disordered rocksalts: 8 to 93 atoms, 28 on average, 11 elements, many shapes."""
     from jaxmlip import datasets
+    from jaxmlip.data.labels import attach, labels
 
     originals = datasets.load("ldr")
     rng = np.random.default_rng(0)
@@ -107,6 +144,7 @@ def many_structures(n_frames: int) -> list[ase.Atoms]:
         original = originals[k % len(originals)]
         positions = original.positions + rng.normal(0, 0.05, (len(original), 3))
         frames.append(ase.Atoms(original.numbers, positions, cell=original.cell, pbc=True))
+        attach(frames[-1], labels(original))
     return frames
 
 

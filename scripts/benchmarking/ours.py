@@ -1,6 +1,7 @@
 """The jaxmlip side: each job runs in a process of its own and returns plain numbers."""
 
 import resource
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from benchmarking.cases import (
     ENERGY_WEIGHT,
     FORCE_WEIGHT,
     GRAPH_CUTOFF,
-    LAMMPS_FAMILIES,
+    PEER_SUFFIX,
+    PEERS,
+    ROCKSALT_FAMILIES,
     Job,
     disordered_rocksalt,
     elements,
@@ -23,7 +26,7 @@ from benchmarking.cases import (
     training_set,
 )
 from benchmarking.clock import median, timed
-from jaxmlip.fitting import LinearFit
+from jaxmlip.fitting import METHODS, LinearFit, QuasiNewtonFit
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def run(job: Job) -> dict[str, Any]:
     jax.config.update("jax_compilation_cache_dir", str(Path(job.folder) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with jax.enable_x64(job.precision == "float64"):
-        result = {"predict": _predict, "fit": _fit, "graphs": _graphs}[job.kind](job)
+        result = {"predict": _predict, "fit": _fit, "train": _train, "graphs": _graphs}[job.kind](job)
     return result | {"peak_gb": peak_gb(), "version": jaxmlip.__version__, "device": str(jax.devices()[0])}
 
 
@@ -43,12 +46,14 @@ def peak_gb() -> float:
 
 def _predict(job: Job) -> dict[str, Any]:
     """Energy, forces and stress of one large cell; the neighbour list is not counted."""
-    atoms = disordered_rocksalt(job.size) if job.family == "aenet" else molybdenum(job.size)
+    atoms = disordered_rocksalt(job.size) if job.family in ROCKSALT_FAMILIES else molybdenum(job.size)
     potential = jaxmlip.build(job.family, species=elements([atoms]), **job.settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
-    params = _random(potential.init(jax.random.key(0), graph))
-    if job.family in LAMMPS_FAMILIES and job.precision == "float64":
-        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}.snapcoeff")
+    with jax.enable_x64(True):  # the same random numbers in each precision
+        params = _random(potential.init(jax.random.key(0), None))
+    peer = PEERS.get((job.kind, job.family))
+    if peer and job.precision == "float64":
+        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
     params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
     found, first = _timed(lambda: jaxmlip.predict(potential, params, graph))
     steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]
@@ -67,6 +72,23 @@ def _fit(job: Job) -> dict[str, Any]:
     wanted = ("n_rows", "n_columns", "rank", "condition_number", "residual_norm", "design_seconds")
     summary = {name: float(history.summary[name]) for name in wanted}
     return {"n_atoms": sum(map(len, frames)), "first": times, "steady": times, **summary}
+
+
+def _train(job: Job) -> dict[str, Any]:
+    """Epochs of an iterative fit; the first one compiles. Energies only for a full-batch method."""
+    frames = many_structures(job.size)
+    settings = dict(job.settings)
+    method = METHODS[settings.pop("method")]
+    potential = jaxmlip.build(job.family, species=elements(frames), **settings)
+    force_weight = 0.0 if method is QuasiNewtonFit else 1.0
+    chosen = method(force_weight=force_weight, epochs=1 + job.repeats, validation_fraction=0.0, dtype=job.precision)  # pyright: ignore[reportArgumentType]
+    (_, history), times = _timed(lambda: jaxmlip.fit(potential, frames, settings=chosen))
+    seconds = [row["seconds"] for row in history.rows[1:]]
+    steady = {
+        "cpu": statistics.median(row["cpu_seconds"] for row in history.rows[1:]),
+        "wall": statistics.median(seconds),
+    }
+    return {"n_atoms": sum(map(len, frames)), "first": times, "steady": steady}
 
 
 def _graphs(job: Job) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarking.cases import LAMMPS_FAMILIES, LIMITS, Job
+from benchmarking.cases import LIMITS, PEERS, Job
 
-UNITS = {"predict": "µs/atom", "fit": "s", "graphs": "s"}
-TITLES = {"predict": "energy + forces", "fit": "whole fit, Mo", "graphs": "graph building"}
+UNITS = {"predict": "µs/atom", "fit": "s", "train": "µs/atom", "graphs": "s"}
+TITLES = {"predict": "energy + forces", "fit": "whole fit, Mo", "train": "an epoch", "graphs": "graph building"}
 ENERGY_LIMIT, FORCE_LIMIT, RESIDUAL_LIMIT = 1e-8, 1e-7, 1e-6  # eV/atom, eV/Å, relative
 
 
@@ -23,14 +23,17 @@ def empty_row(job: Job, status: str) -> dict[str, Any]:
 
 def case_name(job: Job) -> str:
     """The case in words."""
-    settings = " ".join({"twojmax": "2J=", "cutoff": "R="}.get(k, k + "=") + str(v) for k, v in job.settings.items())
+    settings = " ".join(
+        {"twojmax": "2J=", "cutoff": "R=", "min_dist": "R_min="}.get(k, k + "=") + str(v)
+        for k, v in job.settings.items()
+    )
     return f"{job.family} {settings}" if job.family else f"{job.size} structures"
 
 
 def measured_row(job: Job, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the rounds; the first round of ours starts with an empty compilation cache and is the cold one."""
     cold, warm = rounds[0], rounds[1:] or rounds
-    scale = 1e6 / cold["n_atoms"] if job.kind == "predict" else 1.0
+    scale = 1e6 / cold["n_atoms"] if UNITS[job.kind] == "µs/atom" else 1.0
     row = empty_row(job, "ok") | {"n_atoms": cold["n_atoms"], "n_rounds": len(warm), "version": cold["version"]}
     for clock in ("cpu", "wall"):
         row[clock] = scale * statistics.median(one["steady"][clock] for one in warm)
@@ -88,7 +91,7 @@ def targets(rows: list[dict[str, Any]], *, judge: bool = True) -> list[dict[str,
             continue
         if row["benchmark"] == "graphs":
             wanted += [(row, "wall", 60.0, "s"), (row, "peak_gb", 4.0, "GB")]
-        elif row["family"] in LAMMPS_FAMILIES:
+        elif (row["benchmark"], row["family"]) in PEERS:
             wanted.append((row, "ratio_cpu", 1.0, "× peer, CPU"))
     return [
         {

@@ -1,0 +1,202 @@
+"""Moment tensors of the neighbours of an atom and their contractions to scalars (MTP).
+
+    M_{μ,ν}(i) = Σ_j f_μ(r_ij) r̂_ij ⊗ … ⊗ r̂_ij   (ν factors),
+
+by component: Σ_j f_μ (x/r)^p (y/r)^q (z/r)^t with p + q + t = ν. Index lists say which products of moments are summed
+to others, M_k += m M_i M_j. Moments that are factors of others are stored, in layers: a layer is computed at once from
+those before it. All other moments only enter an energy, with a coefficient, and are never stored.
+
+Atoms run fastest in memory, so that a processor works on several at once.
+
+References:
+    Shapeev, Multiscale Model. Simul. 14, 1153 (2016), section 3.
+    Novikov, Gubaev, Podryabinkin, Shapeev, Mach. Learn.: Sci. Technol. 2, 025002 (2021), equations 2-6.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxmlip.descriptors.moment_basis import MomentBasis, monomials
+
+
+class Products(NamedTuple):
+    """Sums of products of two moments: result[k] = Σ factor · M[left] · M[right], sorted by k."""
+
+    left: Int[np.ndarray, " n_products"]
+    right: Int[np.ndarray, " n_products"]
+    factor: Float[np.ndarray, " n_products"]
+    result: Int[np.ndarray, " n_products"]
+    n_results: int
+
+
+class MomentTables(NamedTuple):
+    """Index lists in the order of evaluation."""
+
+    max_degree: int
+    degrees: tuple[int, ...]  # the highest ν of each μ
+    basic: Int[np.ndarray, " n_basic"]  # of all components up to these degrees, μ by μ, those of the list
+    layers: tuple[Products, ...]  # stored moments: the basic ones, then these
+    products: Products  # scalars that are not stored
+    stored: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # scalars that are: their moments, their places
+
+    @property
+    def n_scalars(self) -> int:
+        """Basis functions of an atom."""
+        return self.products.n_results
+
+
+def moment_tables(basis: MomentBasis) -> MomentTables:
+    """Index lists prepared for evaluation.
+
+    >>> from jaxmlip.descriptors.moment_basis import moment_basis
+    >>> [len(layer.left) for layer in moment_tables(moment_basis(16)).layers]
+    [575, 51]
+    """
+    n_basic, factors = len(basis.basic), np.unique(basis.times[:, :2])
+    depth = np.zeros(basis.n_moments, int)
+    for i, j, _, k in basis.times.tolist():
+        depth[k] = max(depth[k], depth[i] + 1, depth[j] + 1)
+    place = np.full(basis.n_moments, -1)
+    place[:n_basic] = np.arange(n_basic)
+    n_stored, layers = n_basic, []
+    for level in range(1, int(depth[factors].max(initial=0)) + 1):
+        members = factors[(depth[factors] == level) & (factors >= n_basic)]
+        layers.append(_products(basis.times, place, members))
+        place[members] = n_stored + np.arange(len(members))
+        n_stored += len(members)
+    stored = place[basis.scalars] >= 0
+    at = (place[basis.scalars[stored]].astype(np.int32), np.flatnonzero(stored).astype(np.int32))
+    final = np.where(stored, -1, basis.scalars)
+    degrees = tuple(
+        int(basis.basic[basis.basic[:, 0] == mu, 1:].sum(axis=1).max(initial=0)) for mu in range(basis.n_mu)
+    )
+    columns = _columns(degrees, basis.basic)
+    return MomentTables(max(degrees), degrees, columns, tuple(layers), _products(basis.times, place, final), at)
+
+
+def radial_functions(
+    r: Float[Array, "*pairs"], coefficients: Float[Array, "n_mu n_radial *#pairs"], config
+) -> Float[Array, "n_mu *pairs"]:
+    """f_μ(r) = Σ_k c_μk scaling T_k(s) (R − r)², s = (2r − R_min − R)/(R − R_min): Chebyshev on [R_min, R].
+
+    Zero from R on. Below R_min the polynomials go on, or stay what they are there with ``repulsive``.
+    """
+    distance = jnp.maximum(r, config.r_min) if config.repulsive else r
+    s = (2 * distance - (config.r_min + config.cutoff)) / (config.cutoff - config.r_min)
+    polynomials = [jnp.ones_like(s), s]
+    for _ in range(2, config.radial_basis_size):
+        polynomials.append(2 * s * polynomials[-1] - polynomials[-2])
+    Q = jnp.stack(polynomials[: config.radial_basis_size])
+    cut = jnp.where(r < config.cutoff, config.scaling * (config.cutoff - distance) ** 2, 0)
+    return jnp.sum(coefficients * Q[None], axis=1) * cut[None]
+
+
+def direction_monomials(directions: Float[Array, "3 *pairs"], max_degree: int) -> Float[Array, "n_monomials *pairs"]:
+    """x^p y^q z^t of unit vectors by degree, each degree from the one before."""
+    x, y, z = directions
+    degrees = [jnp.ones_like(x)[None]]
+    for degree in range(1, max_degree + 1):
+        lower = degrees[-1]  # x first: those without x are its last `degree`, that without x and y its last
+        degrees.append(jnp.concatenate([x[None] * lower, y[None] * lower[-degree:], z[None] * lower[-1:]]))
+    return jnp.concatenate(degrees)
+
+
+def basic_moments(
+    radial: Float[Array, "n_mu n_atoms max_neighbors"],
+    monomials: Float[Array, "n_monomials n_atoms max_neighbors"],
+    tables: MomentTables,
+) -> Float[Array, "n_basic n_atoms"]:
+    """Σ_j f_μ(r_j) x^p y^q z^t / r^ν of the listed components: a matrix product an atom."""
+    wide = _count(tables.degrees[0])
+    first = jnp.einsum("am,cam->ca", radial[0], monomials[:wide])
+    return _listed([first, *_rest(radial, monomials, tables)], tables)
+
+
+def pair_moments(
+    radial: Float[Array, "n_mu n_atoms max_neighbors"],
+    monomials: Float[Array, "n_monomials n_atoms max_neighbors"],
+    tables: MomentTables,
+) -> Float[Array, "n_basic n_atoms max_neighbors"]:
+    """The terms of `basic_moments`, neighbour by neighbour."""
+    terms = [radial[mu][None] * monomials[: _count(degree)] for mu, degree in enumerate(tables.degrees)]
+    return _listed(terms, tables)
+
+
+def stored_moments(basic: Float[Array, "n_basic n_atoms"], tables: MomentTables) -> Float[Array, "n_stored n_atoms"]:
+    """Basic moments and all others that are factors."""
+    moments = basic
+    for layer in tables.layers:
+        moments = jnp.concatenate([moments, _sums(_multiply(moments, layer), layer)])
+    return moments
+
+
+def scalar_moments(basic: Float[Array, "n_basic n_atoms"], tables: MomentTables) -> Float[Array, "n_scalars n_atoms"]:
+    """The basis functions B_n of each atom."""
+    moments = stored_moments(basic, tables)
+    rows, places = tables.stored
+    return _sums(_multiply(moments, tables.products), tables.products).at[places].set(moments[rows])
+
+
+def moment_energy(
+    basic: Float[Array, "n_basic n_atoms"], coefficients: Float[Array, " n_scalars"], tables: MomentTables
+) -> Float[Array, " n_atoms"]:
+    """Σ_n ξ_n B_n of each atom, without the scalars that are not factors."""
+    moments = stored_moments(basic, tables)
+    rows, places = tables.stored
+    weights = coefficients[tables.products.result]
+    final = jnp.sum(weights[:, None] * _multiply(moments, tables.products), axis=0)
+    return final + jnp.sum(coefficients[places][:, None] * moments[rows], axis=0)
+
+
+def _rest(radial: Array, monomials: Array, tables: MomentTables) -> list[Array]:
+    """All but μ = 0, which has the highest degree by far: no work on monomials that only it needs."""
+    degrees = tables.degrees[1:]
+    every = jnp.einsum("uam,cam->uca", radial[1:], monomials[: _count(max(degrees, default=0))])
+    return [every[k, : _count(degree)] for k, degree in enumerate(degrees)]
+
+
+def _products(times: np.ndarray, place: np.ndarray, members: np.ndarray) -> Products:
+    """The products that make ``members``, with the places of the stored moments."""
+    rank = np.full(len(place), -1)
+    rank[members[members >= 0]] = np.flatnonzero(members >= 0)
+    rows = times[rank[times[:, 3]] >= 0]
+    rows = rows[np.argsort(rank[rows[:, 3]], kind="stable")]
+    left, right, result = (x.astype(np.int32) for x in (place[rows[:, 0]], place[rows[:, 1]], rank[rows[:, 3]]))
+    return Products(left, right, rows[:, 2].astype(float), result, len(members))
+
+
+def _multiply(moments: Array, products: Products) -> Array:
+    factor = jnp.asarray(products.factor, moments.dtype)[:, None]
+    return factor * _rows(moments, products.left) * _rows(moments, products.right)
+
+
+def _rows(moments: Array, index: np.ndarray) -> Array:
+    return moments.at[index].get(mode="promise_in_bounds")
+
+
+def _sums(terms: Array, products: Products) -> Array:
+    return jax.ops.segment_sum(
+        terms, products.result, products.n_results, indices_are_sorted=True, mode="promise_in_bounds"
+    )
+
+
+def _columns(degrees: tuple[int, ...], basic: np.ndarray) -> np.ndarray:
+    """Where each listed component stands among all up to the degree of its μ."""
+    names = [(mu, *c) for mu, degree in enumerate(degrees) for d in range(degree + 1) for c in monomials(d)]
+    column = {name: k for k, name in enumerate(names)}
+    return np.array([column[tuple(row)] for row in basic.tolist()], np.int32)
+
+
+def _listed(by_mu: list[Array], tables: MomentTables) -> Array:
+    every = jnp.concatenate(by_mu)
+    in_order = np.array_equal(tables.basic, np.arange(every.shape[0]))
+    return every if in_order else _rows(every, tables.basic)
+
+
+def _count(degree: int) -> int:
+    """Monomials up to a degree."""
+    return (degree + 1) * (degree + 2) * (degree + 3) // 6

@@ -1,0 +1,164 @@
+"""Extrapolation grade: how far structures and atoms lie outside of what a model was trained on.
+
+The vector of a structure holds the derivatives of its energy by all trained parameters, that of an atom those of its
+own energy. The active set are the training vectors of largest volume (`jaxmlip.fitting.maxvol`); the grade of another
+vector is its largest coefficient in them: up to 1 interpolation, up to about 2 safe, from about 10 on unreliable.
+
+References:
+    Podryabinkin, Shapeev, Comput. Mater. Sci. 140, 171 (2017): active learning by D-optimality.
+    Gubaev, Podryabinkin, Hart, Shapeev, Comput. Mater. Sci. 156, 148 (2019), section 2.4: not only linear parameters.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from jaxmlip.files import atomic_path
+from jaxmlip.fitting.maxvol import ActiveRows, maxvol, row_grades
+from jaxmlip.fitting.training import split_params
+from jaxmlip.graph.batch import Graph, batches, edge_vectors
+from jaxmlip.potentials.base import CPU_BLOCK, Model, Params, Potential, map_blocks, safe_vectors
+
+Mode = Literal["structures", "atoms"]
+
+
+class ActiveSet(NamedTuple):
+    """The training vectors that span the domain: ``rows.index`` counts structures, or atoms of all in turn."""
+
+    mode: Mode
+    rows: ActiveRows
+
+
+class Grades(NamedTuple):
+    """Extrapolation grades; those of atoms only where the active set is one of atoms."""
+
+    structures: Float[np.ndarray, " n_structures"]
+    atoms: list[Float[np.ndarray, " n_atoms"]] | None
+
+
+def active_set(model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "structures") -> ActiveSet:
+    """The most informative of the training structures ``atoms``, or of their atoms.
+
+    >>> import jaxmlip
+    >>> frames = jaxmlip.datasets.load("mo", split="test")[:6]
+    >>> model, _ = jaxmlip.fit(jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2), frames)
+    >>> active = active_set(model, frames)
+    >>> bool(grades(model, active, frames).structures.max() < 1.01)
+    True
+
+    Raises:
+        ValueError: an energy of an atom that depends on more than its neighbours, with ``mode="atoms"``.
+    """
+    vectors = _vectors(model, atoms, mode)
+    return ActiveSet(mode, maxvol(np.concatenate(vectors)))
+
+
+def grades(model: Model, active: ActiveSet, atoms: Sequence[ase.Atoms]) -> Grades:
+    """The grade of each structure; in an active set of atoms it is that of its worst atom."""
+    vectors = _vectors(model, atoms, active.mode)
+    found = [row_grades(active.rows, rows) for rows in vectors]
+    worst = np.array([one.max(initial=0.0) for one in found])
+    return Grades(worst, found if active.mode == "atoms" else None)
+
+
+def select(
+    model: Model, train: Sequence[ase.Atoms], pool: Sequence[ase.Atoms], *, mode: Mode = "structures"
+) -> list[int]:
+    """Which structures of a pool belong in the training set: those that enter the active set of both together.
+
+    The most informative ones first: by their grade over the training set alone.
+    """
+    known, new = _vectors(model, train, mode), _vectors(model, pool, mode)
+    sizes = [len(rows) for rows in (*known, *new)]
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    both = maxvol(np.concatenate([*known, *new]))
+    chosen = {int(owner[k]) - len(known) for k in both.index if k >= 0 and owner[k] >= len(known)}
+    before = maxvol(np.concatenate(known))
+    worst = {k: float(row_grades(before, new[k]).max()) for k in chosen}
+    return sorted(chosen, key=lambda k: -worst[k])
+
+
+class GradeMonitor:
+    """Watches a run of ASE: ``dynamics.attach(GradeMonitor(model, active, atoms), interval=10)``.
+
+    Keeps ``(step, grade)`` in ``found``; above ``stop`` it ends the run with an error that says where.
+    """
+
+    def __init__(self, model: Model, active: ActiveSet, atoms: ase.Atoms, *, stop: float = 10.0):
+        self.model, self.active, self.atoms, self.stop = model, active, atoms, stop
+        self.found: list[tuple[int, float]] = []
+        self.calls = 0
+
+    def __call__(self) -> None:
+        """Grade the structure as it is now.
+
+        Raises:
+            RuntimeError: the grade is above ``stop``.
+        """
+        grade = float(grades(self.model, self.active, [self.atoms]).structures[0])
+        self.found.append((self.calls, grade))
+        self.calls += 1
+        if grade > self.stop:
+            raise RuntimeError(
+                f"extrapolation grade {grade:.1f} at check {self.calls - 1} of the run, above {self.stop:g}: the "
+                "structure has left the training data; add it to them and fit again"
+            )
+
+
+def save_active_set(active: ActiveSet, path: str | Path) -> None:
+    """Write an active set as ``.npz``."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, mode=active.mode, index=active.rows.index, inverse=active.rows.inverse)
+
+
+def load_active_set(path: str | Path) -> ActiveSet:
+    """What `save_active_set` wrote."""
+    with np.load(path, allow_pickle=False) as content:
+        mode: Any = str(content["mode"])
+        return ActiveSet(mode, ActiveRows(content["index"], content["inverse"]))
+
+
+def _vectors(model: Model, atoms: Sequence[ase.Atoms], mode: Mode) -> list[np.ndarray]:
+    """The rows of each structure: one, or one an atom."""
+    if mode == "atoms" and not model.potential.local:
+        raise ValueError(
+            f"{type(model.potential.config).__name__} has no energies of atoms alone: use mode='structures'"
+        )
+    result: list[Any] = [None] * len(atoms)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.params)
+        for one in batches(atoms, model.potential.config, max_atoms=128):
+            rows = np.asarray(_rows(model.potential, params, one.graph))
+            owner = np.where(np.asarray(one.graph.atom_mask), np.asarray(one.graph.atom_graph), -1)
+            for g, k in enumerate(one.index):
+                if k >= 0:
+                    mine = rows[owner == g]
+                    result[k] = mine if mode == "atoms" else mine.sum(axis=0, keepdims=True)
+    return result
+
+
+@partial(jax.jit, static_argnums=0)
+def _rows(potential: Potential, params: Params, graph: Graph) -> Float[Array, "n_atoms n_params"]:
+    """∂E_i/∂θ of each atom for all trained parameters θ."""
+    trained, fixed = split_params(potential, params)
+    vector, unravel = ravel_pytree(trained)
+
+    def of_block(part: Graph, vectors: Array) -> Array:
+        def energies(theta: Array) -> Array:
+            found = potential.atomic_energies({**unravel(theta), **fixed}, part, vectors)
+            return jnp.where(part.atom_mask, found, 0)
+
+        return jax.jacrev(energies)(vector)
+
+    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    if not potential.local:
+        return of_block(graph, vectors)
+    return map_blocks(of_block, graph, vectors, min(CPU_BLOCK, graph.n_atoms))

@@ -1,0 +1,300 @@
+"""Levenberg–Marquardt: Gauss–Newton steps with exact derivatives of all residuals, damped so that each one descends.
+
+With the weighted residuals r(p) (`objective.residuals`) and their Jacobian J a step δ solves
+
+    (JᵀJ + λ diag(JᵀJ)) δ = −Jᵀ r,
+
+λ falls where the quadratic model predicts the descent well and rises where it does not. With few parameters JᵀJ is
+summed up, one tangent of all residuals a parameter; with many it is only multiplied, in conjugate gradients with its
+diagonal as preconditioner. Parameters that enter linearly (offsets; the coefficients ξ of MTP) are not damped, and
+after a step they are solved for exactly (variable projection), so that the search is one over the others alone.
+
+References:
+    Golub, Pereyra, Inverse Problems 19, R1 (2003): variable projection.
+    Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963); Nocedal, Wright, Numerical Optimization (2006), section 10.3.
+    Bekas, Kokiopoulou, Saad, Appl. Numer. Math. 57, 1214 (2007): the diagonal from random signs.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from jaxmlip.config import ConfigError
+from jaxmlip.fitting.objective import Terms, linear_derivatives, residuals, terms
+from jaxmlip.fitting.training import Method, Problem, Training, add_terms, chunks, drawn, split_params
+from jaxmlip.potentials.base import Params, Potential
+
+_TANGENTS = 16  # parameters differentiated at once
+_PROBES = 8  # random signs for the diagonal of JᵀJ
+_TRIES = 12  # dampings tried before the search is given up
+_LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
+_FLOOR = 1e-11  # relative damping of linear parameters: only what keeps a singular matrix solvable
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussNewtonFit(Training):
+    """Levenberg-Marquardt on all structures at once; an epoch is a step."""
+
+    epochs: int = 50
+    batch_size: int = 16
+    dtype: Literal["float32", "float64"] = "float64"
+    damping: float = 1e-3
+    """λ of the first step, relative to the diagonal of JᵀJ."""
+    dense_limit: int = 400
+    """Up to so many parameters JᵀJ is held; beyond, conjugate gradients multiply with it."""
+    cg_steps: int = 50
+    """Conjugate-gradient steps in a step, each of the cost of two gradients."""
+    prior: float = 0.0
+    """Pull of each parameter towards where it started, relative to the mean diagonal of JᵀJ there over the parameters
+    of its kind: keeps what the data hardly determine (pairs of rare elements) from overfitting."""
+    tolerance: float = 1e-5
+    """Stop where a step lowers the loss by less, relatively."""
+    checkpoint_every: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be run."""
+        super().__post_init__()
+        if self.damping <= 0 or min(self.dense_limit, self.tolerance, self.prior) < 0 or self.cg_steps < 1:
+            raise ConfigError(
+                f"damping must be positive, dense_limit, tolerance and prior ≥ 0, cg_steps ≥ 1: got {self.damping}, "
+                f"{self.dense_limit}, {self.tolerance}, {self.prior}, {self.cg_steps}"
+            )
+
+
+class _State(NamedTuple):
+    params: Params
+    damping: Any
+
+
+class _Facts(NamedTuple):
+    """What compiled functions depend on."""
+
+    potential: Potential
+    settings: GaussNewtonFit
+
+
+def gauss_newton_method(problem: Problem) -> Method:
+    """The `Method` of `GaussNewtonFit` settings."""
+    settings, potential = problem.settings, problem.potential
+    facts = _Facts(potential, settings)
+    trained, fixed = split_params(problem.potential, problem.params)
+    work = [(part, rows) for part in problem.train for rows in chunks(part.bucket.n_structures, settings.batch_size)]
+    examples = [drawn(part, jnp.asarray(rows)) for part, rows in work]
+    data = _with_prior(facts, trained, _Data(fixed, examples, _named(trained, _LINEAR[potential.linear is not None])))
+
+    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
+        before = _loss(_sums(facts, state.params, data), state.params, data)
+        step_of = _steps(facts, state.params, data)
+        vector, unravel = ravel_pytree(state.params)
+        damping = float(state.damping)
+        for _ in range(_TRIES):
+            step, predicted = step_of(damping)
+            params = _projected(facts, unravel(vector + step), data)
+            found = _sums(facts, params, data)
+            loss = _loss(found, params, data)
+            gain = (before - loss) / max(predicted, 1e-300)
+            if gain > 0:  # also false for NaN
+                row = {"damping": damping, "gain": gain, "descent": 1 - loss / before}
+                damping = max(damping / 5, 1e-12) if gain > 0.75 else damping * (3 if gain < 0.25 else 1)
+                return _State(params, np.asarray(damping)), found, row
+            damping *= 5
+        return state, _sums(facts, state.params, data), {"damping": damping, "gain": 0.0, "descent": 0.0}
+
+    def finished(row: dict[str, Any]) -> bool:
+        return row["descent"] <= settings.tolerance
+
+    return Method(lambda params: _State(params, np.asarray(settings.damping)), epoch, lambda s: s.params, finished)
+
+
+class _Data(NamedTuple):
+    """All structures, in chunks, and what does not change."""
+
+    fixed: Params
+    examples: list[tuple]
+    linear: np.ndarray  # [n_params] bool: which parameters the energy is linear in
+    start: Any = 0.0  # [n_params]
+    prior: Any = 0.0  # [n_params] weights of the squared distance from the start
+
+
+def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
+    """Which elements of the vector of all parameters are of these parts."""
+    flags = {name: jax.tree.map(lambda x, n=name: np.full(np.shape(x), n in names), x) for name, x in params.items()}
+    return np.asarray(ravel_pytree(flags)[0])
+
+
+def _with_prior(facts: _Facts, params: Params, data: _Data) -> _Data:
+    if not facts.settings.prior:
+        return data
+    vector, _ = ravel_pytree(params)
+    _, diagonal = _slope_and_diagonal(facts, params, data)
+    weights = np.zeros(len(vector))
+    for name in set(params) - {"offsets"}:
+        mine = _named(params, (name,))
+        weights[mine] = facts.settings.prior * diagonal[mine].mean()
+    return data._replace(start=np.asarray(vector), prior=weights)
+
+
+def _loss(found: Terms, params: Params, data: _Data) -> float:
+    return float(found.objective) + float(np.sum(data.prior * (np.asarray(ravel_pytree(params)[0]) - data.start) ** 2))
+
+
+def _sums(facts: _Facts, params: Params, data: _Data) -> Terms:
+    return add_terms([_terms(facts, params, data.fixed, example) for example in data.examples])
+
+
+def _projected(facts: _Facts, params: Params, data: _Data) -> Params:
+    """The parameters with the linear ones at their minimum (variable projection), where they are few."""
+    vector, unravel = ravel_pytree(params)
+    chosen = np.flatnonzero(data.linear)
+    if not 0 < len(chosen) <= facts.settings.dense_limit:
+        return params
+    matrix, slope = _normal_equations(facts, params, data, chosen)
+    scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
+    scaled = matrix / scale[:, None] / scale + _FLOOR * np.eye(len(chosen))
+    return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
+
+
+@partial(jax.jit, static_argnums=0)
+def _terms(facts: _Facts, params: Params, fixed: Params, example: tuple) -> Terms:
+    return terms(facts.potential, {**params, **fixed}, example, facts.settings)
+
+
+def _vector_residuals(facts: _Facts, unravel: Any, fixed: Params, example: tuple) -> Any:
+    """The weighted residuals of an example as one vector, a function of the vector of all parameters."""
+
+    def function(vector: jax.Array) -> jax.Array:
+        parts = residuals(facts.potential, {**unravel(vector), **fixed}, example, facts.settings)
+        return jnp.concatenate([part.ravel() for part in parts])
+
+    return function
+
+
+def _steps(facts: _Facts, params: Params, data: _Data) -> Any:
+    """The function λ → (step, descent that the quadratic model predicts) at ``params``."""
+    vector, _ = ravel_pytree(params)
+    if len(vector) > facts.settings.dense_limit:
+        return _iterative_steps(facts, params, data)
+    matrix, slope = _normal_equations(facts, params, data, np.arange(len(vector)))
+    # A parameter that nothing depends on (a pair of species that never meets) stays where it is; linear ones are free.
+    diagonal = np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0)
+    weights = np.where(data.linear, _FLOOR, 1.0)
+
+    def step_of(damping: float) -> tuple[Any, float]:
+        try:
+            added = diagonal * np.maximum(damping * weights, _FLOOR)
+            step = -cho_solve(cho_factor(matrix + np.diag(added)), slope)
+        except LinAlgError:
+            return jnp.zeros_like(vector), 0.0
+        return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ matrix @ step)
+
+    return step_of
+
+
+def _normal_equations(facts: _Facts, params: Params, data: _Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
+    order = _named_order(params, facts.potential)
+    tangents = jnp.asarray(np.setdiff1d(chosen, order))
+    matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
+    places = np.concatenate([order, np.asarray(tangents)])
+    for example in data.examples:
+        part, gradient = _normal(facts, params, data.fixed, example, tangents)
+        matrix[np.ix_(places, places)] += np.asarray(part, float)
+        slope[places] += np.asarray(gradient, float)
+    pull = np.broadcast_to(data.prior, data.linear.shape)
+    offset = np.asarray(ravel_pytree(params)[0]) - data.start
+    return matrix[np.ix_(chosen, chosen)] + np.diag(pull[chosen]), (slope + pull * offset)[chosen]
+
+
+def _named_order(params: Params, potential: Potential) -> np.ndarray:
+    """Where the columns of the design matrix stand in the vector of all parameters; none without one."""
+    if potential.linear is None:
+        return np.zeros(0, int)
+    return np.concatenate([np.flatnonzero(_named(params, (name,))) for name in _LINEAR[True]])
+
+
+@partial(jax.jit, static_argnums=0)
+def _normal(
+    facts: _Facts, params: Params, fixed: Params, example: tuple, tangents: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """JᵀJ and Jᵀr of an example for the columns of the design matrix, then for the parameters ``tangents``."""
+    vector, unravel = ravel_pytree(params)
+    value, tangent_of = jax.linearize(_vector_residuals(facts, unravel, fixed, example), vector)
+    rows = []
+    if facts.potential.linear is not None:
+        rows.append(linear_derivatives(facts.potential, {**params, **fixed}, example, facts.settings))
+    if len(tangents):
+        unit = jax.nn.one_hot(tangents, len(vector), dtype=vector.dtype)
+        rows.append(jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(tangents))))
+    J = jnp.concatenate(rows)
+    return J @ J.T, J @ value
+
+
+def _iterative_steps(facts: _Facts, params: Params, data: _Data) -> Any:
+    vector, _ = ravel_pytree(params)
+    slope, diagonal = _slope_and_diagonal(facts, params, data)
+    slope = slope + data.prior * (np.asarray(vector) - data.start)
+    diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(initial=1e-300)) + data.prior
+
+    def multiply(x: np.ndarray) -> np.ndarray:
+        parts = [_product(facts, params, data.fixed, example, jnp.asarray(x)) for example in data.examples]
+        return np.sum([np.asarray(part) for part in parts], axis=0) + data.prior * x
+
+    def step_of(damping: float) -> tuple[Any, float]:
+        added = damping * diagonal * np.where(data.linear, _FLOOR, 1.0)
+        step, image = _conjugate_gradients(multiply, -slope, (diagonal, added), facts.settings.cg_steps)
+        return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ image)
+
+    return step_of
+
+
+def _slope_and_diagonal(facts: _Facts, params: Params, data: _Data) -> tuple[np.ndarray, np.ndarray]:
+    """Jᵀr and the diagonal of JᵀJ of all structures."""
+    keys = jax.random.split(jax.random.key(0), len(data.examples))
+    parts = [_slope(facts, params, data.fixed, example, key) for example, key in zip(data.examples, keys, strict=True)]
+    slope, diagonal = (np.sum([np.asarray(part[k]) for part in parts], axis=0) for k in (0, 1))
+    return slope, diagonal
+
+
+@partial(jax.jit, static_argnums=0)
+def _slope(facts: _Facts, params: Params, fixed: Params, example: tuple, key: jax.Array) -> tuple:
+    """Jᵀr, and the diagonal of JᵀJ from random signs."""
+    vector, unravel = ravel_pytree(params)
+    value, pullback = jax.vjp(_vector_residuals(facts, unravel, fixed, example), vector)
+    signs = jax.random.rademacher(key, (_PROBES, *value.shape), dtype=value.dtype)
+    squares = jax.lax.map(lambda z: pullback(z)[0] ** 2, signs)
+    return pullback(value)[0], squares.mean(axis=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _product(facts: _Facts, params: Params, fixed: Params, example: tuple, x: jax.Array) -> jax.Array:
+    """JᵀJ x of an example."""
+    vector, unravel = ravel_pytree(params)
+    function = _vector_residuals(facts, unravel, fixed, example)
+    _, image = jax.jvp(function, (vector,), (x.astype(vector.dtype),))
+    return jax.vjp(function, vector)[1](image)[0]
+
+
+def _conjugate_gradients(multiply: Any, b: np.ndarray, weights: tuple[np.ndarray, np.ndarray], n_steps: int) -> tuple:
+    """(A + W) x = b from x = 0, preconditioned by the diagonal of A; ``weights``: it, and W. Returns x and A x."""
+    diagonal, added = weights
+    x, image, r = np.zeros_like(b), np.zeros_like(b), b.copy()
+    z = r / (diagonal + added)
+    direction, size = z.copy(), float(r @ z)
+    start = size
+    for _ in range(n_steps):
+        product = multiply(direction)
+        length = size / float(direction @ (product + added * direction))
+        x, image = x + length * direction, image + length * product
+        r = r - length * (product + added * direction)
+        z = r / (diagonal + added)
+        size, last = float(r @ z), size
+        if size <= 1e-8 * start:
+            break
+        direction = z + size / last * direction
+    return x, image

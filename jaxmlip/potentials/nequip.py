@@ -1,0 +1,229 @@
+"""NequIP: equivariant message passing, exactly as nequip evaluates it.
+
+    h_i⁰ = embedding of the species of i,
+    m_i  = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)) / √n̄,  R(r) = MLP(b_n(r) u(r/r_max)),           (convolution)
+    h_i ← gate(W_2 m_i + self-connection of h_i with the embedding),                     (each layer)
+    E_i  = offset + scale · w · h_i  [+ nuclear repulsion].
+
+Params: ``offsets`` and ``scales`` [n_species] (eV), ``average_neighbors`` n̄ [n_species] (of the species that sends),
+``embedding`` [n_species, n], ``layers``, ``readout``, and ``bessel`` (the numbers n of b_n) if they are trained. Scales
+and averages are fixed in training.
+
+References:
+    Batzner et al., Nat. Commun. 13, 2453 (2022), equations 6-9 and figure 1.
+"""
+
+import dataclasses
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxmlip.basis.radial import polynomial_cutoff
+from jaxmlip.config import ConfigError
+from jaxmlip.graph.batch import Graph
+from jaxmlip.graph.messages import in_blocks
+from jaxmlip.potentials.base import Config, Params, Potential
+from jaxmlip.potentials.nequip_convolution import convolution, many
+from jaxmlip.potentials.nequip_layers import (
+    Layer,
+    combined,
+    from_flat,
+    gate,
+    layers,
+    linear,
+    perceptron,
+    self_connection,
+    to_flat,
+)
+from jaxmlip.potentials.offsets import SCREENING_LENGTH, SCREENING_POWER, screening
+
+_QQR = 0.5 * 14.399645  # eV Å, half of e²/4πε₀ as nequip has it
+_ROWS = 4096  # atoms whose linear layers are evaluated at once, of large cells
+
+
+@dataclasses.dataclass(frozen=True)
+class NequIPConfig(Config):
+    """nequip's settings under its names; ``cutoff`` is r_max.
+
+    The defaults are those of the published study of disordered rocksalts (SI table S5): p 6, 16 features, l_max 1, 4
+    layers, r_max 5 Å. The table also gives cutoffs of 8.0 and 6.5 Å and 2 × 15 nodes, which NequIP has no use for;
+    they look copied from the table of AENET.
+
+    >>> NequIPConfig(species=("Li", "O")).channels
+    (16, 16)
+    """
+
+    cutoff: float = 5.0
+    """Å; r_max."""
+    num_layers: int = 4
+    l_max: int = 1
+    parity: bool = True
+    """Features of both parities; False: (−1)^l only."""
+    num_features: int | tuple[int, ...] = 16
+    """Channels of each representation, or one number for each degree 0 … l_max."""
+    type_embed_num_features: int | None = None
+    """Size of the embedding of a species. None: as many as there are scalar features."""
+    radial_mlp_depth: int = 2
+    """Hidden layers of the radial network."""
+    radial_mlp_width: int = 32
+    num_bessels: int = 8
+    bessel_trainable: bool = False
+    polynomial_cutoff_p: int = 6
+    readout_mlp_hidden_layers_depth: int = 0
+    readout_mlp_hidden_layers_width: int | None = None
+    """None: as many as there are scalar features."""
+    zbl: bool = False
+    """Add the screened repulsion of nuclei (ZBL)."""
+
+    def __post_init__(self) -> None:
+        """Refuses what has no meaning."""
+        super().__post_init__()
+        counts = ("num_layers", "radial_mlp_width", "num_bessels", "n_embedding")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.l_max <= 6 or min(self.radial_mlp_depth, self.readout_mlp_hidden_layers_depth) < 0:
+            raise ConfigError(f"l_max must be 0 … 6 and depths not negative, got l_max {self.l_max}")
+        if self.polynomial_cutoff_p < 2:
+            raise ConfigError(f"polynomial_cutoff_p must be at least 2, got {self.polynomial_cutoff_p}")
+        if len(self.channels) != self.l_max + 1 or min(self.channels) < 1:
+            raise ConfigError(
+                f"num_features must be one positive number, or one for each degree 0 … {self.l_max}; got "
+                f"{self.num_features}"
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Features of each degree."""
+        n = self.num_features
+        return (n,) * (self.l_max + 1) if isinstance(n, int) else n
+
+    @property
+    def n_embedding(self) -> int:
+        """Size of the embedding of a species."""
+        return self.channels[0] if self.type_embed_num_features is None else self.type_embed_num_features
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Representations and couplings of each layer."""
+        return layers(self.channels, self.num_layers, parity=self.parity, n_embedding=self.n_embedding)
+
+
+@lru_cache
+def nequip(config: NequIPConfig) -> Potential:
+    """The potential of ``config``; the params are described at the top of this module.
+
+    ``init(key, graph)`` draws all weights from N(0, 1) and takes n̄ from ``graph``; without one, of 0.1 atoms/Å³.
+
+    >>> params = nequip(NequIPConfig(species=("Li", "O"))).init(jax.random.key(0), None)
+    >>> params["embedding"].shape, round(float(params["average_neighbors"][0]))
+    ((2, 16), 52)
+    """
+    tables = config.layers
+
+    def init(key: Array | None, graph: Graph | None = None) -> Params:
+        return _initial(config, tables, jax.random.key(0) if key is None else key, graph)
+
+    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
+        scalars = features(config, params, graph, vectors)[-1]
+        energies = params["scales"][graph.species] * perceptron(params["readout"], scalars)[:, 0]
+        energies = energies + params["offsets"][graph.species]
+        return energies + _repulsion(config, graph, vectors) if config.zbl else energies
+
+    return Potential(config, init, atomic_energies, fixed=("scales", "average_neighbors"), local=False)
+
+
+def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array) -> list[Float[Array, "n_atoms _"]]:
+    """The features of all atoms after the embedding and after each layer, flat."""
+    convolve = convolution(config, params.get("bessel"), graph, vectors)
+    norm = jax.lax.rsqrt(params["average_neighbors"])[graph.species]
+    x = params["embedding"][graph.species]
+    result = [x]
+    for k, layer in enumerate(config.layers):
+        weights = params["layers"][f"{k}"]
+        inputs = from_flat(x, layer.inputs)
+        sent = linear(weights["linear_1"], {block.irrep: inputs[block.irrep] for block in layer.sent})
+        messages = convolve(layer, weights["radial"], norm[:, None] * to_flat(sent))
+        update = partial(_updated, layer, weights, params["embedding"])
+        x = in_blocks(jax.checkpoint(update) if many(graph) else update, (messages, x, graph.species), _ROWS)
+        result.append(x)
+    return result
+
+
+def _updated(layer: Layer, weights: Params, embedding: Array, rows: tuple[Array, Array, Array]) -> Array:
+    """The new features of atoms from their messages and old features."""
+    messages, x, species = rows
+    total = combined(layer, weights["linear_2"], messages)
+    if "self_connection" in weights:
+        own = self_connection(weights["self_connection"], embedding, species, from_flat(x, layer.inputs))
+        total = {irrep: y + own[irrep] if irrep in own else y for irrep, y in total.items()}
+    return to_flat(gate(layer, total))
+
+
+def _initial(config: NequIPConfig, tables: tuple[Layer, ...], key: Array, graph: Graph | None) -> Params:
+    """All weights from N(0, 1); what depends on data but n̄ (scale, offsets) at 1 and 0."""
+    n_species = len(config.species)
+    leaves, structure = jax.tree.flatten(weight_shapes(config), is_leaf=lambda shape: isinstance(shape, tuple))
+    sizes = [int(np.prod(shape)) for shape in leaves]
+    # Drawn in one piece and cut on the host: JAX would compile something for each shape.
+    drawn = np.split(np.asarray(jax.random.normal(key, (sum(sizes),))), np.cumsum(sizes)[:-1])
+    weights = [jnp.asarray(x.reshape(shape)) for x, shape in zip(drawn, leaves, strict=True)]
+    params = jax.tree.unflatten(structure, weights)
+    if graph is None:
+        average = 0.1 * 4 / 3 * np.pi * config.cutoff**3
+    else:
+        average = graph.mask.sum() / jnp.maximum(graph.atom_mask.sum(), 1)
+    params |= {"offsets": jnp.zeros(n_species), "scales": jnp.ones(n_species)}
+    params["average_neighbors"] = jnp.broadcast_to(jnp.maximum(average, 1.0), n_species)
+    return params | ({"bessel": jnp.arange(1.0, config.num_bessels + 1)} if config.bessel_trainable else {})
+
+
+def weight_shapes(config: NequIPConfig) -> dict[str, Any]:
+    """Shapes of all trained weights, nested as in the params."""
+    n = config.channels[0]
+    depth, width = config.readout_mlp_hidden_layers_depth, config.readout_mlp_hidden_layers_width or n
+    return {
+        "embedding": (len(config.species), config.n_embedding),
+        "layers": {f"{k}": _layer_shapes(config, layer, first=k == 0) for k, layer in enumerate(config.layers)},
+        "readout": _perceptron_shapes([n, *[width] * depth, 1]),
+    }
+
+
+def _layer_shapes(config: NequIPConfig, layer: Layer, *, first: bool) -> dict[str, Any]:
+    inputs = {str(b.irrep): b.channels for b in layer.inputs}
+    outputs = {str(b.irrep): b.channels for b in layer.convolved}
+    joined = dict.fromkeys(outputs, 0)
+    for path in layer.paths:
+        joined[str(path.target)] += layer.inputs[path.source].channels
+    hidden = [config.radial_mlp_width] * config.radial_mlp_depth
+    shapes = {
+        "linear_1": {name: (k, k) for name, k in inputs.items()},
+        "radial": _perceptron_shapes([config.num_bessels, *hidden, layer.n_radial]),
+        "linear_2": {name: (joined[name], k) for name, k in outputs.items()},
+    }
+    both = [name for name in inputs if name in outputs]
+    return (
+        shapes
+        if first
+        else shapes | {"self_connection": {m: (inputs[m], config.n_embedding, outputs[m]) for m in both}}
+    )
+
+
+def _perceptron_shapes(sizes: list[int]) -> dict[str, tuple[int, int]]:
+    return {f"W{k}": shape for k, shape in enumerate(pairwise(sizes))}
+
+
+def _repulsion(config: NequIPConfig, graph: Graph, vectors: Array) -> Float[Array, " n_atoms"]:
+    """Half of e²/4πε₀ Z_i Z_j φ(r/a)/r of each pair, times the polynomial cutoff with p = 6."""
+    Z = np.array(config.species, float)
+    lengths = SCREENING_LENGTH / (Z[:, None] ** SCREENING_POWER + Z[None, :] ** SCREENING_POWER)
+    table = np.stack([_QQR * Z[:, None] * Z[None, :], lengths], axis=-1)
+    constants = jnp.asarray(table, vectors.dtype)[graph.species[:, None], graph.neighbor_species]
+    r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
+    energy = constants[..., 0] / r * screening(r / constants[..., 1]) * polynomial_cutoff(r / config.cutoff, 6)
+    return jnp.sum(jnp.where(graph.mask, energy, 0), axis=1)

@@ -1,0 +1,61 @@
+"""Presets hold the published numbers, and every one can be built and fitted."""
+
+from itertools import pairwise
+
+import pytest
+
+import jaxmlip
+from jaxmlip.config import ConfigError
+from jaxmlip.fitting import fit_settings
+from jaxmlip.potentials.presets import PRESETS, preset
+
+ELEVEN = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_builds(name):
+    chosen = preset(name)
+    config = jaxmlip.build(chosen.family, species=ELEVEN, **chosen.potential).config
+    assert config.symbols == ELEVEN
+    fit_settings(chosen.family, chosen.fit)
+    assert chosen.source
+
+
+def test_aenet_of_the_study():
+    """44 inputs and 931 weights an element, as the published input files say."""
+    config = jaxmlip.build("aenet", species=ELEVEN, **preset("study-aenet").potential).config
+    assert (config.cutoff, config.angular_cutoff, config.n_features) == (8.0, 6.5, 44)
+    sizes = [config.n_features, *(nodes for nodes, _ in config.layers)]
+    assert sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)) == 931
+    settings = fit_settings("aenet", preset("study-aenet").fit)
+    assert (settings.force_weight, settings.epochs, settings.memory) == (0.0, 3300, 20)
+
+
+def test_snap_of_the_study():
+    for name in ("study-snap", "study-qsnap"):
+        chosen = preset(name)
+        config = jaxmlip.build(chosen.family, species=ELEVEN, **chosen.potential).config
+        assert (config.cutoff, config.twojmax) == (5.0, 6)
+
+
+def test_mtp_of_the_study():
+    """Level 16, N_Q 8, 5 Å; MLIP's weights 1, 0.01, 0.001 for a cell of 20 atoms and 200 Å³, ours squared."""
+    chosen = preset("study-mtp")
+    config = jaxmlip.build("mtp", species=ELEVEN, **chosen.potential).config
+    assert (config.level, config.radial_basis_size, config.cutoff) == (16, 8, 5.0)
+    squares = [chosen.fit[f"{name}_weight"] ** 2 for name in ("energy", "force", "stress")]
+    assert squares[0] / squares[1] == pytest.approx(1 * 20 / 0.01, rel=0.02)
+    assert squares[2] / squares[1] == pytest.approx(0.001 * 200**2 / 20 / 0.01, rel=0.03)
+
+
+def test_gap_of_the_study():
+    chosen = preset("study-gap")
+    config = jaxmlip.build("gap", species=ELEVEN, **chosen.potential).config
+    assert (config.n_max, config.l_max, config.zeta, config.sigma_atom, config.cutoff) == (4, 4, 4.0, 0.5, 5.0)
+    assert config.soap.n_features == 4951
+    assert fit_settings("gap", chosen.fit).offsets == "study"
+
+
+def test_unknown():
+    with pytest.raises(ConfigError, match="did you mean 'study-snap'"):
+        preset("study-snp")

@@ -93,7 +93,7 @@ def _interpolated(radial: Radial, highest: int) -> Float[np.ndarray, "n_polynomi
     """Coefficients of T_0 … T_highest through the Chebyshev points of 0 … cutoff."""
     nodes = np.cos(np.pi * (np.arange(highest + 1) + 0.5) / (highest + 1))
     values = radial_functions(radial.cutoff * (nodes + 1) / 2, radial)
-    coefficients = dct(values, type=2, axis=0) / (highest + 1)
+    coefficients = np.asarray(dct(values, type=2, axis=0)) / (highest + 1)
     coefficients[0] /= 2
     return coefficients
 

@@ -53,14 +53,14 @@ def overlap_slopes_by_density(
     pairs, density = _pair_derivatives(graph, vectors, settings)
     T = _symmetric(points, settings)
     half = [jnp.einsum("nkl,alm->ankm", T[:, degree], c) for degree, c in enumerate(density)]
-    overlap = sum(jnp.einsum("ankm,akm->an", h, c) for h, c in zip(half, density))
+    overlap = jnp.stack([jnp.einsum("ankm,akm->an", h, c) for h, c in zip(half, density)]).sum(axis=0)
     # p · p needs the atom's own vector as a point, in the same form
     own = [jnp.einsum("akm,alm->akl", c, c) for c in density]
     own_half = [jnp.einsum("akl,alm->akm", P, c) for P, c in zip(own, density)]
     length = jnp.ones_like(overlap[:, :1])
     gradient = jnp.concatenate([2 * h.reshape(*h.shape[:2], -1) for h in half], axis=2)
     if settings.normalise:
-        squares = sum(jnp.sum(P**2, axis=(1, 2)) for P in own)[:, None]
+        squares = jnp.stack([jnp.sum(P**2, axis=(1, 2)) for P in own]).sum(axis=0)[:, None]
         length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
         overlap = overlap / length
         along = jnp.concatenate([2 * h.reshape(h.shape[0], -1) for h in own_half], axis=1) / length

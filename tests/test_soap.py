@@ -12,7 +12,8 @@ import pytest
 from gap_reference import REFERENCE, described
 
 from jaxmlip.basis.gaussian_radial import Radial, radial_functions, radial_table
-from jaxmlip.descriptors.soap import SOAP, alchemical_embedding, pair_density, power_spectrum, soap
+from jaxmlip.descriptors.soap import SOAP, alchemical_embedding, pair_density, power_spectrum, soap, soap_vectors
+from jaxmlip.descriptors.soap_gradient import soap_derivatives
 from jaxmlip.graph import batch, edge_vectors
 
 LI_NI_TI_O = (3, 22, 28, 8)
@@ -45,6 +46,20 @@ def test_the_summed_pair_density_gives_the_same():
     density = pair_density(graph, vectors, settings).sum(axis=1)
     assert density.shape[1] == settings.n_density
     np.testing.assert_allclose(power_spectrum(density, graph, settings), soap(atoms, settings), rtol=0, atol=1e-14)
+
+
+def test_derivatives_are_those_of_the_vectors():
+    """Against automatic differentiation of the vectors along a random direction; rounding of numbers of size 1."""
+    settings = SOAP(species=LI_NI_TI_O, n_max=3, l_max=2, covariance_sigma0=0.1)
+    atoms, *_ = described("linitio0")
+    x, slopes, graph = soap_derivatives(atoms, settings)
+    vectors = jnp.where(graph.mask[:, :, None], edge_vectors(graph), 1.0)
+    move = np.random.default_rng(0).normal(size=vectors.shape) * np.asarray(graph.mask)[:, :, None]
+    expected, slope = jax.jvp(lambda v: soap_vectors(graph, v, settings), (vectors,), (move,))
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(np.einsum("ajx,ajxd->ad", move, np.asarray(slopes)), slope, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="exact spectrum"):
+        soap_derivatives(atoms, SOAP(species=LI_NI_TI_O, nu_S=1))
 
 
 def test_radial_functions_are_interpolated_to_rounding():

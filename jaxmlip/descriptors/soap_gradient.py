@@ -8,6 +8,9 @@ A_k' = Σ_m Y_m c_k'lm, which costs as much as the density itself, the derivativ
 and no derivative of the density by each neighbour is ever held.
 """
 
+from functools import partial
+
+import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +18,49 @@ from jaxtyping import Array, Float
 
 from jaxmlip.basis.gaussian_radial import radial_table
 from jaxmlip.descriptors.soap import SOAP, angular_part, neighbor_channels, radial_part, with_centre
-from jaxmlip.graph.batch import Graph
+from jaxmlip.graph.batch import Graph, batch, edge_vectors
 
 Pair = tuple[Array, Array, Array, Array]  # G, ∂G, Y, ∂Y of one degree
+
+
+def soap_derivatives(
+    atoms: ase.Atoms, settings: SOAP
+) -> tuple[Float[Array, "n_atoms n_features"], Float[Array, "n_atoms max_neighbors 3 n_features"], Graph]:
+    """SOAP vectors, their derivatives ∂p_i/∂r_ij by the vectors to neighbours in 1/Å, and the graph that lists these.
+
+    Neighbour k of atom i is atom ``graph.neighbors[i, k]``; padding has derivatives of zero. Moving an atom moves the
+    vectors to it and, the other way, its own, so ∂p_i/∂r_i = −Σ_j ∂p_i/∂r_ij.
+
+    >>> import ase.build
+    >>> x, slopes, graph = soap_derivatives(ase.build.bulk("Si"), SOAP(species=("Si",), cutoff=4.0, n_max=2, l_max=2))
+    >>> slopes.shape[2:], x.shape == (2, 10)
+    ((3, 10), True)
+
+    Raises:
+        ValueError: a compressed spectrum (ν_R or ν_S below 2), an unknown element, or overlapping atoms.
+    """
+    if not settings.nu_R == settings.nu_S == 2:
+        raise ValueError("derivatives are written for the exact spectrum: leave nu_R and nu_S at 2, or use jax.jacfwd")
+    graph = batch(atoms, settings)
+    vectors = jnp.where(graph.mask[:, :, None], edge_vectors(graph), settings.cutoff / 2)
+    return *_vectors_and_slopes(settings, graph, vectors), graph
+
+
+@partial(jax.jit, static_argnums=0)
+def _vectors_and_slopes(settings: SOAP, graph: Graph, vectors: Array) -> tuple[Array, Array]:
+    pairs, density = _pair_derivatives(graph, vectors, settings)
+    P = jnp.stack([_triangle(_outer(c, c), 0.5) for c in density], axis=-1).reshape(graph.n_atoms, -1)
+    dP = jnp.stack([_slopes(c, pair) for c, pair in zip(density, pairs)], axis=3)  # [n_atoms, 3, products, degrees, …]
+    dP = dP.reshape(*dP.shape[:2], -1, dP.shape[-1])
+    if settings.normalise:
+        squares = jnp.sum(P**2, axis=1, keepdims=True)
+        length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+        P = P / length
+        along = jnp.einsum("axdj,ad->axj", dP, P)
+        dP = (dP - along[:, :, None] * P[:, None, :, None]) / length[:, :, None, None]
+    last = jnp.full((graph.n_atoms, 1), settings.covariance_sigma0, P.dtype)
+    slopes = jnp.where(graph.mask[:, :, None, None], jnp.transpose(dP, (0, 3, 1, 2)), 0)
+    return jnp.concatenate([P, last], axis=1), jnp.pad(slopes, ((0, 0), (0, 0), (0, 0), (0, 1)))
 
 
 def overlap_slopes(

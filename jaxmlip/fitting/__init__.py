@@ -8,10 +8,11 @@ import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.fitting.gauss_newton import GaussNewtonFit, gauss_newton_method
-from jaxmlip.fitting.gaussian_process import GaussianProcessFit, fit_gaussian_process
+from jaxmlip.fitting.gaussian_process import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
 from jaxmlip.fitting.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.linear import LinearFit, fit_linear
+from jaxmlip.fitting.predictive_variance import Variance, predict_variance
 from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
 from jaxmlip.fitting.training import train
 from jaxmlip.potentials import FAMILIES
@@ -106,4 +107,5 @@ def default_settings(potential: Potential) -> Any:
 
 
 __all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
-__all__ += ["default_settings", "fit", "fit_settings", "read_log"]
+__all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "posterior", "predict_variance"]
+__all__ += ["read_log"]

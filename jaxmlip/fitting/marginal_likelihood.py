@@ -114,7 +114,13 @@ def evidence(problem: Problem, hyper: Hyperparameters) -> Evidence:
 
 
 def improve(problem: Problem, start: Hyperparameters, *, iterations: int = 20) -> tuple[Hyperparameters, list[float]]:
-    """Hyper-parameters that make the data likelier: L-BFGS on their logarithms; the likelihood at each step."""
+    """Hyper-parameters that make the data likelier: L-BFGS on their logarithms; the likelihood at each step.
+
+    Six cells of silicon (382 atoms, 40 points, n4 l4): log p from −27,278 to −1,008 in 14 evaluations, 24 CPU s. It is
+    the likelihood of the sparse process: noises also take up what so few points cannot express (there σ_energy rose
+    from 5 to 61 meV/atom, test forces fell from 0.60 to 0.56 eV/Å and test energies became worse), so look at a test
+    set before taking them over.
+    """
     from scipy.optimize import minimize
 
     values: list[float] = []

@@ -18,6 +18,8 @@ class Method:
     """Settings of the potential; species default to the elements of the data, the cutoff to 5 Å."""
     fit: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Settings of the fit; ``method`` chooses among `jaxmlip.fitting.METHODS`."""
+    preset: str = ""
+    """A name in `jaxmlip.potentials.presets`: its family and settings, which those above complete or replace."""
 
 
 LDR_WEIGHTS = {

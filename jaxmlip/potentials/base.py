@@ -74,6 +74,7 @@ class Potential(NamedTuple):
     descriptor: AtomFn | None = None  # [n_atoms, n_descriptors]; does not depend on the trained part of the params
     regressor: Callable | None = None  # (params, species, descriptors) -> the atomic energies
     fixed: tuple[str, ...] = ()  # names of params that training leaves alone
+    resizable: tuple[str, ...] = ()  # names of params whose sizes a fit chooses (sparse points)
     local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
     shared: bool = False  # all species share the coefficients of a linear potential: [n_features], not one row each
 

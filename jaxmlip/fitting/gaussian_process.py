@@ -17,8 +17,8 @@ References:
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import ase
 import jax
@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.data.labels import labels
 from jaxmlip.fitting.column_reduction import condition_number
 from jaxmlip.fitting.history import History
@@ -66,6 +66,10 @@ class GaussianProcessFit:
     """Energies of free atoms: least squares on the compositions; the study's; none; or those of the given model."""
     seed: int = 0
     batch_atoms: int = 128
+    tunable: ClassVar[Mapping[str, Range]] = {
+        "sigma_energy": Range(1e-3, 0.05, log=True),
+        "sigma_force": Range(0.02, 0.3, log=True),
+    }
 
     def __post_init__(self) -> None:
         """Refuses what cannot be fitted."""

@@ -19,8 +19,9 @@ References:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.cutoff import transition_cutoff
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.descriptors.soap import SOAP, alchemical_embedding, power_spectrum, soap_vectors
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import Config, Params, Potential, safe_vectors
@@ -77,6 +78,13 @@ class GAPConfig(Config):
     """Å; length scale of the pair kernel."""
     distance_2b_transition_width: float = 0.5
     """Å."""
+    tunable: ClassVar[Mapping[str, Range]] = {
+        "cutoff": Range(4.0, 6.5),
+        "n_max": Range(3, 8, step=1),
+        "l_max": Range(2, 6, step=1),
+        "sigma_atom": Range(0.25, 0.8),
+        "zeta": Range(2.0, 4.0),
+    }
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""

@@ -110,15 +110,17 @@ PRESETS: dict[str, Preset] = {
     ),
     "aenet-forces": Preset(
         "aenet",
-        {},
+        {"cutoff": 6.0, "radial_order": 10, "angular_cutoff": 5.0, "angular_order": 4},
         {
             "method": "gradient",
-            "energy_weight": 10.0,
+            "energy_weight": 20.0,
             "optimizer": "adamw",
             "weight_decay": 1.0,
-            "epochs": 80,
+            "epochs": 320,
+            "validation_fraction": 0.0,
         },
-        "chosen on the shipped rocksalt sample: with forces, and decaying weights against overfitting",
+        "chosen on the shipped rocksalts, 120 to fit and 30 to test in three splits: 34, 47, 61 meV/atom and 0.22, "
+        "0.30, 0.24 eV/Å after 120 to 140 CPU s; half the epochs do nearly as well; weights decay against overfitting",
     ),
 }
 

@@ -6,6 +6,6 @@ Importing this package imports no jax-md, which costs many seconds: its function
 from jaxmlip.simulate.calculator import calculator
 from jaxmlip.simulate.dynamics import Trajectory, nve
 from jaxmlip.simulate.jaxmd import JaxMD, to_jaxmd
-from jaxmlip.simulate.relax import Relaxed, relax
+from jaxmlip.simulate.relax import Relaxation, Relaxed, relax
 
-__all__ = ["JaxMD", "Relaxed", "Trajectory", "calculator", "nve", "relax", "to_jaxmd"]
+__all__ = ["JaxMD", "Relaxation", "Relaxed", "Trajectory", "calculator", "nve", "relax", "to_jaxmd"]

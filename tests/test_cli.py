@@ -327,3 +327,18 @@ def test_a_killed_fit_leaves_no_half_file(tmp_path):
         if not path.name.startswith("."):  # a whole file, or none
             assert path.name == "model.npz"
             jaxmlip.load(path)
+
+
+def test_md_writes_a_log_and_frames_and_goes_on(fitted, data, tmp_path, capsys):
+    words = ["md", str(fitted / "model.npz"), str(data), "--out", str(tmp_path / "run"), "--ensemble", "npt"]
+    words += ["--frame-every", "10", "--checkpoint-every", "10", "--temperature", "50", "--timestep", "0.5"]
+    assert main([*words, "--n-steps", "10"]) == 0
+    assert "temperature" in capsys.readouterr().out
+    assert main([*words, "--n-steps", "20"]) == 0
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert log[0].startswith("step,time_fs,temperature_K,potential_eV")
+    assert [line.split(",")[0] for line in log[1:]] == ["0", "10", "20"]
+    assert len(jaxmlip.read(tmp_path / "run" / "trajectory.extxyz")) == 3
+    assert (tmp_path / "run" / "run.json").exists()
+    assert main([*words, "--index", "99999"]) == 2
+    assert "--index 99999" in capsys.readouterr().err

@@ -18,6 +18,7 @@ COMMANDS = {
         "jaxmlip predict snap/model.npz new.xyz --out new-snap.xyz",
     ),
     "relax": ("relax positions and cells", "jaxmlip relax snap/model.npz start.xyz --out relaxed.xyz"),
+    "md": ("molecular dynamics", "jaxmlip md snap/model.npz start.xyz --ensemble npt --temperature 600 --out run"),
     "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
     "grade": (
         "how far structures lie outside of the training data",

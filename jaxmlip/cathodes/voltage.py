@@ -15,6 +15,7 @@ import ase
 import numpy as np
 
 from jaxmlip.cathodes.structures import layered
+from jaxmlip.evaluate.grade import ActiveSet, grades
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model
 from jaxmlip.simulate.calculator import calculator
@@ -64,6 +65,7 @@ class Voltage(NamedTuple):
     energy_lithiated: float | None  # eV per formula unit
     energy_delithiated: float | None  # eV per formula unit
     seconds: float
+    grade: float | None = None  # extrapolation grade of the worse of the two relaxed cells, where it was asked for
 
 
 def average_voltage(
@@ -87,6 +89,7 @@ def voltages(
     metals: Sequence[str] = tuple(PUBLISHED),
     *,
     lithium_energy: float = LITHIUM_BCC,
+    active: ActiveSet | None = None,
     relaxed: bool = True,
     max_steps: int = 1000,
 ) -> list[Voltage]:
@@ -107,12 +110,17 @@ def voltages(
         model: a potential with its parameters.
         metals: symbols.
         lithium_energy: eV per atom of metallic lithium, on the energy scale of the model's training data.
+        active: of the model's training data (`jaxmlip.evaluate.grade.active_set`): each row then tells how far its
+            relaxed cells lie outside of them.
         relaxed: False takes the energies of the unrelaxed starts, `jaxmlip.cathodes.layered`.
         max_steps: of each relaxation.
     """
     start = time.perf_counter()
     ends = _ends(model, metals, max_steps if relaxed else 0)
     rows = [_row(model, metal, ends.get(metal, []), lithium_energy, relaxed) for metal in metals]
+    if active is not None:
+        worst = _grades(model, active, ends)
+        rows = [row._replace(grade=worst.get(row.metal)) for row in rows]
     seconds = (time.perf_counter() - start) / max(len(rows), 1)  # all cells are relaxed side by side
     return [row._replace(seconds=seconds) for row in rows]
 
@@ -133,6 +141,16 @@ def _ends(model: Model, metals: Sequence[str], max_steps: int) -> dict[str, list
     found = relax(model, starts, max_steps=max_steps) if max_steps else [_unrelaxed(model, a) for a in starts]
     pairs = list(zip(starts, found, strict=True))
     return {metal: pairs[2 * k : 2 * k + 2] for k, metal in enumerate(wanted)}
+
+
+def _grades(model: Model, active: ActiveSet, ends: dict[str, list[tuple[ase.Atoms, Relaxed]]]) -> dict[str, float]:
+    """Of each metal whose cells are structures still."""
+    whole = {metal: [end.atoms for _, end in pair] for metal, pair in ends.items()}
+    kept = {metal: cells for metal, cells in whole.items() if all(not end.problem for _, end in ends[metal])}
+    if not kept:
+        return {}
+    found = grades(model, active, [atoms for cells in kept.values() for atoms in cells]).structures
+    return {metal: float(max(found[2 * k : 2 * k + 2])) for k, metal in enumerate(kept)}
 
 
 def _row(

@@ -98,6 +98,7 @@ class Browser:
             mobile=phone,
         )  # fmt: skip
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.messages, self.events = [], []
         self.call("Page.navigate", url=Path(path).resolve().as_uri())

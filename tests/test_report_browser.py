@@ -96,7 +96,7 @@ def middle(window, selector):
 
 
 def choose(window, chart, value):
-    window.click(*middle(window, f"[data-chart={chart}] input[value=\"{value}\"]"))
+    window.click(*middle(window, f'[data-chart={chart}] input[value="{value}"]'))
 
 
 def points(window, chart="chart100"):

@@ -86,7 +86,8 @@ def write_report(
 def html(title: str, sections: Sequence[Section], record: Mapping[str, Any]) -> str:
     """The page as text."""
     chapters = [*sections, *([_settings(record)] if record else [])]
-    styles, script = _asset("report.css"), _asset("report.js") + _asset("report_charts.js")
+    styles = _asset("report.css")
+    script = "\n".join(map(_asset, ("report.js", "report_drawing.js", "report_charts.js")))
     policy = f"default-src 'none'; img-src data:; style-src {_hash(styles)}; script-src {_hash(script)}"
     policy += "; base-uri 'none'; form-action 'none'"
     links = "".join(f'<li><a href="#s{i}">{escape(s.title)}</a></li>' for i, s in enumerate(chapters))

@@ -1,4 +1,4 @@
-"""Plots of a report that answer to pointer, touch and keys: numbers as JSON in the page, drawn by ``report_charts.js``.
+"""Plots of a report that answer to pointer, touch and keys: numbers as JSON in the page, drawn by the page.
 
 They know nothing of studies. A chart has menus; each panel is what it shows at one value of every menu.
 """
@@ -104,8 +104,8 @@ def chart_html(number: int, chart: Scatter | Curves) -> str:
     }
     caption = f'<p class="note">{escape(chart.caption)}</p>' if chart.caption else ""
     return (
-        f'<div class="chart" data-chart="chart{number}" hidden><div class="tools"></div>'
-        f'<div class="plot"></div>{caption}</div>'
+        f'<div class="chart" data-chart="chart{number}" hidden><div class="tools"></div><div class="drawn">'
+        f'<div class="plot"></div>{caption}</div></div>'
         f'<script type="application/json" id="chart{number}">{embedded_json(data)}</script>'
     )
 

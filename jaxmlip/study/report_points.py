@@ -60,7 +60,7 @@ def parity_chart(results: Results, by_seed: Mapping[int, Parts], atoms: Sequence
     quantities = list(dict.fromkeys(panel.choice[0] for panel in panels))
     if not quantities:
         return None
-    menus = {"quantity": quantities, "training structures": list(map(str, sizes)), "structures": ["test", "train"]}
+    menus = {"quantity": quantities, "training structures": list(map(str, sizes)), "data set": ["test", "train"]}
     return Scatter(
         menus,
         {label(name): color(name) for name in names},

@@ -20,6 +20,8 @@ from jaxmlip.evaluate.report_charts import Curves, Scatter, chart_html
 from jaxmlip.evaluate.style import data_address
 from jaxmlip.files import atomic_path
 
+_LONG = 24  # rows, from which a table scrolls below its head
+
 
 class Table(NamedTuple):
     """Cells are text or numbers (four digits shown; None and NaN as an em dash); ``note`` stands below.
@@ -132,7 +134,7 @@ def _table(table: Table) -> str:
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (
-        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>'
+        f'<div class="wide{" long" if n_body > _LONG else ""}"><table>{caption}<thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines[:n_body])}</tbody>{summary}</table></div>{note}"
     )
 

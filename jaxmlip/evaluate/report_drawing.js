@@ -7,7 +7,7 @@ const LINE = 15; // px between lines of text
 const tickText = (value) => Number(value.toPrecision(6)).toString().replace("-", "−");
 
 const linearTicks = (low, high) => {
-  const rough = (high - low) / 4;
+  const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= rough * 0.999);
   const ticks = [];
@@ -121,8 +121,12 @@ class Drawing {
     pen.textAlign = "left";
     pen.textBaseline = "top";
     this.shown.filter((name) => this.panel.notes[name]).forEach((name, k) => {
+      const text = `${this.shown.length > 1 ? `${name} ` : ""}${this.panel.notes[name]}`;
+      const top = box.top + 4 + k * LINE;
+      pen.fillStyle = "rgba(255, 255, 255, .85)";
+      pen.fillRect(box.left + 5, top - 2, pen.measureText(text).width + 6, LINE);
       pen.fillStyle = this.shown.length > 1 ? this.data.colors[name] : INK;
-      pen.fillText(`${this.shown.length > 1 ? `${name} ` : ""}${this.panel.notes[name]}`, box.left + 8, box.top + 4 + k * LINE);
+      pen.fillText(text, box.left + 8, top);
     });
   }
 

@@ -18,12 +18,14 @@ COMMANDS = {
         "jaxmlip predict snap/model.npz new.xyz --out new-snap.xyz",
     ),
     "relax": ("relax positions and cells", "jaxmlip relax snap/model.npz start.xyz --out relaxed.xyz"),
+    "md": ("molecular dynamics", "jaxmlip md snap/model.npz start.xyz --ensemble npt --temperature 600 --out run"),
     "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
     "grade": (
         "how far structures lie outside of the training data",
         "jaxmlip grade mtp/model.npz new.xyz --train train.xyz",
     ),
     "study": ("compare potentials over training-set sizes, with a report", "jaxmlip study"),
+    "tune": ("search for a family's hyper-parameters", "jaxmlip tune mtp train.xyz --trials 40 --out tuned"),
     "convert": ("between our files and those of other programs", "jaxmlip convert snap/model.npz LiO.snapcoeff"),
 }
 
@@ -47,7 +49,7 @@ units: eV, Å, eV/Å, eV/Å³ in files (stress with ASE's sign); meV/atom, GPa a
 JAX keeps compiled programs in {cache}, so second runs start faster;
 JAX_COMPILATION_CACHE_DIR moves it. --debug shows where an error arose. --version shows the version.
 
-First steps: jaxmlip study   compares SNAP and qSNAP on shipped data and writes study/report.html in a few minutes.
+First steps: jaxmlip study   compares all families on shipped data and writes study/report.html in some minutes.
 """
 
 _USER_ERRORS = (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)

@@ -178,10 +178,13 @@ def test_grade_flags_what_is_far_from_the_training_data(fitted, data, tmp_path, 
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):
     import jaxmlip.simulate as module
 
-    def fake(model, atoms, **limits):
-        assert limits == {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000}
-        good = len(atoms) > 1
-        return module.Relaxed(atoms.copy(), -1.0, good, 3, 0.001, 0.0, "" if good else "ran away [x]")
+    def fake(model, frames, **settings):
+        expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
+        assert settings == expected | {"fixed_volume": False, "fixed_symmetry": False, "pressure": 0.0}
+        good = [len(atoms) > 1 for atoms in frames]
+        problems = ["" if ok else "ran away [x]" for ok in good]
+        rows = zip(frames, good, problems, strict=True)
+        return [module.Relaxed(atoms.copy(), -1.0, ok, 3, 0.001, 0.0, problem) for atoms, ok, problem in rows]
 
     monkeypatch.setattr(module, "relax", fake)
     frames = jaxmlip.read(data)[:2]
@@ -324,3 +327,18 @@ def test_a_killed_fit_leaves_no_half_file(tmp_path):
         if not path.name.startswith("."):  # a whole file, or none
             assert path.name == "model.npz"
             jaxmlip.load(path)
+
+
+def test_md_writes_a_log_and_frames_and_goes_on(fitted, data, tmp_path, capsys):
+    words = ["md", str(fitted / "model.npz"), str(data), "--out", str(tmp_path / "run"), "--ensemble", "npt"]
+    words += ["--frame-every", "10", "--checkpoint-every", "10", "--temperature", "50", "--timestep", "0.5"]
+    assert main([*words, "--n-steps", "10"]) == 0
+    assert "temperature" in capsys.readouterr().out
+    assert main([*words, "--n-steps", "20"]) == 0
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert log[0].startswith("step,time_fs,temperature_K,potential_eV")
+    assert [line.split(",")[0] for line in log[1:]] == ["0", "10", "20"]
+    assert len(jaxmlip.read(tmp_path / "run" / "trajectory.extxyz")) == 3
+    assert (tmp_path / "run" / "run.json").exists()
+    assert main([*words, "--index", "99999"]) == 2
+    assert "--index 99999" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -14,7 +15,7 @@ from jaxmlip.commands.parse import parse, take_config
 
 @dataclass(frozen=True)
 class Relax:
-    """Relax positions and cells with FIRE; exits with 1 when a structure did not converge.
+    """Relax positions and cells, all structures side by side; exits with 1 when one did not converge.
 
     example: jaxmlip relax fit/model.npz start.xyz --out relaxed.xyz --no-cell
     """
@@ -25,8 +26,16 @@ class Relax:
     """Files, folders, patterns or shipped data sets."""
     out: Path = Path("relaxed.xyz")
     """Relaxed structures with their energy, forces and stress; info says whether each converged."""
+    method: Literal["lbfgs", "fire"] = "lbfgs"
+    """L-BFGS, or FIRE: slower, and robust on rough ground."""
     cell: bool = True
     """Relax the cell too."""
+    fixed_volume: bool = False
+    """Relax the shape of the cell only."""
+    fixed_symmetry: bool = False
+    """Keep the space group of each start."""
+    pressure: float = 0.0
+    """GPa."""
     fmax: float = 0.01
     """Largest force at the end, eV/Å."""
     smax: float = 3e-4
@@ -52,12 +61,11 @@ def main(words: Sequence[str]) -> int:
 
 
 def _relax(job: Relax, model, frames) -> list:
-    from jaxmlip.progress import track
     from jaxmlip.simulate import relax
+    from jaxmlip.units import GPA
 
-    limits = {"cell": job.cell, "fmax": job.fmax, "smax": job.smax, "max_steps": job.max_steps}
-    shown = track(frames, "relaxing", show=console().is_terminal)
-    return [relax(model, frame, **limits) for frame in shown]
+    names = ("method", "cell", "fixed_volume", "fixed_symmetry", "fmax", "smax", "max_steps")
+    return relax(model, frames, pressure=job.pressure / GPA, **{name: getattr(job, name) for name in names})
 
 
 def _show(frames, found) -> None:

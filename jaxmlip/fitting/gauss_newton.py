@@ -16,7 +16,8 @@ References:
 """
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.fitting.devices import split
 from jaxmlip.fitting.jacobian_products import Facts, chunk_terms, normal_equations, normal_product, slope_and_diagonal
 from jaxmlip.fitting.objective import Terms
@@ -56,6 +57,7 @@ class GaussNewtonFit(Training):
     tolerance: float = 1e-5
     """Stop where a step lowers the loss by less, relatively."""
     checkpoint_every: int = 5
+    tunable: ClassVar[Mapping[str, Range]] = {"prior": Range(1e-5, 1.0, log=True)}
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""

@@ -9,15 +9,16 @@ References:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.fitting.devices import replicated, shares, split, summed
 from jaxmlip.fitting.objective import Terms, terms
 from jaxmlip.fitting.problem import Part, Problem, Training, drawn, split_params
@@ -45,6 +46,7 @@ class GradientFit(Training):
     """Longer gradients (of the loss per structure) are cut to this length."""
     ema_decay: float = 0.99
     """Weight of the past in the moving average of the parameters; 0: no average."""
+    tunable: ClassVar[Mapping[str, Range]] = {"learning_rate": Range(5e-4, 3e-2, log=True)}
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""

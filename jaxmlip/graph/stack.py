@@ -12,7 +12,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from jaxmlip.graph.batch import Graph, Labels, Shape, graph_arrays, label_arrays, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
@@ -71,13 +71,16 @@ def _stacked(parts: list) -> Any:
 def take(graphs: Graph, labels: Labels, rows: Int[Array, " n_graphs"]) -> tuple[Graph, Labels]:
     """One graph of the structures ``rows`` of a bucket; a negative row is an empty structure. Works under ``jit``."""
     graphs, labels = jax.tree.map(lambda x: x[rows], (graphs, labels))
+    there = rows >= 0
+    masks = {"has_energy": labels.has_energy & there[:, None], "has_stress": labels.has_stress & there[:, None]}
+    masks["has_forces"] = labels.has_forces & there[:, None]
+    return join(graphs, there), Labels(*map(_flat, labels._replace(**masks)))
+
+
+def join(graphs: Graph, there: Bool[Array, " n_graphs"]) -> Graph:
+    """Stacked graphs of one structure each as one graph; empty where not ``there``. Works under ``jit``."""
     n_graphs, n_atoms, width = graphs.mask.shape
     number = jnp.arange(n_graphs, dtype=graphs.neighbors.dtype)
-    there = rows >= 0
-
-    def flat(x: Array) -> Array:
-        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
-
     moved = graphs._replace(
         cell=graphs.cell[:, 0],
         atom_graph=jnp.broadcast_to(number[:, None], (n_graphs, n_atoms)),
@@ -86,10 +89,11 @@ def take(graphs: Graph, labels: Labels, rows: Int[Array, " n_graphs"]) -> tuple[
         reverse=graphs.reverse + number[:, None, None] * (n_atoms * width),
         mask=graphs.mask & there[:, None, None],
     )
-    graph = Graph(**{name: x if name == "cell" else flat(x) for name, x in moved._asdict().items()})
-    masks = {"has_energy": labels.has_energy & there[:, None], "has_stress": labels.has_stress & there[:, None]}
-    masks["has_forces"] = labels.has_forces & there[:, None]
-    return graph, Labels(*map(flat, labels._replace(**masks)))
+    return Graph(**{name: x if name == "cell" else _flat(x) for name, x in moved._asdict().items()})
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 def _cut(order: np.ndarray, sizes: np.ndarray, n_shapes: int) -> list[np.ndarray]:

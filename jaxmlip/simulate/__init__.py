@@ -4,8 +4,19 @@ Importing this package imports no jax-md, which costs many seconds: its function
 """
 
 from jaxmlip.simulate.calculator import calculator
-from jaxmlip.simulate.dynamics import Trajectory, nve
+from jaxmlip.simulate.dynamics import Dynamics, Trajectory, molecular_dynamics, nve
 from jaxmlip.simulate.jaxmd import JaxMD, to_jaxmd
-from jaxmlip.simulate.relax import Relaxed, relax
+from jaxmlip.simulate.relax import Relaxation, Relaxed, relax
 
-__all__ = ["JaxMD", "Relaxed", "Trajectory", "calculator", "nve", "relax", "to_jaxmd"]
+__all__ = [
+    "Dynamics",
+    "JaxMD",
+    "Relaxation",
+    "Relaxed",
+    "Trajectory",
+    "calculator",
+    "molecular_dynamics",
+    "nve",
+    "relax",
+    "to_jaxmd",
+]

@@ -1,69 +1,167 @@
-"""Molecular dynamics through jax-md: velocity Verlet at constant energy, on the device.
+"""Molecular dynamics on the device: constant energy, temperature or pressure, with a log, frames and checkpoints."""
 
-References:
-    Swope et al., J. Chem. Phys. 76, 637 (1982): velocity Verlet.
-"""
-
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxmlip.potentials.base import Model, Potential
-from jaxmlip.simulate.jaxmd import (
-    Engine,
-    NeighborList,
-    allocate_list,
-    cast,
-    engine_of,
-    fractional,
-    jaxmd_context,
-    list_size,
-    placed,
-    species_of,
-)
+from jaxmlip.potentials.base import Model
+from jaxmlip.simulate.integrators import Bath, State
+from jaxmlip.simulate.jaxmd import cast, jaxmd_context, placed, species_of
+from jaxmlip.simulate.motion import Program, first_state, program
+from jaxmlip.simulate.neighbor_list import Plan, grown, plan
+from jaxmlip.simulate.recorder import Recorder, open_folder
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND, MEV
 
-_SKIN = 1.0  # Å
-_EVERY = 10  # steps from one kept frame to the next, in one call of the device
 _MAX_REALLOCATIONS = 10
 
 
-class Trajectory(NamedTuple):
-    """Frames of a run, the first one its start; positions are never wrapped into the cell."""
+@dataclasses.dataclass(frozen=True)
+class Dynamics:
+    """What a run is: an ensemble, its constants, and what is written how often."""
 
-    time: Float[np.ndarray, " n_frames"]  # fs
+    ensemble: Literal["nve", "nvt", "langevin", "npt"] = "nvt"
+    """Constant energy; Nosé-Hoover chains; Langevin (BAOAB); Martyna-Tobias-Klein with a fully flexible cell."""
+    timestep: float = 1.0
+    """fs."""
+    n_steps: int = 1000
+    """A multiple of log_every."""
+    temperature: float = 300.0
+    """K; of the initial velocities, and of the bath."""
+    pressure: float = 0.0
+    """eV/Å³ (1 GPa is 0.00624), of npt."""
+    thermostat_time: float = 100.0
+    """fs, about the period of the thermostat's oscillation."""
+    barostat_time: float = 1000.0
+    """fs, of the barostat's."""
+    friction: float = 0.01
+    """1/fs, of Langevin dynamics."""
+    keep_velocities: bool = False
+    """Start with the velocities that the structure has, instead of drawing new ones."""
+    log_every: int = 10
+    """Steps from one row of the log to the next."""
+    frame_every: int = 100
+    """Steps from one kept frame to the next, a multiple of log_every."""
+    checkpoint_every: int = 1000
+    """Steps, a multiple of log_every; needs a folder."""
+    trajectory: Literal["extxyz", "traj"] = "extxyz"
+    """How frames are written into the folder: extended XYZ, or ASE's binary format."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Of the potential; the motion is always in float64."""
+    skin: float = 1.0
+    """Å beyond the cutoff that neighbour lists reach; a larger one is rebuilt less often."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what has no meaning."""
+        times = (self.timestep, self.thermostat_time, self.barostat_time, self.friction, self.skin)
+        if min(times) <= 0 or self.temperature < 0:
+            raise ValueError(
+                "timestep, thermostat_time, barostat_time, friction and skin must be positive and the temperature not "
+                f"negative, got {times} and {self.temperature} K"
+            )
+        if self.ensemble != "nve" and not self.temperature:
+            raise ValueError(f"a bath at 0 K has no dynamics: give {self.ensemble} a temperature, or relax instead")
+        multiples = (self.n_steps, self.frame_every, self.checkpoint_every)
+        if self.log_every < 1 or min(multiples) < 1 or any(n % self.log_every for n in multiples):
+            raise ValueError(
+                f"n_steps, frame_every and checkpoint_every must be positive multiples of log_every "
+                f"({self.log_every}), got {multiples}"
+            )
+
+
+class Trajectory(NamedTuple):
+    """The log of a run and its frames, the first ones its start; positions are never wrapped into the cell.
+
+    Of a run into a folder the frames are in the file there, and only the last one is here.
+    """
+
+    time: Float[np.ndarray, " n_rows"]  # fs
+    potential_energy: Float[np.ndarray, " n_rows"]  # eV
+    kinetic_energy: Float[np.ndarray, " n_rows"]  # eV
+    conserved_energy: Float[np.ndarray, " n_rows"]  # eV
+    temperature: Float[np.ndarray, " n_rows"]  # K
+    pressure: Float[np.ndarray, " n_rows"]  # eV/Å³
+    volume: Float[np.ndarray, " n_rows"]  # Å³
+    stress: Float[np.ndarray, "n_rows 3 3"]  # eV/Å³, ASE's sign, with the part of the motion
+    frame_time: Float[np.ndarray, " n_frames"]  # fs
     positions: Float[np.ndarray, "n_frames n_atoms 3"]  # Å
     velocities: Float[np.ndarray, "n_frames n_atoms 3"]  # Å/fs
-    potential_energy: Float[np.ndarray, " n_frames"]  # eV
-    kinetic_energy: Float[np.ndarray, " n_frames"]  # eV
+    cells: Float[np.ndarray, "n_frames 3 3"]  # Å
     atoms: ase.Atoms  # the last frame, with momenta in ASE's units
 
     @property
-    def temperature(self) -> Float[np.ndarray, " n_frames"]:
-        """2 E_kin / (3 (N − 1) k_B) in K: the centre of mass is at rest."""
-        return 2 * self.kinetic_energy / (3 * max(self.positions.shape[1] - 1, 1) * BOLTZMANN)
-
-    @property
     def drift(self) -> float:
-        """Slope of the total energy against time in meV/atom/ps: zero for exact dynamics."""
-        total = self.potential_energy + self.kinetic_energy
-        slope = np.polyfit(self.time, total, 1)[0]
-        return float(slope * 1000 * MEV / self.positions.shape[1])
+        """Slope of the conserved energy against time in meV/atom/ps: zero for exact dynamics."""
+        slope = np.polyfit(self.time, self.conserved_energy, 1)[0]
+        return float(slope * 1000 * MEV / len(self.atoms))
 
 
 class _Run(NamedTuple):
-    """The compiled program of one potential: shared by all structures with equal shapes."""
+    """What a run needs beside its state."""
 
-    engine: Engine
-    start: Callable
-    advance: Callable
-    frame: Callable
+    program: Program
+    settings: Dynamics
+    bath: Bath
+    fixed: tuple  # params, species
+    atoms: ase.Atoms
+    cutoff: float
+
+
+def molecular_dynamics(
+    model: Model,
+    atoms: ase.Atoms,
+    settings: Dynamics | None = None,
+    *,
+    folder: str | Path | None = None,
+    **changes: Any,
+) -> Trajectory:
+    """A run of any length in one call: small cells with their images, large ones with linked cells.
+
+    With a ``folder`` the log (``log.csv``), the frames (``trajectory.extxyz`` or ``.traj``) and a checkpoint are
+    written as the run goes; the same call continues a run that was stopped, and gives the same trajectory.
+
+    >>> from ase.build import bulk
+    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
+    >>> model = Model(potential, potential.init(None, None))
+    >>> run = molecular_dynamics(model, bulk("Si"), ensemble="nve", n_steps=20, temperature=10.0)
+    >>> run.time.tolist(), abs(run.drift) < 0.1
+    ([0.0, 10.0, 20.0], True)
+
+    Args:
+        model: a potential with its parameters.
+        atoms: the start, periodic or not; masses as ASE has them. Not changed.
+        settings: what the run is.
+        folder: where it is written; None keeps the frames in memory.
+        changes: fields of `Dynamics` that differ from ``settings``, as ``temperature=600``.
+
+    Raises:
+        ValueError: settings without meaning, an element that the potential does not know, constraints, an npt run of a
+            structure that is not periodic, or a folder with another run.
+        RuntimeError: the run blew up.
+    """
+    chosen = dataclasses.replace(settings or Dynamics(), **changes)
+    _check(atoms, chosen)
+    with jaxmd_context("float64"):
+        run = _prepared(model, atoms, chosen)
+        recorder = Recorder(atoms, chosen) if folder is None else open_folder(folder, model, atoms, chosen)
+        sizes, state, step = _first(run, recorder)
+        if not step:
+            _record(run, recorder, state, step)
+        while step < chosen.n_steps:
+            sizes, state = _chunk(run, sizes, state, step)
+            step += chosen.log_every
+            _record(run, recorder, state, step)
+            if step % chosen.checkpoint_every == 0 or step == chosen.n_steps:
+                recorder.checkpoint(state, sizes, step)
+        last = _frame(run, state)
+    return _trajectory(recorder, last, chosen)
 
 
 def nve(
@@ -75,120 +173,107 @@ def nve(
     temperature: float = 300.0,
     seed: int = 0,
 ) -> Trajectory:
-    """A run at constant energy, cell and number of atoms, in float64; every tenth step is kept.
-
-    >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
-    >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
-    >>> run = nve(Model(potential, potential.init(None, None)), bulk("Si"), n_steps=20, temperature=10.0)
-    >>> run.time.tolist(), abs(run.drift) < 0.1
-    ([0.0, 10.0, 20.0], True)
-
-    Args:
-        model: a potential with its parameters.
-        atoms: the start; masses as ASE has them. Not changed.
-        timestep: fs.
-        n_steps: a multiple of 10.
-        temperature: K, of the initial Maxwell-Boltzmann velocities; the centre of mass is put to rest.
-        seed: of the velocities.
-
-    Raises:
-        ValueError: settings without meaning, or an element that the potential does not know.
-        RuntimeError: the run blew up: a number is not finite, or a pair moved by more than half the skin in a step.
-    """
-    _check_settings(timestep, n_steps, temperature)
-    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
-    with jaxmd_context("float64"):
-        run = _program(model.potential, pbc)
-        positions, box = fractional(atoms, "float64")
-        fixed = {
-            "params": cast(model.params, "float64"),
-            "species": species_of(model.potential, atoms),
-            "box": box,
-            "dt": jnp.asarray(timestep * FEMTOSECOND),
-        }
-        neighbor = _allocate(run, model, atoms, positions, box)
-        state = run.start(jax.random.key(seed), positions, atoms.get_masses(), temperature, neighbor, fixed)
-        frames = [jax.device_get(run.frame(state, neighbor, fixed))]
-        for _ in range(n_steps // _EVERY):
-            state, neighbor = _checked_advance(run, model, atoms, state, neighbor, fixed)
-            frames.append(jax.device_get(run.frame(state, neighbor, fixed)))
-    return _trajectory(atoms, frames, timestep * _EVERY)
+    """A run at constant energy, cell and number of atoms; every tenth step is kept. See `molecular_dynamics`."""
+    settings = Dynamics("nve", timestep=timestep, n_steps=n_steps, temperature=temperature, seed=seed, frame_every=10)
+    return molecular_dynamics(model, atoms, settings)
 
 
-def _check_settings(timestep: float, n_steps: int, temperature: float) -> None:
-    if not (timestep > 0 and temperature >= 0):
+def _check(atoms: ase.Atoms, settings: Dynamics) -> None:
+    if atoms.constraints:
         raise ValueError(
-            f"timestep must be positive and temperature not negative, got {timestep} fs and {temperature} K"
+            f"{atoms.get_chemical_formula()} has constraints, which dynamics here cannot keep: remove them "
+            "(atoms.set_constraint()), or run it with ASE and jaxmlip.calculator"
         )
-    if n_steps < _EVERY or n_steps % _EVERY:
-        raise ValueError(f"n_steps must be a positive multiple of {_EVERY}, the distance of kept frames; got {n_steps}")
+    if settings.ensemble == "npt" and not atoms.pbc.all():
+        raise ValueError(
+            f"npt changes the cell, but {atoms.get_chemical_formula()} is periodic along {atoms.pbc.tolist()} only: "
+            "take nvt, or set atoms.pbc = True"
+        )
 
 
-def _allocate(run: _Run, model: Model, atoms: ase.Atoms, positions: Array, box: Array, extra: int = 0) -> NeighborList:
-    size = list_size(placed(atoms, positions, box), model.potential.config.cutoff + _SKIN, extra)
-    return allocate_list(run.engine, positions, box, size)
+def _prepared(model: Model, atoms: ase.Atoms, settings: Dynamics) -> _Run:
+    n_dof = 3 * len(atoms) - (3 if settings.ensemble != "langevin" and len(atoms) > 1 else 0)
+    numbers = (
+        settings.timestep * FEMTOSECOND,
+        settings.temperature * BOLTZMANN,
+        settings.pressure,
+        settings.thermostat_time * FEMTOSECOND,
+        settings.barostat_time * FEMTOSECOND,
+        settings.friction / FEMTOSECOND,
+        float(n_dof),
+    )
+    compiled = program(model.potential, settings.ensemble, settings.precision)
+    fixed = (cast(model.params, settings.precision), species_of(model.potential, atoms))
+    bath = Bath._make(jnp.asarray(x, float) for x in (*numbers, 6.0))
+    return _Run(compiled, settings, bath, fixed, atoms, model.potential.config.cutoff)
 
 
-def _checked_advance(
-    run: _Run, model: Model, atoms: ase.Atoms, state: Any, neighbor: NeighborList, fixed: dict
-) -> tuple[Any, NeighborList]:
-    """``_EVERY`` steps; after an overflow they are thrown away and repeated with a larger neighbour list."""
+def _first(run: _Run, recorder: Recorder) -> tuple[Plan, State, int]:
+    """Where the run starts, or where it was stopped."""
+    state = first_state(run.atoms, _velocities(run), run.settings.seed)
+    found = recorder.restore(state)
+    if found is None:
+        sizes = plan(run.atoms, run.cutoff, run.settings.skin)
+        return sizes, run.program.start(sizes, state, *run.fixed), 0
+    state, sizes, step, (position, box) = found
+    # The list as it was: built where it was built then.
+    there = run.program.start(sizes, state._replace(position=position, box=box), *run.fixed)
+    return sizes, state._replace(neighbors=there.neighbors), step
+
+
+def _velocities(run: _Run) -> np.ndarray:
+    """Drawn at random, the centre of mass at rest, of exactly the temperature; or the structure's. In ASE's units."""
+    masses = run.atoms.get_masses()[:, None]
+    if run.settings.keep_velocities:
+        return run.atoms.get_velocities()
+    rng = np.random.default_rng(run.settings.seed)
+    velocities = rng.standard_normal((len(masses), 3)) / np.sqrt(masses)
+    if len(masses) > 1:
+        velocities -= (masses * velocities).sum(axis=0) / masses.sum()
+    n_dof = max(1, 3 * len(masses) - 3 * (len(masses) > 1))
+    return velocities * np.sqrt(n_dof * run.settings.temperature * BOLTZMANN / (masses * velocities**2).sum())
+
+
+def _chunk(run: _Run, sizes: Plan, state: State, step: int) -> tuple[Plan, State]:
+    """``log_every`` steps; with a neighbour list without room they are thrown away and repeated with a larger one."""
+    n_steps, overflow, lost = jnp.asarray(run.settings.log_every), True, False
     for _ in range(_MAX_REALLOCATIONS):
-        new, new_neighbor, overflow, lost = run.advance(state, neighbor, fixed)
+        new = run.program.advance(sizes, n_steps, state, run.bath, run.fixed)
+        overflow, lost = np.asarray(new.failed)
         if not overflow:
             break
-        # Halfway between the frames there were more neighbours than at their ends: room for a quarter more.
-        extra = neighbor.max_occupancy // 4
-        neighbor = _allocate(run, model, atoms, state.position, fixed["box"], extra)
-    else:
-        lost = True
-    if lost:
+        sizes = grown(sizes, plan(_frame(run, state), run.cutoff, run.settings.skin))
+        state = run.program.start(sizes, state._replace(failed=jnp.zeros(2, bool)), *run.fixed)
+    if overflow or lost:
         raise RuntimeError(
-            f"the run of {atoms.get_chemical_formula()} blew up: positions are not finite, or atoms moved by more than "
-            f"{_SKIN / 2} Å in one step. Take a shorter timestep or a lower temperature, relax the start first "
-            "(jaxmlip.simulate.relax), or check the potential's errors on such structures"
+            f"the run of {run.atoms.get_chemical_formula()} blew up after {step} steps: positions are not finite, or "
+            "an atom moved by more than 0.5 Å in one step. Take a shorter timestep or a lower temperature, relax the "
+            "start first (jaxmlip.simulate.relax), or check the potential's errors on such structures"
         )
-    return new, new_neighbor
+    return sizes, new
 
 
-@lru_cache(maxsize=32)
-def _program(potential: Potential, pbc: tuple[bool, bool, bool]) -> _Run:
-    from jax_md import simulate
-
-    engine = engine_of(potential, _SKIN, pbc, "float64")
-    nve_start, nve_step = simulate.nve(engine.energy_fn, engine.shift_fn)
-
-    @jax.jit
-    def start(key: Array, positions: Array, masses: Array, temperature: Array, neighbor: Any, fixed: dict) -> Any:
-        # jax-md's kT: it draws momenta with variance m kT and removes the motion of the centre of mass.
-        return nve_start(key, positions, temperature * BOLTZMANN, mass=masses, neighbor=neighbor, **fixed)
-
-    def step(carry: tuple, fixed: dict) -> tuple:
-        state, neighbor, overflow, lost = carry
-        neighbor = engine.update(state.position, neighbor, box=fixed["box"])
-        state = nve_step(state, neighbor=neighbor, **fixed)
-        lost |= ~(engine.moved(state.position, neighbor, fixed["box"]) < _SKIN)  # also true of NaN
-        return state, neighbor, overflow | neighbor.did_buffer_overflow, lost
-
-    @jax.jit
-    def advance(state: Any, neighbor: NeighborList, fixed: dict) -> tuple:
-        carry = (state, neighbor, jnp.asarray(False), jnp.asarray(False))
-        return jax.lax.fori_loop(0, _EVERY, lambda _, carry: step(carry, fixed), carry)
-
-    @jax.jit
-    def frame(state: Any, neighbor: NeighborList, fixed: dict) -> tuple:
-        energy = engine.energy_fn(state.position, neighbor=neighbor, **fixed)
-        kinetic = jnp.sum(state.momentum**2 / state.mass) / 2
-        return state.position @ fixed["box"].T, state.momentum / state.mass, energy, kinetic
-
-    return _Run(engine, start, advance, frame)
+def _record(run: _Run, recorder: Recorder, state: State, step: int) -> None:
+    row = jax.device_get(run.program.row(state, run.bath))
+    recorder.row(step, row)
+    if step % run.settings.frame_every == 0:
+        recorder.frame(step, _frame(run, state), row)
 
 
-def _trajectory(atoms: ase.Atoms, frames: list[tuple], interval: float) -> Trajectory:
-    positions, velocities, potential, kinetic = (np.stack(values) for values in zip(*frames, strict=True))
-    last = atoms.copy()
-    last.positions = positions[-1]
-    last.set_velocities(velocities[-1])
-    time = np.arange(len(frames)) * interval
-    return Trajectory(time, positions, velocities * FEMTOSECOND, potential, kinetic, last)
+def _frame(run: _Run, state: State) -> ase.Atoms:
+    atoms = placed(run.atoms, state.position, state.box)
+    atoms.set_momenta(np.asarray(state.momentum))
+    return atoms
+
+
+def _trajectory(recorder: Recorder, last: ase.Atoms, settings: Dynamics) -> Trajectory:
+    log = recorder.log()
+    steps, frames = recorder.frames if recorder.frames[0] else ([settings.n_steps], [last])
+    return Trajectory(
+        **log,
+        frame_time=np.array(steps) * settings.timestep,
+        positions=np.stack([frame.positions for frame in frames]),
+        velocities=np.stack([frame.get_velocities() for frame in frames]) * FEMTOSECOND,
+        cells=np.stack([frame.cell.array for frame in frames]),
+        atoms=last,
+    )

@@ -1,82 +1,92 @@
-"""Relaxation of positions and cell to a minimum of the energy: FIRE through jax-md, on the device.
+"""Relaxation of positions and cells to a minimum of the enthalpy, many structures side by side, on the device.
 
 References:
+    Liu and Nocedal, Math. Program. 45, 503 (1989): L-BFGS.
     Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006): FIRE.
-    Tadmor et al., Phys. Rev. B 59, 235 (1999): the deformation gradient as the cell's degrees of freedom.
+    Gubler et al., J. Chem. Phys. X 17, 100131 (2023): positions and cell relaxed together, on one scale.
 """
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 import ase
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ase.data import covalent_radii
-from jaxtyping import Array
 
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model
-from jaxmlip.simulate.jaxmd import (
-    Engine,
-    ListSize,
-    NeighborList,
-    allocate_list,
-    cast,
-    engine_of,
-    fractional,
-    jaxmd_context,
-    list_size,
-    placed,
-    species_of,
-)
+from jaxmlip.simulate.deformation import Freedom
+from jaxmlip.simulate.jaxmd import species_of
+from jaxmlip.simulate.minimization import VOLUME_FACTOR, Ended, Limits, minimize
 
-_SKIN = 0.4  # Å; a step that changes a pair by more than half of it is refused and tried again with half the time step
-_VOLUME_FACTOR = 2.0  # a relaxation that swells or shrinks the cell by more has left the potential's data
 _OVERLAP = 0.5  # of the sum of covalent radii
-_STRETCH = 1.25  # how much thinner the cell may become before more images must be searched
-_MAX_REALLOCATIONS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Relaxation:
+    """What is relaxed, how, and when it is done."""
+
+    method: Literal["lbfgs", "fire"] = "lbfgs"
+    """L-BFGS with backtracking, or FIRE: slower, and robust on rough ground."""
+    positions: bool = True
+    """False moves atoms with the cell only."""
+    cell: bool = True
+    """Relax the cell too; needs three periodic directions."""
+    fixed_volume: bool = False
+    """Relax the shape of the cell only."""
+    fixed_symmetry: bool = False
+    """Keep the space group that the start has (within 1e-3 Å)."""
+    pressure: float = 0.0
+    """eV/Å³ (1 GPa is 0.00624); of the surroundings, positive compresses."""
+    fmax: float = 0.01
+    """eV/Å, the largest norm of a force."""
+    smax: float | None = 3e-4
+    """eV/Å³, the largest component of the stress; None: as ASE, rows of V σ / N no longer than ``fmax``."""
+    max_steps: int = 1000
+    """An answer that needs more is reported as not converged."""
+
+    def __post_init__(self) -> None:
+        """Refuses what has no meaning."""
+        if min(self.fmax, self.fmax if self.smax is None else self.smax) <= 0 or self.max_steps < 1:
+            raise ValueError(
+                f"fmax, smax and max_steps must be positive, got {self.fmax}, {self.smax} and {self.max_steps}"
+            )
+        if self.method not in ("lbfgs", "fire"):
+            raise ValueError(f"method must be 'lbfgs' or 'fire', got {self.method!r}")
+        if not (self.positions or self.cell):
+            raise ValueError("nothing to relax: positions and cell are both False")
+        if (self.pressure or self.fixed_volume) and not self.cell:
+            raise ValueError("a pressure and a fixed volume need a cell that relaxes: set cell=True")
+        if self.pressure and self.fixed_volume:
+            raise ValueError("a pressure changes the volume: give either pressure or fixed_volume")
 
 
 class Relaxed(NamedTuple):
     """Where a relaxation ended. Only ``converged`` tells that ``energy`` belongs to a minimum."""
 
     atoms: ase.Atoms
-    energy: float  # eV; NaN when the relaxation ran away
+    energy: float  # eV, without P V; NaN when the relaxation ran away
     converged: bool
     n_steps: int
     max_force: float  # eV/Å, largest norm
-    max_stress: float  # eV/Å³, largest component; 0 with a fixed cell
+    max_stress: float  # eV/Å³, largest component of σ + P (of its shear, with a fixed volume); 0 with a fixed cell
     problem: str  # why it did not converge, else empty
 
 
-class _Limits(NamedTuple):
-    fmax: Any
-    smax: Any
-    n_steps: Any
-
-
-class _Run(NamedTuple):
-    """The compiled program of one potential: shared by all structures with equal shapes."""
-
-    engine: Engine
-    start: Callable
-    advance: Callable
-
-
+@overload
+def relax(model: Model, atoms: ase.Atoms, settings: Relaxation = ..., **changes: Any) -> Relaxed: ...
+@overload
+def relax(model: Model, atoms: Sequence[ase.Atoms], settings: Relaxation = ..., **changes: Any) -> list[Relaxed]: ...
 def relax(
-    model: Model,
-    atoms: ase.Atoms,
-    *,
-    cell: bool = True,
-    fmax: float = 0.01,
-    smax: float = 3e-4,
-    max_steps: int = 1000,
-) -> Relaxed:
-    """The nearest minimum of the energy, in float64: largest force norm ≤ ``fmax``, largest stress ≤ ``smax``.
+    model: Model, atoms: ase.Atoms | Sequence[ase.Atoms], settings: Relaxation | None = None, **changes: Any
+) -> Relaxed | list[Relaxed]:
+    """The nearest minimum of the enthalpy E + P V of one or of many structures, in float64.
 
-    Structures with the same number of atoms share the compiled program. ``atoms`` is not changed.
+    Many structures are relaxed side by side in one compiled program, those of like size together: hundreds of small
+    cells take little more time than a few. ``atoms`` is not changed; of its constraints `ase.constraints.FixAtoms` is
+    kept (with a cell that relaxes, such an atom keeps its fractional position).
 
     >>> from ase.build import bulk
     >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
@@ -87,145 +97,55 @@ def relax(
 
     Args:
         model: a potential with its parameters.
-        atoms: the structure.
-        cell: relax the cell too; needs three periodic directions.
-        fmax: eV/Å.
-        smax: eV/Å³; 3e-4 is 0.05 GPa.
-        max_steps: of FIRE; an answer that needs more is reported as not converged.
+        atoms: one structure, or several.
+        settings: what is relaxed and when it is done.
+        changes: fields of `Relaxation` that differ from ``settings``, as ``cell=False``.
 
     Raises:
-        ValueError: an element that the potential does not know, a cell to relax that is not periodic, or limits
-            that are not positive.
+        ValueError: an element that the potential does not know, a cell to relax that is not periodic, settings
+            without meaning, or a constraint that cannot be kept.
     """
-    if min(fmax, smax) <= 0 or max_steps < 1:
-        raise ValueError(f"fmax, smax and max_steps must be positive, got {fmax}, {smax} and {max_steps}")
-    if cell and not atoms.pbc.all():
+    chosen = dataclasses.replace(settings or Relaxation(), **changes)
+    single = isinstance(atoms, ase.Atoms)
+    frames: list[ase.Atoms] = [atoms] if single else list(atoms)  # type: ignore[list-item]
+    for frame in frames:
+        _check(model, frame, chosen)
+    limits = Limits(chosen.fmax, chosen.smax, chosen.max_steps, chosen.pressure)
+    how = (chosen.method, Freedom(chosen.positions, chosen.cell, chosen.fixed_volume), chosen.fixed_symmetry)
+    with jax.enable_x64(True):
+        ends = minimize(model, frames, limits, how) if frames else []
+    results = [_judged(frame, end, limits) for frame, end in zip(frames, ends, strict=True)]
+    return results[0] if single else results
+
+
+def _check(model: Model, atoms: ase.Atoms, settings: Relaxation) -> None:
+    if settings.cell and not atoms.pbc.all():
         raise ValueError(
             f"the cell of {atoms.get_chemical_formula()} is periodic along {atoms.pbc.tolist()} only: relax positions "
             "with cell=False, or set atoms.pbc = True"
         )
     species_of(model.potential, atoms)  # an unknown element is the caller's mistake, not a relaxation that failed
-    with jaxmd_context("float64"):
-        return _relax(model, atoms, cell, _Limits(fmax, smax, max_steps))
 
 
-def _relax(model: Model, atoms: ase.Atoms, cell: bool, limits: _Limits) -> Relaxed:
-    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
-    run = _program(model.potential, pbc, cell)
-    fixed = {"params": cast(model.params, "float64"), "species": species_of(model.potential, atoms)}
-    reach = model.potential.config.cutoff + _SKIN
-    stretch = _STRETCH if cell else 1.0
-    positions, box = fractional(atoms, "float64")
-    size = list_size(atoms, reach, stretch=stretch)
-    neighbor = allocate_list(run.engine, positions, box, size)
-    state = run.start(positions, box, neighbor, fixed)
-    n_steps = 0
-    for _ in range(_MAX_REALLOCATIONS):
-        left = limits._replace(n_steps=limits.n_steps - n_steps)
-        state, neighbor, done, overflow, energy = run.advance(state, neighbor, left, fixed)
-        n_steps += int(done)
-        if not overflow:
-            break
-        try:
-            size = _larger(size, list_size(placed(atoms, state.position, state.box), reach, stretch=stretch))
-        except ValueError as error:  # atoms on top of each other, or a cell without a volume
-            return _result(placed(atoms, state.position, state.box), state, n_steps, (np.nan, limits, str(error)))
-        neighbor = allocate_list(run.engine, state.position, state.box, size)
-    problem = "its neighbours keep growing in number" if overflow else ""
-    return _result(placed(atoms, state.position, state.box), state, n_steps, (float(energy), limits, problem))
-
-
-def _larger(size: ListSize, needed: ListSize) -> ListSize:
-    """Geometric growth, so that a growing list is compiled a few times only."""
-    images = tuple(max(pair) for pair in zip(size.images, needed.images, strict=True))
-    grown = size.max_neighbors if needed.max_neighbors <= size.max_neighbors else size.max_neighbors * 5 // 4
-    return ListSize(max(grown, needed.max_neighbors), images)  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=32)
-def _program(potential: Any, pbc: tuple[bool, bool, bool], cell: bool) -> _Run:
-    from jax_md import minimize
-
-    engine = engine_of(potential, _SKIN, pbc, "float64")
-    make: Any = minimize.fire_descent_box
-    fire_start, fire_step = make(engine.energy_fn, engine.shift_fn, mask=None if cell else np.zeros((3, 3)))
-
-    @jax.jit
-    def start(positions: Array, box: Array, neighbor: NeighborList, fixed: dict) -> Any:
-        state = fire_start(positions, box, neighbor=neighbor, box_factor=jnp.asarray(float(len(positions))), **fixed)
-        return jax.tree.map(jnp.asarray, state)
-
-    def step(state: Any, neighbor: NeighborList, fixed: dict) -> tuple[Any, NeighborList]:
-        neighbor = engine.update(state.position, neighbor, box=state.box)
-        new = fire_step(state, neighbor=neighbor, **fixed)
-        too_far = ~(engine.moved(new.position, neighbor, new.box) < _SKIN)  # also true of NaN
-        refused = too_far | neighbor.did_buffer_overflow | ~jnp.isfinite(new.force).all()
-        waiting = jax.tree.map(jnp.zeros_like, (state.momentum, state.box_momentum))
-        slower = state.set(momentum=waiting[0], box_momentum=waiting[1], dt=state.dt / 2)
-        return jax.tree.map(lambda a, b: jnp.where(refused, a, b), slower, new), neighbor
-
-    @jax.jit
-    def advance(state: Any, neighbor: NeighborList, limits: _Limits, fixed: dict) -> tuple:
-        def unfinished(carry: tuple) -> Array:
-            n, state, neighbor = carry
-            finished = _converged(state, limits) | neighbor.did_buffer_overflow | _ran_away(state)
-            return (n < limits.n_steps) & ~finished
-
-        def body(carry: tuple) -> tuple:
-            n, state, neighbor = carry
-            state, neighbor = step(state, neighbor, fixed)
-            return n + 1, state, neighbor
-
-        done, state, neighbor = jax.lax.while_loop(unfinished, body, (jnp.asarray(0), state, neighbor))
-        neighbor = engine.update(state.position, neighbor, box=state.box)
-        energy = engine.energy_fn(state.position, neighbor=neighbor, box=state.box, **fixed)
-        return state, neighbor, done, neighbor.did_buffer_overflow, energy
-
-    return _Run(engine, start, advance)
-
-
-def _max_force(state: Any) -> Array:
-    return jnp.sqrt(jnp.max(jnp.sum(state.force**2, axis=1)))
-
-
-def _max_stress(state: Any) -> Array:
-    """From jax-md's box force, −(∂E/∂ε) F⁻ᵀ / factor with the deformation gradient F."""
-    deformation = state.box_position / state.box_factor
-    virial = state.box_force * state.box_factor @ deformation.T
-    return jnp.max(jnp.abs(virial)) / jnp.abs(jnp.linalg.det(state.box))
-
-
-def _volume_ratio(state: Any) -> Array:
-    return jnp.linalg.det(state.box) / jnp.linalg.det(state.reference_box)
-
-
-def _converged(state: Any, limits: _Limits) -> Array:
-    return (_max_force(state) <= limits.fmax) & (_max_stress(state) <= limits.smax)
-
-
-def _ran_away(state: Any) -> Array:
-    ratio = _volume_ratio(state)
-    return ~((ratio < _VOLUME_FACTOR) & (ratio > 1 / _VOLUME_FACTOR) & jnp.isfinite(state.force).all())
-
-
-def _result(atoms: ase.Atoms, state: Any, n_steps: int, end: tuple[float, _Limits, str]) -> Relaxed:
+def _judged(start: ase.Atoms, end: Ended, limits: Limits) -> Relaxed:
     """Judges where the run ended; a number is returned only where it means something."""
-    energy, limits, problem = end
-    force, stress = float(_max_force(state)), float(_max_stress(state))
-    converged = bool(_converged(state, limits)) and not problem
-    runaway = problem or _runaway(atoms, energy, float(_volume_ratio(state)))
+    values = (end.n_steps, end.max_force, end.max_stress)
+    runaway = end.problem or _runaway(start, end.atoms, end.energy)
     if runaway:
-        return Relaxed(atoms, float("nan"), False, n_steps, force, stress, f"ran away: {runaway}")
-    if not converged:
-        problem = f"not converged in {n_steps} steps: largest force {force:.3g} eV/Å, largest stress {stress:.3g} eV/Å³"
-    return Relaxed(atoms, energy, converged, n_steps, force, stress, problem)
+        return Relaxed(end.atoms, float("nan"), False, *values, f"ran away: {runaway}")
+    if end.converged:
+        return Relaxed(end.atoms, end.energy, True, *values, "")
+    problem = f"not converged in {end.n_steps} steps: largest force {end.max_force:.3g} eV/Å, largest stress "
+    return Relaxed(end.atoms, end.energy, False, *values, problem + f"{end.max_stress:.3g} eV/Å³")
 
 
-def _runaway(atoms: ase.Atoms, energy: float, ratio: float) -> str:
+def _runaway(start: ase.Atoms, atoms: ase.Atoms, energy: float) -> str:
     """Why the final structure is none, or an empty string."""
     if not np.isfinite(energy):
         return "the energy or a force is not a finite number"
-    if not 1 / _VOLUME_FACTOR < ratio < _VOLUME_FACTOR:
+    volume = abs(np.linalg.det(start.cell.complete().array))
+    ratio = abs(np.linalg.det(atoms.cell.complete().array)) / volume
+    if not 1 / VOLUME_FACTOR < ratio < VOLUME_FACTOR:
         return f"the volume became {ratio:.2g} times the initial one"
     try:
         pairs = neighbor_pairs(atoms, 2 * float(covalent_radii[atoms.numbers].max()) * _OVERLAP)

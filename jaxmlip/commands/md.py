@@ -1,0 +1,124 @@
+"""``jaxmlip md``: molecular dynamics with a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from jaxmlip.commands.cache import double_precision
+from jaxmlip.commands.evaluation import load_model
+from jaxmlip.commands.output import console, need_folder, record_beside, structures
+from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.config import ConfigError
+
+
+@dataclass(frozen=True)
+class MD:
+    """Molecular dynamics of one structure; the same command goes on with a run that was stopped.
+
+    example: jaxmlip md fit/model.npz start.xyz --ensemble npt --temperature 600 --n-steps 20000 --out npt600
+    """
+
+    model: tyro.conf.Positional[str] = ""
+    """Our model.npz, or a file of another program."""
+    data: tyro.conf.Positional[str] = ""
+    """A file or a shipped data set; the run starts with its first structure unless --index says which."""
+    index: int = 0
+    """Which structure of the data."""
+    repeat: tuple[int, int, int] = (1, 1, 1)
+    """Cells along each vector."""
+    out: Path = Path("md")
+    """Folder: log.csv, the trajectory, a checkpoint, run.json."""
+    ensemble: Literal["nve", "nvt", "langevin", "npt"] = "nvt"
+    """Constant energy; Nosé-Hoover; Langevin; Martyna-Tobias-Klein with a fully flexible cell."""
+    temperature: float = 300.0
+    """K."""
+    pressure: float = 0.0
+    """GPa, of npt."""
+    timestep: float = 1.0
+    """fs."""
+    n_steps: int = 1000
+    """A larger number continues a run that is done."""
+    thermostat_time: float = 100.0
+    """fs."""
+    barostat_time: float = 1000.0
+    """fs."""
+    friction: float = 0.01
+    """1/fs, of langevin."""
+    log_every: int = 10
+    """Steps from one row of the log to the next."""
+    frame_every: int = 100
+    """Steps from one frame to the next, a multiple of log_every."""
+    checkpoint_every: int = 1000
+    """Steps, a multiple of log_every."""
+    trajectory: Literal["extxyz", "traj"] = "extxyz"
+    """Extended XYZ, or ASE's binary format."""
+    precision: Literal["float64", "float32"] = "float64"
+    """Of the potential; the motion is always in float64."""
+    seed: int = 0
+    """Of the initial velocities, and of Langevin's noise."""
+
+
+_OURS = ("model", "data", "index", "repeat", "out", "pressure")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command."""
+    mapping, where, rest = take_config(words)
+    job = parse(MD, rest, prog="jaxmlip md", mapping=mapping, where=where)
+    need_folder(job.out)
+    with double_precision():
+        from jaxmlip.simulate import molecular_dynamics
+
+        model, start = load_model(job.model), _start(job)
+        settings = _settings(job)
+        console().print(
+            f"{job.ensemble}, {len(start)} atoms, {job.n_steps} steps of {job.timestep} fs", highlight=False
+        )
+        try:
+            run = molecular_dynamics(model, start, settings, folder=job.out)
+        except RuntimeError as error:  # the potential's failure, not the caller's
+            console().print(f"jaxmlip md: {error}", markup=False)
+            return 1
+    _show(run)
+    record_beside(job.out, job, ["md", *words], drift_meV_per_atom_ps=run.drift)
+    console().print(f"wrote log.csv and trajectory.{job.trajectory} to {job.out}", highlight=False)
+    return 0
+
+
+def _start(job: MD):
+    frames = structures([job.data] if job.data else [], "structure")
+    if not -len(frames) <= job.index < len(frames):
+        raise ConfigError(f"--index {job.index}: {job.data} has {len(frames)} structures, counted from 0")
+    return frames[job.index] * job.repeat
+
+
+def _settings(job: MD):
+    from jaxmlip.simulate import Dynamics
+    from jaxmlip.units import GPA
+
+    names = [name for name in MD.__dataclass_fields__ if name not in _OURS]
+    return Dynamics(pressure=job.pressure / GPA, **{name: getattr(job, name) for name in names})
+
+
+def _show(run) -> None:
+    """Means over the second half, with the spread of the values around them."""
+    from rich.table import Table
+
+    from jaxmlip.units import GPA, MEV
+
+    half = slice(len(run.time) // 2, None)
+    table = Table("second half of the run", "mean", "fluctuation", "unit")
+    rows = (
+        ("temperature", run.temperature, 1.0, "K"),
+        ("pressure", run.pressure, GPA, "GPa"),
+        ("volume", run.volume, 1.0, "Å³"),
+        ("potential energy", run.potential_energy / len(run.atoms), 1.0, "eV/atom"),
+    )
+    for name, values, scale, unit in rows:
+        table.add_row(name, f"{values[half].mean() * scale:.5g}", f"{values[half].std() * scale:.2g}", unit)
+    total = run.conserved_energy / len(run.atoms) * MEV
+    table.add_row("conserved energy", f"drift {run.drift:.2g}", f"{total[half].std():.2g}", "meV/atom/ps, meV/atom")
+    console().print(table)

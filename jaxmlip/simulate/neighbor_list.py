@@ -1,0 +1,206 @@
+"""Neighbours on the device for any cell: small ones see their images, large ones are divided into bins.
+
+Each lattice direction has ``bins`` of equal width, and the bins up to ``reach`` of them away are searched, around the
+border as often as it takes: one bin a direction is a search through images, many bins are a linked-cell list. Pairs up
+to cutoff + skin are listed; at each step the list is cut down to the pairs within the cutoff, so that a potential
+computes no other.
+
+References:
+    Allen and Tildesley, Computer Simulation of Liquids, Oxford 2017, section 5.3: cell structures and Verlet lists.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxmlip.graph.batch import Graph, max_neighbors
+from jaxmlip.graph.messages import in_blocks
+from jaxmlip.graph.neighbors import neighbor_pairs
+
+_BLOCK = 256  # atoms searched at once: bounds the memory
+_BIN_MARGIN = 1.05  # bins are wider than the reach by this, so that a cell may shrink
+
+Triple = tuple[int, int, int]
+
+
+class Plan(NamedTuple):
+    """The static sizes that a compiled step depends on."""
+
+    pbc: tuple[bool, bool, bool]
+    cutoff: float  # Å
+    skin: float  # Å
+    bins: Triple  # along each lattice vector
+    reach: Triple  # bins searched to either side
+    capacity: int  # atoms in a bin
+    width: int  # listed neighbours an atom, within cutoff + skin
+    inner: int  # neighbours within the cutoff
+
+
+class Listed(NamedTuple):
+    """Pairs within cutoff + skin at the reference; shifts belong to positions that are not wrapped into the cell."""
+
+    position: Float[Array, "n_atoms 3"]  # fractional, of the reference
+    box: Float[Array, "3 3"]  # lattice vectors are columns
+    neighbors: Int[Array, "n_atoms width"]
+    shifts: Int[Array, "n_atoms width 3"]
+    reverse: Int[Array, "n_atoms width"]
+    mask: Bool[Array, "n_atoms width"]
+    overflow: Bool[Array, ""]
+
+
+def plan(atoms: ase.Atoms, cutoff: float, skin: float, *, room: float = 1.15) -> Plan:
+    """Sizes for ``atoms``, with ``room`` for atoms that come nearer.
+
+    Raises:
+        ValueError: a structure without neighbour list.
+    """
+    reach = (cutoff + skin) * _BIN_MARGIN
+    pairs = neighbor_pairs(atoms, cutoff + skin)
+    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
+    most = max(1, int(len(atoms) ** (1 / 3)) + 1)
+    bins = np.where(atoms.pbc, np.clip(heights // reach, 1, most), 1).astype(int)
+    steps = np.where(atoms.pbc, np.ceil(reach * bins / heights), 0).astype(int)
+    scaled = np.linalg.solve(atoms.cell.complete().array.T, atoms.positions.T).T
+    cells = np.floor((scaled - np.floor(scaled)) * bins).astype(int) % bins * atoms.pbc
+    fullest = np.bincount(np.ravel_multi_index(tuple(cells.T), tuple(bins))).max()
+    near = np.bincount(pairs.centers[pairs.distances < cutoff].astype(int), minlength=1).max(initial=0)
+    capacity = len(atoms) if bins.prod() == 1 else min(len(atoms), int(fullest * room) + 2)
+    width = -(-(int(max_neighbors(atoms, pairs) * room) + 2) // 4) * 4
+    inner = min(width, -(-(int(near * room) + 2) // 4) * 4)
+    return Plan(_triple(atoms.pbc, bool), cutoff, skin, _triple(bins), _triple(steps), capacity, width, inner)
+
+
+def grown(old: Plan, new: Plan) -> Plan:
+    """At least the sizes of both plans, and a quarter more than the old one where nothing else is larger."""
+    sizes = [max(getattr(new, n), getattr(old, n) * 5 // 4 + 1) for n in ("capacity", "width", "inner")]
+    return new._replace(capacity=sizes[0], width=sizes[1], inner=min(sizes[1:]))
+
+
+def build(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Listed:
+    """All pairs within cutoff + skin at fractional ``position`` in ``box``."""
+    n_atoms, bins = len(position), jnp.asarray(plan.bins, jnp.int32)
+    lattice = jnp.where(jnp.asarray(plan.pbc), jnp.floor(position), 0)
+    inside = position - lattice
+    home = jnp.where(jnp.asarray(plan.pbc), jnp.clip((inside * bins).astype(jnp.int32), 0, bins - 1), 0)
+    table, full = _fill_bins(plan, home)
+    ranges = (np.arange(-n, n + 1) for n in plan.reach)
+    around = jnp.asarray(np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3), jnp.int32)
+
+    def search(rows: tuple) -> tuple:
+        own, here, at = rows
+        target = here[:, None, :] + around
+        image = jnp.floor_divide(target, bins)
+        found = table[_flat(target - image * bins, plan.bins)]  # [block, n_around, capacity]
+        delta = inside[jnp.minimum(found, n_atoms - 1)] - at[:, None, None, :]
+        vectors = _cartesian(delta + image[:, :, None, :].astype(at.dtype), box)
+        itself = (found == own[:, None, None]) & jnp.all(image == 0, axis=-1)[:, :, None]
+        near = (jnp.sum(vectors**2, axis=-1) < (plan.cutoff + plan.skin) ** 2) & (found < n_atoms) & ~itself
+        slot, mask, count = _first(near.reshape(len(own), -1), plan.width)
+        neighbors = jnp.take_along_axis(found.reshape(len(own), -1), slot, axis=1)
+        images = jnp.take_along_axis(image, (slot // plan.capacity)[:, :, None], axis=1)
+        return jnp.where(mask, neighbors, own[:, None]), jnp.where(mask[:, :, None], images, 0), mask, count
+
+    own = jnp.arange(n_atoms, dtype=jnp.int32)
+    neighbors, images, mask, count = in_blocks(search, (own, home, inside), _BLOCK)
+    shifts = images + (lattice[:, None, :] - lattice[neighbors]).astype(jnp.int32)
+    heights = 1 / jnp.sqrt(jnp.sum(jnp.linalg.inv(box) ** 2, axis=1))
+    covered = heights * jnp.asarray(plan.reach, box.dtype) / bins >= plan.cutoff + plan.skin
+    too_small = ~jnp.all(covered | ~jnp.asarray(plan.pbc))
+    reverse = _reverse(plan, neighbors, images, mask)
+    return Listed(position, box, neighbors, shifts, reverse, mask, full | jnp.any(count > plan.width) | too_small)
+
+
+def update(plan: Plan, listed: Listed, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Listed:
+    """The same list while no pair can have come within the cutoff unseen, else a new one.
+
+    A strain of the box shrinks a distance at most by 1 − |A − 1|; what remains of the displacements, u, by 2 max|u|.
+    """
+    u = _cartesian(position - listed.position, box)
+    strain = box @ jnp.linalg.inv(listed.box) - jnp.eye(3, dtype=box.dtype)
+    shrink = 1 - jnp.sqrt(jnp.sum(strain**2))
+    farthest = jnp.sqrt(jnp.max(jnp.sum(u**2, axis=1)))
+    valid = shrink * (plan.cutoff + plan.skin) - 2 * farthest >= plan.cutoff
+    return jax.lax.cond(valid, lambda: listed, lambda: build(plan, position, box))
+
+
+def within_cutoff(plan: Plan, listed: Listed, position: Array, box: Array, species: Array) -> tuple[Graph, Array]:
+    """The `Graph` of the pairs within the cutoff, and whether there was no room for all of them."""
+    n_atoms = len(position)
+    separation = position[listed.neighbors] - position[:, None, :] + listed.shifts.astype(position.dtype)
+    near = (jnp.sum(_cartesian(separation, box) ** 2, axis=-1) < plan.cutoff**2) & listed.mask
+    slot, mask, count = _first(near, plan.inner)
+    rank = (jnp.cumsum(near, axis=1, dtype=jnp.int32) - 1).reshape(-1)
+    itself = jnp.arange(n_atoms, dtype=jnp.int32)
+    neighbors = jnp.where(mask, jnp.take_along_axis(listed.neighbors, slot, axis=1), itself[:, None])
+    back = neighbors * plan.inner + rank[jnp.take_along_axis(listed.reverse, slot, axis=1)]
+    unchanged = itself[:, None] * plan.inner + jnp.arange(plan.inner, dtype=jnp.int32)[None]
+    graph = Graph(
+        positions=_cartesian(position, box),
+        species=species,
+        cell=box.T[None],
+        atom_graph=jnp.zeros(n_atoms, jnp.int32),
+        atom_mask=jnp.ones(n_atoms, bool),
+        neighbors=neighbors,
+        neighbor_species=species[neighbors],
+        shifts=jnp.where(mask[:, :, None], jnp.take_along_axis(listed.shifts, slot[:, :, None], axis=1), 0),
+        reverse=jnp.where(mask, back, unchanged),
+        mask=mask,
+    )
+    return graph, jnp.any(count > plan.inner)
+
+
+def _fill_bins(plan: Plan, home: Int[Array, "n_atoms 3"]) -> tuple[Array, Array]:
+    """Atoms of each bin, [n_bins, capacity] filled up with n_atoms; and whether a bin was too small."""
+    n_atoms, n_bins = len(home), int(np.prod(plan.bins))
+    which = _flat(home, plan.bins)
+    order = jnp.argsort(which, stable=True).astype(jnp.int32)
+    sorted_bins = which[order]
+    first = jnp.searchsorted(sorted_bins, jnp.arange(n_bins, dtype=jnp.int32)).astype(jnp.int32)
+    rank = jnp.arange(n_atoms, dtype=jnp.int32) - first[sorted_bins]
+    table = jnp.full((n_bins, plan.capacity), n_atoms, jnp.int32)
+    return table.at[sorted_bins, rank].set(order, mode="drop"), jnp.any(rank >= plan.capacity)
+
+
+def _reverse(plan: Plan, neighbors: Array, images: Array, mask: Array) -> Int[Array, "n_atoms width"]:
+    """Flat slot of the same pair seen from the neighbour; of padding its own."""
+    most = [-(-(n + b - 1) // b) for n, b in zip(plan.reach, plan.bins, strict=True)]
+    n_images = int(np.prod([2 * n + 1 for n in most]))
+    image = _flat(images + jnp.asarray(most, jnp.int32), [2 * n + 1 for n in most])
+    key = jnp.where(mask, neighbors * n_images + image, -1)
+    itself = jnp.arange(len(neighbors), dtype=jnp.int32)
+
+    def block(rows: tuple) -> Array:
+        own, theirs, code, there = rows
+        wanted = own[:, None] * n_images + (n_images - 1 - code)
+        slot = jnp.argmax(key[theirs] == wanted[:, :, None], axis=2).astype(jnp.int32)
+        unchanged = own[:, None] * plan.width + jnp.arange(plan.width, dtype=jnp.int32)[None]
+        return jnp.where(there, theirs * plan.width + slot, unchanged)
+
+    return in_blocks(block, (itself, neighbors, image, mask), _BLOCK)
+
+
+def _first(chosen: Bool[Array, "n k"], width: int) -> tuple[Array, Array, Array]:
+    """Columns of the first ``width`` true entries of each row, which of them exist, and how many there are."""
+    count = jnp.cumsum(chosen, axis=1, dtype=jnp.int32)
+    wanted = jnp.arange(1, width + 1, dtype=jnp.int32)
+    column = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(count).astype(jnp.int32)
+    total = count[:, -1]
+    return jnp.minimum(column, chosen.shape[1] - 1), wanted[None] <= total[:, None], total
+
+
+def _flat(index: Int[Array, "... 3"], sizes: Sequence[int]) -> Int[Array, " ..."]:
+    return (index[..., 0] * sizes[1] + index[..., 1]) * sizes[2] + index[..., 2]
+
+
+def _cartesian(fractional: Float[Array, "... 3"], box: Float[Array, "3 3"]) -> Float[Array, "... 3"]:
+    """Written out, which costs less than a matrix product and gives r_ij = −r_ji to the last bit."""
+    return sum(fractional[..., k, None] * box[:, k] for k in range(3))  # type: ignore[return-value]
+
+
+def _triple(values: Any, kind: type = int) -> Any:
+    return kind(values[0]), kind(values[1]), kind(values[2])

@@ -121,7 +121,7 @@ def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Fi
         test = parity(found.test, pieces.test, quantity=quantity)
         panels[name] = {"train": train, "test": test}
     has_points = any(points.reference.size for column in panels.values() for points in column.values())
-    return parity_figure(panels) if has_points else None
+    return parity_figure(panels, n_columns=3) if has_points else None
 
 
 def _copy_models(results: Results, out: Path) -> None:

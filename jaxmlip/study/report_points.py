@@ -17,8 +17,8 @@ from jaxmlip.units import MEV
 
 Results = Sequence[tuple[Task, Outcome]]
 MAX_POINTS = 4000
-"""Of one panel: six methods at three sizes make a report of about 2 MB."""
-_MAX_NUMBERS = 200_000  # of all panels together, some 1.5 MB
+"""Of one panel."""
+_MAX_NUMBERS = 250_000  # of all panels together: 1.7 MB of a report that shall stay below 5 MB
 _WORST = 20  # one point in this many is among the worst of a method
 _ITEMS = {"energy": "structures", "forces": "force components", "stress": "stress components"}
 _DIGITS = {"energy": 5, "forces": 4, "stress": 3}
@@ -49,22 +49,24 @@ def parity_chart(results: Results, by_seed: Mapping[int, Parts], atoms: Sequence
     pieces = by_seed[seed]
     place = {id(frame): k for k, frame in enumerate(atoms)}
     settings = [(quantity, size, part) for quantity in UNITS for size in sizes for part in ("test", "train")]
-    limit = _limit(ours, pieces)
-    panels = []
+    places, found = {}, {}
     for quantity, size, part in settings:
         frames = pieces.train[:size] if part == "train" else pieces.test
-        owners = np.array([place[id(frame)] for frame in frames])
-        found = {t.name: parity(getattr(o, part), frames, quantity=quantity) for t, o in ours if t.size == size}
-        if any(points.reference.size for points in found.values()):
-            panels.append(_panel((quantity, str(size), part), found, owners, limit))
+        points = {t.name: parity(getattr(o, part), frames, quantity=quantity) for t, o in ours if t.size == size}
+        if any(one.reference.size for one in points.values()):
+            found[quantity, str(size), part] = points
+            places[quantity, str(size), part] = np.array([place[id(frame)] for frame in frames])
+    limit = _limit([(len(next(iter(points.values())).reference), len(points)) for points in found.values()])
+    panels = [_panel(choice, points, places[choice], limit) for choice, points in found.items()]
     quantities = list(dict.fromkeys(panel.choice[0] for panel in panels))
     if not quantities:
         return None
+    shown = {int(owner) for panel in panels for owner in panel.owner}
     menus = {"quantity": quantities, "training structures": list(map(str, sizes)), "data set": ["test", "train"]}
     return Scatter(
         menus,
         {label(name): color(name) for name in names},
-        [structure_text(frame, k) for k, frame in enumerate(atoms)],
+        [structure_text(frame, k) if k in shown else "" for k, frame in enumerate(atoms)],
         panels,
         [quantities[0], str(sizes[-1]), "test"],
         caption=f"Predicted against DFT, seed {seed}. Hover, tap, or focus the plot and press the arrow keys to see "
@@ -104,11 +106,12 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Curves:
     return Curves({"quantity": quantities}, colors, panels, quantities[:1], caption=caption)
 
 
-def _limit(ours: Results, pieces: Parts) -> int:
-    """Points a panel, fewer than `MAX_POINTS` where there are so many panels that the page would be too large."""
-    sizes = {task.size for task, _ in ours}
-    columns = 2 * (len(ours) + 3 * len(sizes))  # predictions, and reference, owner and item of each panel
-    return min(MAX_POINTS, max(200, _MAX_NUMBERS // columns))
+def _limit(panels: Sequence[tuple[int, int]]) -> int:
+    """Points a panel: `MAX_POINTS`, or fewer if panels of so many (points, methods) would make the page too large."""
+    for limit in range(MAX_POINTS, 200, -100):
+        if sum(min(n, limit) * (n_methods + 3) for n, n_methods in panels) <= _MAX_NUMBERS:
+            return limit
+    return 200
 
 
 def _panel(choice: tuple[str, str, str], found: Mapping[str, Parity], owners: Int[np.ndarray, " m"], limit: int):

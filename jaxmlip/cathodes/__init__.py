@@ -1,5 +1,6 @@
 """Cathodes: their structures and voltages."""
 
+from jaxmlip.cathodes.fine_tuning import FineTuned, fine_tune
 from jaxmlip.cathodes.profile import VoltageProfile, voltage_profile, voltage_profile_figure
 from jaxmlip.cathodes.sensitivity import property_gradient, relaxed_ends, voltage_gradients
 from jaxmlip.cathodes.structures import default_lattice, disordered_rocksalt, layered, spinel
@@ -13,6 +14,7 @@ from jaxmlip.cathodes.voltage import (
     voltages,
 )
 
-__all__ = ["LITHIUM_BCC", "PUBLISHED", "Published", "Voltage", "average_voltage", "default_lattice"]
-__all__ += ["VoltageProfile", "disordered_rocksalt", "layered", "mean_absolute_error", "property_gradient"]
-__all__ += ["relaxed_ends", "spinel", "voltage_gradients", "voltage_profile", "voltage_profile_figure", "voltages"]
+__all__ = ["LITHIUM_BCC", "PUBLISHED", "FineTuned", "Published", "Voltage", "VoltageProfile", "average_voltage"]
+__all__ += ["default_lattice", "disordered_rocksalt", "fine_tune", "layered", "mean_absolute_error"]
+__all__ += ["property_gradient", "relaxed_ends", "spinel", "voltage_gradients", "voltage_profile"]
+__all__ += ["voltage_profile_figure", "voltages"]

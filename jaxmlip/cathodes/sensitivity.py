@@ -116,10 +116,12 @@ def voltage_gradients(
     return {metal: _voltage(model, pair, lithium_energy) for metal, pair in cells.items()}
 
 
-def relaxed_ends(model: Model, metals: Sequence[str]) -> dict[str, tuple[ase.Atoms, ase.Atoms]]:
-    """The relaxed LiTMO2 and TMO2 of each metal, where both are minima."""
+def relaxed_ends(
+    model: Model, metals: Sequence[str], *, fmax: float = 1e-3, smax: float = 1e-5
+) -> dict[str, tuple[ase.Atoms, ase.Atoms]]:
+    """The relaxed LiTMO2 and TMO2 of each metal, where both are minima; limits in eV/Å and eV/Å³."""
     starts = [layered(metal, lithium=lithium) for metal in metals for lithium in (True, False)]
-    found = relax(model, starts, fmax=1e-4, smax=1e-6)  # what is left of forces is an error of derivatives
+    found = relax(model, starts, fmax=fmax, smax=smax)
     pairs = {metal: (found[2 * k], found[2 * k + 1]) for k, metal in enumerate(metals)}
     return {metal: (a.atoms, b.atoms) for metal, (a, b) in pairs.items() if a.converged and b.converged}
 

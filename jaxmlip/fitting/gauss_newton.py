@@ -76,12 +76,9 @@ class _State(NamedTuple):
 
 def gauss_newton_method(problem: Problem) -> Method:
     """The `Method` of `GaussNewtonFit` settings."""
-    settings, potential = problem.settings, problem.potential
-    facts = Facts(potential, settings)
-    trained, fixed = split_params(problem.potential, problem.params)
-    size = settings.batch_size
-    work = [(split(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
-    data = _with_prior(facts, trained, _Data(fixed, work, _named(trained, _LINEAR[potential.linear is not None])))
+    settings = problem.settings
+    facts, trained, data = prepared(problem)
+    data = _with_prior(facts, trained, data)
 
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         before = _loss(_sums(facts, state.params, data), state.params, data)
@@ -107,7 +104,7 @@ def gauss_newton_method(problem: Problem) -> Method:
     return Method(lambda params: _State(params, np.asarray(settings.damping)), epoch, lambda s: s.params, finished)
 
 
-class _Data(NamedTuple):
+class Data(NamedTuple):
     """All structures, in chunks, and what does not change."""
 
     fixed: Params
@@ -117,13 +114,22 @@ class _Data(NamedTuple):
     prior: Any = 0.0  # [n_params] weights of the squared distance from the start
 
 
+def prepared(problem: Problem) -> tuple[Facts, Params, Data]:
+    """What the functions below work on: of ``problem.settings`` the weights and the size of chunks."""
+    trained, fixed = split_params(problem.potential, problem.params)
+    size = problem.settings.batch_size
+    work = [(split(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
+    linear = _named(trained, _LINEAR[problem.potential.linear is not None])
+    return Facts(problem.potential, problem.settings), trained, Data(fixed, work, linear)
+
+
 def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
     """Which elements of the vector of all parameters are of these parts."""
     flags = {name: jax.tree.map(lambda x, n=name: np.full(np.shape(x), n in names), x) for name, x in params.items()}
     return np.asarray(ravel_pytree(flags)[0])
 
 
-def _with_prior(facts: Facts, params: Params, data: _Data) -> _Data:
+def _with_prior(facts: Facts, params: Params, data: Data) -> Data:
     if not facts.settings.prior:
         return data
     vector, _ = ravel_pytree(params)
@@ -135,32 +141,32 @@ def _with_prior(facts: Facts, params: Params, data: _Data) -> _Data:
     return data._replace(start=np.asarray(vector), prior=weights)
 
 
-def _loss(found: Terms, params: Params, data: _Data) -> float:
+def _loss(found: Terms, params: Params, data: Data) -> float:
     return float(found.objective) + float(np.sum(data.prior * (np.asarray(ravel_pytree(params)[0]) - data.start) ** 2))
 
 
-def _sums(facts: Facts, params: Params, data: _Data) -> Terms:
+def _sums(facts: Facts, params: Params, data: Data) -> Terms:
     return add_terms([chunk_terms(facts, params, data.fixed, chunk) for chunk in data.chunks])
 
 
-def _projected(facts: Facts, params: Params, data: _Data) -> Params:
+def _projected(facts: Facts, params: Params, data: Data) -> Params:
     """The parameters with the linear ones at their minimum (variable projection), where they are few."""
     vector, unravel = ravel_pytree(params)
     chosen = np.flatnonzero(data.linear)
     if not 0 < len(chosen) <= facts.settings.dense_limit:
         return params
-    matrix, slope = _normal_equations(facts, params, data, chosen)
+    matrix, slope = normal_matrix(facts, params, data, chosen)
     scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
     scaled = matrix / scale[:, None] / scale + _FLOOR * np.eye(len(chosen))
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
 
 
-def _steps(facts: Facts, params: Params, data: _Data) -> Any:
+def _steps(facts: Facts, params: Params, data: Data) -> Any:
     """The function λ → (step, descent that the quadratic model predicts) at ``params``."""
     vector, _ = ravel_pytree(params)
     if len(vector) > facts.settings.dense_limit:
         return _iterative_steps(facts, params, data)
-    matrix, slope = _normal_equations(facts, params, data, np.arange(len(vector)))
+    matrix, slope = normal_matrix(facts, params, data, np.arange(len(vector)))
     # A parameter that nothing depends on (a pair of species that never meets) stays where it is; linear ones are free.
     diagonal = np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0)
     weights = np.where(data.linear, _FLOOR, 1.0)
@@ -176,7 +182,7 @@ def _steps(facts: Facts, params: Params, data: _Data) -> Any:
     return step_of
 
 
-def _normal_equations(facts: Facts, params: Params, data: _Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normal_matrix(facts: Facts, params: Params, data: Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     order = _named_order(params, facts.potential)
     tangents = jnp.asarray(np.setdiff1d(chosen, order))
@@ -198,7 +204,7 @@ def _named_order(params: Params, potential: Potential) -> np.ndarray:
     return np.concatenate([np.flatnonzero(_named(params, (name,))) for name in _LINEAR[True]])
 
 
-def _iterative_steps(facts: Facts, params: Params, data: _Data) -> Any:
+def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:
     vector, _ = ravel_pytree(params)
     slope, diagonal = _slope_and_diagonal(facts, params, data)
     slope = slope + data.prior * (np.asarray(vector) - data.start)
@@ -216,7 +222,7 @@ def _iterative_steps(facts: Facts, params: Params, data: _Data) -> Any:
     return step_of
 
 
-def _slope_and_diagonal(facts: Facts, params: Params, data: _Data) -> tuple[np.ndarray, np.ndarray]:
+def _slope_and_diagonal(facts: Facts, params: Params, data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Jᵀr and the diagonal of JᵀJ of all structures."""
     seeds = range(len(data.chunks))
     parts = [

@@ -1,0 +1,112 @@
+"""Teaching a fitted potential known voltages, through the relaxed structures, while it keeps its energies and forces.
+
+Minimised over the parameters θ is the objective of the fit plus the voltages,
+
+    Σ r(θ)² + w² Σ_metals (V(θ) − V_target)²,
+
+by Gauss-Newton steps: with the Jacobians J of the residuals and G of the voltages
+
+    (JᵀJ + w² GᵀG + μ diag(JᵀJ)) δ = −Jᵀr − w² Gᵀ(V − V_target).
+
+V is of cells that are relaxed anew after each step; its derivative needs no more than energies (`sensitivity`).
+
+References:
+    Aydinol et al., Phys. Rev. B 56, 1354 (1997): average voltages. Golub and Van Loan, Matrix Computations: the steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.linalg import cho_factor, cho_solve
+
+from jaxmlip.cathodes.sensitivity import relaxed_ends, voltage_gradients
+from jaxmlip.cathodes.voltage import LITHIUM_BCC
+from jaxmlip.fitting.gauss_newton import GaussNewtonFit, normal_matrix, prepared
+from jaxmlip.fitting.problem import make_problem
+from jaxmlip.fitting.training import precision
+from jaxmlip.potentials.base import Model
+
+MOST_PARAMETERS = 4000
+"""JᵀJ is held: 128 MB."""
+
+
+class Step(NamedTuple):
+    """Voltages before a step, in V, of the metals whose cells relaxed."""
+
+    voltages: dict[str, float]
+    rmse: float  # V, against the targets
+
+
+class FineTuned(NamedTuple):
+    """The potential of the smallest voltage error with most metals, and how it was found."""
+
+    model: Model
+    steps: list[Step]
+
+
+def fine_tune(
+    model: Model,
+    atoms: Sequence[ase.Atoms],
+    targets: Mapping[str, float],
+    *,
+    settings: GaussNewtonFit | None = None,
+    voltage_weight: float = 100.0,
+    lithium_energy: float = LITHIUM_BCC,
+) -> FineTuned:
+    """``model`` with voltages of layered LiTMO2 to TMO2 nearer to ``targets`` (metal → V), in float64.
+
+    A metal whose cells do not relax to minima is left out of a step and tried again after it.
+
+    >>> GaussNewtonFit(energy_weight=30.0, epochs=4, damping=1e-3).epochs  # four steps
+    4
+
+    Args:
+        model: fitted to ``atoms`` with the weights of ``settings``.
+        atoms: its training structures, whose energies and forces it shall keep.
+        targets: voltages in V against lithium.
+        settings: weights of the fit's objective, ``epochs`` as the number of steps, ``damping`` as μ.
+        voltage_weight: w, of residuals in V.
+        lithium_energy: eV per atom.
+
+    Raises:
+        ValueError: no cell relaxes, or more parameters than `MOST_PARAMETERS`.
+    """
+    chosen = settings or GaussNewtonFit(epochs=4)
+    with precision("float64"):
+        problem = make_problem(model, list(atoms), [], chosen)
+    n_parameters = len(ravel_pytree({k: v for k, v in problem.params.items() if k not in problem.potential.fixed})[0])
+    if n_parameters > MOST_PARAMETERS:
+        raise ValueError(f"{n_parameters} parameters are too many for JᵀJ: at most {MOST_PARAMETERS}")
+    steps, best = [], model
+    for number in range(chosen.epochs + 1):
+        ends = relaxed_ends(model, list(targets), fmax=0.01, smax=3e-4)  # an energy's error is of second order in them
+        found = voltage_gradients(model, list(targets), lithium_energy=lithium_energy, ends=ends)
+        if not found:
+            raise ValueError("no cell relaxes to a minimum: the potential is too far from layered oxides")
+        errors = np.array([found[metal].voltage - targets[metal] for metal in found])
+        steps.append(Step({metal: one.voltage for metal, one in found.items()}, float(np.sqrt(np.mean(errors**2)))))
+        if steps[-1] is min(steps, key=lambda one: (-len(one.voltages), one.rmse)):
+            best = model
+        if number < chosen.epochs:
+            slopes = [found[metal].gradient for metal in found]
+            model = _stepped(problem._replace(params=model.params), (errors, slopes), voltage_weight)
+    return FineTuned(best, steps)
+
+
+def _stepped(problem: Any, voltages: tuple[np.ndarray, list], weight: float) -> Model:
+    errors, slopes = voltages
+    with precision("float64"):
+        params = jax.tree.map(lambda x: jax.numpy.asarray(x, jax.numpy.float64), problem.params)
+        facts, trained, data = prepared(problem._replace(params=params))
+        vector, unravel = ravel_pytree(trained)
+        matrix, slope = normal_matrix(facts, trained, data, np.arange(len(vector)))
+        G = weight * np.stack([np.asarray(ravel_pytree({k: g[k] for k in trained})[0]) for g in slopes])
+        diagonal = np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0)
+        whole = matrix + G.T @ G + np.diag(max(facts.settings.damping, 1e-12) * diagonal)
+        step = -cho_solve(cho_factor(whole), slope + G.T @ (weight * errors))
+        moved = {**params, **unravel(vector + step)}
+        return Model(problem.potential, jax.tree.map(lambda x: np.asarray(x, np.float64), moved))

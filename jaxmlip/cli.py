@@ -25,6 +25,7 @@ COMMANDS = {
         "jaxmlip grade mtp/model.npz new.xyz --train train.xyz",
     ),
     "study": ("compare potentials over training-set sizes, with a report", "jaxmlip study"),
+    "tune": ("search for a family's hyper-parameters", "jaxmlip tune mtp train.xyz --trials 40 --out tuned"),
     "convert": ("between our files and those of other programs", "jaxmlip convert snap/model.npz LiO.snapcoeff"),
 }
 
@@ -48,7 +49,7 @@ units: eV, Å, eV/Å, eV/Å³ in files (stress with ASE's sign); meV/atom, GPa a
 JAX keeps compiled programs in {cache}, so second runs start faster;
 JAX_COMPILATION_CACHE_DIR moves it. --debug shows where an error arose. --version shows the version.
 
-First steps: jaxmlip study   compares SNAP and qSNAP on shipped data and writes study/report.html in a few minutes.
+First steps: jaxmlip study   compares all families on shipped data and writes study/report.html in some minutes.
 """
 
 _USER_ERRORS = (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)

@@ -2,18 +2,29 @@
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
     """A setting that does not exist, is missing, or has a value of the wrong kind."""
+
+
+class Range(NamedTuple):
+    """Where a hyper-parameter is looked for: `tunable` of a settings class names those worth tuning."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: int | None = None
+    """Whole numbers in steps of this size; None: real numbers."""
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -66,6 +77,24 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], *, where: str = "") -
 def to_mapping(config: Any) -> dict[str, Any]:
     """The inverse of `from_mapping`: plain dicts, lists, strings and numbers, ready for JSON (None is kept)."""
     return _plain(dataclasses.asdict(config))
+
+
+def toml_text(mapping: Mapping[str, Any]) -> str:
+    """Settings as a TOML file: plain values first, then one table each for those that are mappings; no None.
+
+    >>> print(toml_text({"family": "mtp", "fit": {"epochs": 3, "prior": None}}), end="")
+    family = "mtp"
+    <BLANKLINE>
+    [fit]
+    epochs = 3
+    """
+    plain = {key: value for key, value in mapping.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {json.dumps(_plain(value))}" for key, value in plain.items() if value is not None]
+    for key, table in mapping.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{key}]"]
+            lines += [f"{name} = {json.dumps(_plain(value))}" for name, value in table.items() if value is not None]
+    return "\n".join(lines) + "\n"
 
 
 def unknown_name(kind: str, name: str, known: typing.Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Time the families of jaxmlip against the original codes, in one run, with one thread each.
 
-    uv run --group peers python scripts/benchmark.py                (with LAMMPS and motep)
+    uv run --group peers python scripts/benchmark.py                (with LAMMPS, motep and quippy)
     uv run python scripts/benchmark.py --smoke                      (seconds, tiny sizes: only to see that it works)
 
 Every measurement is a process of its own, tied to one core; ours and the peer's take turns, and medians are reported.
@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarking import lammps_peer, motep_peer, report
+from benchmarking import lammps_peer, motep_peer, quippy_peer, report
 from benchmarking.cases import PEERS, Job, cases
 from rich.console import Console
 from rich.progress import Progress
@@ -33,7 +33,7 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA prints a page about processor features each time it reads its cache
 }
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-CODES = {"LAMMPS": lammps_peer, "motep": motep_peer}
+CODES = {"LAMMPS": lammps_peer, "motep": motep_peer, "quippy": quippy_peer}
 TIMEOUT = 3600  # seconds a measurement
 
 

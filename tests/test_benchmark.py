@@ -28,7 +28,9 @@ def test_every_family_has_a_row_for_each_benchmark_and_precision(smoke):
 
     rows = {(r["benchmark"], r["family"], r["precision"]): r for r in smoke[0]["rows"] if r["code"] == "jaxmlip"}
     kinds = [("predict", family) for family in FAMILIES]
-    kinds += [("fit" if FAMILIES[family].method == "linear" else "train", family) for family in FAMILIES]
+    direct = ("linear", "gaussian-process")
+    kinds += [("fit" if FAMILIES[family].method in direct else "train", family) for family in FAMILIES]
+    kinds += [("soap", "gap"), ("soap gradients", "gap")]
     expected = {(*kind, p) for kind in kinds for p in ("float64", "float32")}
     assert rows.keys() >= expected | {("graphs", "", "float64"), ("graphs", "", "float32")}
     for (kind, _, precision), row in rows.items():
@@ -47,7 +49,12 @@ def test_a_peer_is_measured_and_agrees_or_the_table_says_why_not(smoke):
     result, printed = smoke
     peers = [row for row in result["rows"] if row["code"] != "jaxmlip"]
     measured = {(row["benchmark"], row["family"], row["code"]) for row in peers}
-    assert measured >= {("predict", "snap", "LAMMPS"), ("fit", "qsnap", "LAMMPS"), ("predict", "mtp", "motep")}
+    assert measured >= {
+        ("predict", "snap", "LAMMPS"),
+        ("fit", "qsnap", "LAMMPS"),
+        ("predict", "mtp", "motep"),
+        ("predict", "gap", "quippy"),
+    }
     for row in peers:
         assert row["status"] == "ok" or row["status"].startswith("not installed")
         if row["status"] != "ok":

@@ -48,6 +48,14 @@ def test_mtp_of_the_study():
     assert squares[2] / squares[1] == pytest.approx(0.001 * 200**2 / 20 / 0.01, rel=0.03)
 
 
+def test_gap_of_the_study():
+    chosen = preset("study-gap")
+    config = jaxmlip.build("gap", species=ELEVEN, **chosen.potential).config
+    assert (config.n_max, config.l_max, config.zeta, config.sigma_atom, config.cutoff) == (4, 4, 4.0, 0.5, 5.0)
+    assert config.soap.n_features == 4951
+    assert fit_settings("gap", chosen.fit).offsets == "study"
+
+
 def test_unknown():
     with pytest.raises(ConfigError, match="did you mean 'study-snap'"):
         preset("study-snp")

@@ -26,3 +26,15 @@ def cosine_cutoff(r: Float[Array, "*shape"], cutoff: float) -> Float[Array, "*sh
     for coefficient in reversed(others):
         series = series * (y * y) + coefficient
     return jnp.where(r < cutoff, 0.5 + 0.5 * series * y, 0)
+
+
+def transition_cutoff(r: Float[Array, "*shape"], cutoff: float, width: float) -> Float[Array, "*shape"]:
+    """f_c(r) = 1 up to R_c − w, ½ (1 + cos(π (r − R_c + w) / w)) up to R_c, 0 beyond; all in Å. Once differentiable.
+
+    >>> transition_cutoff(jnp.array([1.0, 3.5, 3.75, 4.0, 9.0]), 4.0, 0.5).round(6).tolist()
+    [1.0, 1.0, 0.5, 0.0, 0.0]
+
+    References:
+        Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015), equation 41.
+    """
+    return jnp.where(r > cutoff - width, cosine_cutoff(r - (cutoff - width), width), 1)

@@ -63,3 +63,40 @@ def squares_to_chebyshev(highest: int) -> Float[np.ndarray, "n_harmonics n_polyn
 def _legendre_derivative(z: np.ndarray, degree: int, m: int) -> np.ndarray:
     """d^m P_degree / dz^m, a polynomial of degree ``degree`` − m."""
     return legendre.legval(z, legendre.legder(np.eye(degree + 1)[degree], m))
+
+
+def spherical_harmonics(x: Any, y: Any, z: Any, highest: int) -> list[list[Any]]:
+    """Real spherical harmonics of unit vectors, orthonormal on the sphere: for each degree l the 2l + 1 of m = −l … l.
+
+    Y_lm = N_lm Π_l|m|(z) Re or Im (x + iy)^|m|, polynomials in x, y, z: nothing is singular at the poles. The
+    normalised Π follow the recurrence in l that is stable (each m for itself), and no sign (−1)^m is put in.
+
+    >>> [round(float(Y), 6) for Y in spherical_harmonics(0.0, 0.6, 0.8, 1)[1]]
+    [0.293162, 0.390882, 0.0]
+    """
+    towers = [power[: 2 if m else 1] for m, power in enumerate(powers((x, y), highest))]
+    column: dict[tuple[int, int], Any] = {}
+    for m in range(highest + 1):
+        column[m, m] = _sectoral(m) * z**0
+        for degree in range(m + 1, highest + 1):
+            up = _recurrence(degree, m)
+            column[degree, m] = up * z * column[degree - 1, m]
+            if degree > m + 1:
+                column[degree, m] = column[degree, m] - up / _recurrence(degree - 1, m) * column[degree - 2, m]
+    return [_ordered(column, towers, degree) for degree in range(highest + 1)]
+
+
+def _ordered(column: dict[tuple[int, int], Any], towers: list, degree: int) -> list[Any]:
+    """M = −l … l: sines (imaginary parts) for negative m, cosines for positive."""
+    sines = [column[degree, m] * towers[m][1] for m in range(degree, 0, -1)]
+    return [*sines, column[degree, 0], *(column[degree, m] * towers[m][0] for m in range(1, degree + 1))]
+
+
+def _sectoral(m: int) -> float:
+    """N of Y_mm: √((2 − δ_m0) (2m + 1)!! / (4π (2m)!!))."""
+    double_factorials = np.prod([(2 * k + 1) / (2 * k) for k in range(1, m + 1)])
+    return float(np.sqrt((2 if m else 1) * double_factorials / (4 * np.pi)))
+
+
+def _recurrence(degree: int, m: int) -> float:
+    return float(np.sqrt((4 * degree**2 - 1) / (degree**2 - m**2)))

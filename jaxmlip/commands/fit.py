@@ -42,6 +42,8 @@ class FitJob:
     out: Path = Path("fit")
     """Folder for model.npz, errors.csv, figures and run.json; iterative fits keep their log and checkpoint here too and
     go on from it."""
+    tensorboard: Path | None = None
+    """Folder for TensorBoard's curves of iterative fits; needs `pip install tensorboardX`."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -145,8 +147,10 @@ def _data(job: FitJob) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
 
 def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], words: list[str]) -> None:
     import jaxmlip
+    from jaxmlip.commands.progress import training_progress
     from jaxmlip.config import to_mapping
     from jaxmlip.evaluate import save_figure, training_figure
+    from jaxmlip.fitting.devices import is_first_process
     from jaxmlip.potentials import suggested
     from jaxmlip.study.tasks import elements
 
@@ -154,8 +158,10 @@ def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], w
     settings["species"] = settings["species"] or elements([*train, *test])
     potential = jaxmlip.build(family, **suggested(family, settings, train))
     job.out.mkdir(parents=True, exist_ok=True)
-    shown = console().is_terminal
-    model, history = jaxmlip.fit(potential, train, settings=job.fit, folder=job.out, show_progress=shown)
+    with training_progress(job.tensorboard) as shown:
+        model, history = jaxmlip.fit(potential, train, settings=job.fit, folder=job.out, show_progress=shown)
+    if not is_first_process():
+        return
     jaxmlip.save(model, job.out / "model.npz")
     if history.rows and "epoch" in history.rows[0]:
         save_figure(training_figure(history.rows), job.out / "training.png")

@@ -1,7 +1,9 @@
 """``jaxmlip study``: compare potentials and write a report."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 from jaxmlip.commands.cache import double_precision
@@ -52,13 +54,15 @@ class Study:
     """eV per atom of bcc lithium."""
     out: Path = _BASE.out
     """Folder of results."""
+    dask: str | None = None
+    """Run the fits on a Dask cluster: its scheduler's address, or local."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command."""
     mapping, where, rest = take_config(words, positional=True)
     base = from_mapping(StudyConfig, mapping, where=where)
-    shared = [field.name for field in dataclasses.fields(Study) if field.name != "methods"]
+    shared = [field.name for field in dataclasses.fields(Study) if field.name not in ("methods", "dask")]
     defaults = {name: getattr(base, name) for name in shared}
     job = parse(Study, rest, prog="jaxmlip study", mapping=defaults)
     unknown = [name for name in job.methods if name not in base.methods]
@@ -66,19 +70,19 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError(unknown_name("method", unknown[0], base.methods))
     methods = {name: base.methods[name] for name in job.methods or base.methods}
     config = StudyConfig(methods=methods, **{name: getattr(job, name) for name in shared})
-    _run(config, ["jaxmlip", "study", *words])
+    _run(config, ["jaxmlip", "study", *words], job.dask)
     return 0
 
 
-def _run(config: StudyConfig, command: list[str]) -> None:
+def _run(config: StudyConfig, command: list[str], dask: str | None) -> None:
     from rich.table import Table
 
     from jaxmlip.evaluate.report import cell_text
     from jaxmlip.study.run import run_study
     from jaxmlip.study.voltages import voltage_table
 
-    with double_precision():
-        result = run_study(config, show_progress=True, command=command)
+    with double_precision(), _executor(dask) as executor:
+        result = run_study(config, executor=executor, show_progress=True, command=command)
     keys = [f"{part}_{quantity}_rmse" for quantity in ("energy", "forces") for part in ("train", "test")]
     table = Table("method", "structures", *keys, "fit (s)", title="RMSE in meV/atom and eV/Å", title_justify="left")
     for row in result.rows:
@@ -92,3 +96,15 @@ def _run(config: StudyConfig, command: list[str]) -> None:
             shown.add_row(*map(cell_text, line))
         out.print(shown)
     out.print(f"report: {result.out / 'report.html'}", highlight=False)
+
+
+@contextmanager
+def _executor(dask: str | None) -> Iterator[Executor | None]:
+    if dask is None:
+        yield None
+        return
+    from jaxmlip.commands.cache import cache_folder
+    from jaxmlip.study.executor import dask_executor
+
+    with dask_executor(dask, cache=cache_folder()) as executor:
+        yield executor

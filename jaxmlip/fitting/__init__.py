@@ -8,16 +8,20 @@ import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.fitting.gauss_newton import GaussNewtonFit, gauss_newton_method
+from jaxmlip.fitting.gaussian_process import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
 from jaxmlip.fitting.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.linear import LinearFit, fit_linear
+from jaxmlip.fitting.predictive_variance import Variance, predict_variance
 from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
 from jaxmlip.fitting.training import train
 from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.progress import Report
 
 METHODS = {
     "linear": LinearFit,
+    "gaussian-process": GaussianProcessFit,
     "gauss-newton": GaussNewtonFit,
     "quasi-newton": QuasiNewtonFit,
     "gradient": GradientFit,
@@ -38,7 +42,7 @@ def fit(
     settings: Any = None,
     validation: Sequence[ase.Atoms] | None = None,
     folder: str | Path | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Parameters from the labels of ``atoms``: energies in eV, forces in eV/Å, stresses in eV/Å³.
 
@@ -52,11 +56,11 @@ def fit(
         start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from: a linear fit keeps
             what is not linear in its parameters, the others start from them.
         atoms: structures with labels, as `jaxmlip.read` gives them.
-        settings: `LinearFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default is the family's.
-            Weights mean the same in each.
+        settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
+            is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
         folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
-        show_progress: a progress bar on standard error.
+        show_progress: a progress bar on standard error; or, of iterative fits, a function that gets each row.
 
     Returns:
         The fitted model, and a history: its ``summary`` tells how the fit ended and the time, its ``rows`` each epoch.
@@ -65,11 +69,14 @@ def fit(
         ValueError: data without labels that carry weight, labels that are not finite, an element that the potential
             does not know, a potential that the method cannot fit, or a checkpoint of another run.
         FloatingPointError: a training run diverged.
+        SystemExit: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch and ends.
     """
     potential = start.potential if isinstance(start, Model) else start
     settings = default_settings(potential) if settings is None else settings
     if isinstance(settings, LinearFit):
-        return fit_linear(start, atoms, settings=settings, show_progress=show_progress)
+        return fit_linear(start, atoms, settings=settings, show_progress=show_progress is True)
+    if isinstance(settings, GaussianProcessFit):
+        return fit_gaussian_process(start, atoms, settings=settings, show_progress=show_progress is True)
     method = _ITERATIVE.get(type(settings))
     if method is None:
         raise TypeError(f"settings must be one of {', '.join(kind.__name__ for kind in METHODS.values())}")
@@ -101,5 +108,6 @@ def default_settings(potential: Potential) -> Any:
     return METHODS[kinds.get(type(potential.config), "linear" if potential.linear else "gradient")]()
 
 
-__all__ = ["METHODS", "GaussNewtonFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit", "default_settings"]
-__all__ += ["fit", "fit_settings", "read_log"]
+__all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
+__all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "posterior", "predict_variance"]
+__all__ += ["read_log"]

@@ -16,8 +16,8 @@ References:
 """
 
 import dataclasses
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +25,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from jaxmlip.config import ConfigError
-from jaxmlip.fitting.objective import Terms, linear_derivatives, residuals, terms
-from jaxmlip.fitting.training import Method, Problem, Training, add_terms, chunks, drawn, split_params
+from jaxmlip.config import ConfigError, Range
+from jaxmlip.fitting.devices import split
+from jaxmlip.fitting.jacobian_products import Facts, chunk_terms, normal_equations, normal_product, slope_and_diagonal
+from jaxmlip.fitting.objective import Terms
+from jaxmlip.fitting.problem import Problem, Training, chunks, split_params
+from jaxmlip.fitting.training import Method, add_terms
 from jaxmlip.potentials.base import Params, Potential
 
-_TANGENTS = 16  # parameters differentiated at once
-_PROBES = 8  # random signs for the diagonal of JᵀJ
 _TRIES = 12  # dampings tried before the search is given up
 _LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
 _FLOOR = 1e-11  # relative damping of linear parameters: only what keeps a singular matrix solvable
@@ -56,6 +57,7 @@ class GaussNewtonFit(Training):
     tolerance: float = 1e-5
     """Stop where a step lowers the loss by less, relatively."""
     checkpoint_every: int = 5
+    tunable: ClassVar[Mapping[str, Range]] = {"prior": Range(1e-5, 1.0, log=True)}
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
@@ -72,21 +74,14 @@ class _State(NamedTuple):
     damping: Any
 
 
-class _Facts(NamedTuple):
-    """What compiled functions depend on."""
-
-    potential: Potential
-    settings: GaussNewtonFit
-
-
 def gauss_newton_method(problem: Problem) -> Method:
     """The `Method` of `GaussNewtonFit` settings."""
     settings, potential = problem.settings, problem.potential
-    facts = _Facts(potential, settings)
+    facts = Facts(potential, settings)
     trained, fixed = split_params(problem.potential, problem.params)
-    work = [(part, rows) for part in problem.train for rows in chunks(part.bucket.n_structures, settings.batch_size)]
-    examples = [drawn(part, jnp.asarray(rows)) for part, rows in work]
-    data = _with_prior(facts, trained, _Data(fixed, examples, _named(trained, _LINEAR[potential.linear is not None])))
+    size = settings.batch_size
+    work = [(split(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
+    data = _with_prior(facts, trained, _Data(fixed, work, _named(trained, _LINEAR[potential.linear is not None])))
 
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         before = _loss(_sums(facts, state.params, data), state.params, data)
@@ -116,7 +111,7 @@ class _Data(NamedTuple):
     """All structures, in chunks, and what does not change."""
 
     fixed: Params
-    examples: list[tuple]
+    chunks: list[tuple]  # (rows, part)
     linear: np.ndarray  # [n_params] bool: which parameters the energy is linear in
     start: Any = 0.0  # [n_params]
     prior: Any = 0.0  # [n_params] weights of the squared distance from the start
@@ -128,7 +123,7 @@ def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
     return np.asarray(ravel_pytree(flags)[0])
 
 
-def _with_prior(facts: _Facts, params: Params, data: _Data) -> _Data:
+def _with_prior(facts: Facts, params: Params, data: _Data) -> _Data:
     if not facts.settings.prior:
         return data
     vector, _ = ravel_pytree(params)
@@ -144,11 +139,11 @@ def _loss(found: Terms, params: Params, data: _Data) -> float:
     return float(found.objective) + float(np.sum(data.prior * (np.asarray(ravel_pytree(params)[0]) - data.start) ** 2))
 
 
-def _sums(facts: _Facts, params: Params, data: _Data) -> Terms:
-    return add_terms([_terms(facts, params, data.fixed, example) for example in data.examples])
+def _sums(facts: Facts, params: Params, data: _Data) -> Terms:
+    return add_terms([chunk_terms(facts, params, data.fixed, chunk) for chunk in data.chunks])
 
 
-def _projected(facts: _Facts, params: Params, data: _Data) -> Params:
+def _projected(facts: Facts, params: Params, data: _Data) -> Params:
     """The parameters with the linear ones at their minimum (variable projection), where they are few."""
     vector, unravel = ravel_pytree(params)
     chosen = np.flatnonzero(data.linear)
@@ -160,22 +155,7 @@ def _projected(facts: _Facts, params: Params, data: _Data) -> Params:
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
 
 
-@partial(jax.jit, static_argnums=0)
-def _terms(facts: _Facts, params: Params, fixed: Params, example: tuple) -> Terms:
-    return terms(facts.potential, {**params, **fixed}, example, facts.settings)
-
-
-def _vector_residuals(facts: _Facts, unravel: Any, fixed: Params, example: tuple) -> Any:
-    """The weighted residuals of an example as one vector, a function of the vector of all parameters."""
-
-    def function(vector: jax.Array) -> jax.Array:
-        parts = residuals(facts.potential, {**unravel(vector), **fixed}, example, facts.settings)
-        return jnp.concatenate([part.ravel() for part in parts])
-
-    return function
-
-
-def _steps(facts: _Facts, params: Params, data: _Data) -> Any:
+def _steps(facts: Facts, params: Params, data: _Data) -> Any:
     """The function λ → (step, descent that the quadratic model predicts) at ``params``."""
     vector, _ = ravel_pytree(params)
     if len(vector) > facts.settings.dense_limit:
@@ -196,15 +176,15 @@ def _steps(facts: _Facts, params: Params, data: _Data) -> Any:
     return step_of
 
 
-def _normal_equations(facts: _Facts, params: Params, data: _Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _normal_equations(facts: Facts, params: Params, data: _Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     order = _named_order(params, facts.potential)
     tangents = jnp.asarray(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
     places = np.concatenate([order, np.asarray(tangents)])
-    for example in data.examples:
-        part, gradient = _normal(facts, params, data.fixed, example, tangents)
-        matrix[np.ix_(places, places)] += np.asarray(part, float)
+    for chunk in data.chunks:
+        product, gradient = normal_equations(facts, params, data.fixed, chunk, tangents)
+        matrix[np.ix_(places, places)] += np.asarray(product, float)
         slope[places] += np.asarray(gradient, float)
     pull = np.broadcast_to(data.prior, data.linear.shape)
     offset = np.asarray(ravel_pytree(params)[0]) - data.start
@@ -218,31 +198,14 @@ def _named_order(params: Params, potential: Potential) -> np.ndarray:
     return np.concatenate([np.flatnonzero(_named(params, (name,))) for name in _LINEAR[True]])
 
 
-@partial(jax.jit, static_argnums=0)
-def _normal(
-    facts: _Facts, params: Params, fixed: Params, example: tuple, tangents: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """JᵀJ and Jᵀr of an example for the columns of the design matrix, then for the parameters ``tangents``."""
-    vector, unravel = ravel_pytree(params)
-    value, tangent_of = jax.linearize(_vector_residuals(facts, unravel, fixed, example), vector)
-    rows = []
-    if facts.potential.linear is not None:
-        rows.append(linear_derivatives(facts.potential, {**params, **fixed}, example, facts.settings))
-    if len(tangents):
-        unit = jax.nn.one_hot(tangents, len(vector), dtype=vector.dtype)
-        rows.append(jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(tangents))))
-    J = jnp.concatenate(rows)
-    return J @ J.T, J @ value
-
-
-def _iterative_steps(facts: _Facts, params: Params, data: _Data) -> Any:
+def _iterative_steps(facts: Facts, params: Params, data: _Data) -> Any:
     vector, _ = ravel_pytree(params)
     slope, diagonal = _slope_and_diagonal(facts, params, data)
     slope = slope + data.prior * (np.asarray(vector) - data.start)
     diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(initial=1e-300)) + data.prior
 
     def multiply(x: np.ndarray) -> np.ndarray:
-        parts = [_product(facts, params, data.fixed, example, jnp.asarray(x)) for example in data.examples]
+        parts = [normal_product(facts, params, data.fixed, chunk, jnp.asarray(x)) for chunk in data.chunks]
         return np.sum([np.asarray(part) for part in parts], axis=0) + data.prior * x
 
     def step_of(damping: float) -> tuple[Any, float]:
@@ -253,31 +216,15 @@ def _iterative_steps(facts: _Facts, params: Params, data: _Data) -> Any:
     return step_of
 
 
-def _slope_and_diagonal(facts: _Facts, params: Params, data: _Data) -> tuple[np.ndarray, np.ndarray]:
+def _slope_and_diagonal(facts: Facts, params: Params, data: _Data) -> tuple[np.ndarray, np.ndarray]:
     """Jᵀr and the diagonal of JᵀJ of all structures."""
-    keys = jax.random.split(jax.random.key(0), len(data.examples))
-    parts = [_slope(facts, params, data.fixed, example, key) for example, key in zip(data.examples, keys, strict=True)]
+    seeds = range(len(data.chunks))
+    parts = [
+        slope_and_diagonal(facts, params, data.fixed, chunk, seed)
+        for chunk, seed in zip(data.chunks, seeds, strict=True)
+    ]
     slope, diagonal = (np.sum([np.asarray(part[k]) for part in parts], axis=0) for k in (0, 1))
     return slope, diagonal
-
-
-@partial(jax.jit, static_argnums=0)
-def _slope(facts: _Facts, params: Params, fixed: Params, example: tuple, key: jax.Array) -> tuple:
-    """Jᵀr, and the diagonal of JᵀJ from random signs."""
-    vector, unravel = ravel_pytree(params)
-    value, pullback = jax.vjp(_vector_residuals(facts, unravel, fixed, example), vector)
-    signs = jax.random.rademacher(key, (_PROBES, *value.shape), dtype=value.dtype)
-    squares = jax.lax.map(lambda z: pullback(z)[0] ** 2, signs)
-    return pullback(value)[0], squares.mean(axis=0)
-
-
-@partial(jax.jit, static_argnums=0)
-def _product(facts: _Facts, params: Params, fixed: Params, example: tuple, x: jax.Array) -> jax.Array:
-    """JᵀJ x of an example."""
-    vector, unravel = ravel_pytree(params)
-    function = _vector_residuals(facts, unravel, fixed, example)
-    _, image = jax.jvp(function, (vector,), (x.astype(vector.dtype),))
-    return jax.vjp(function, vector)[1](image)[0]
 
 
 def _conjugate_gradients(multiply: Any, b: np.ndarray, weights: tuple[np.ndarray, np.ndarray], n_steps: int) -> tuple:

@@ -1,7 +1,7 @@
 """Stochastic training through optax: minibatches, a learning-rate schedule, clipping, an average of the parameters.
 
-Each step draws a few structures of one bucket (`jaxmlip.graph.stack`) on the device. Validation, and the result, use
-the exponential moving average of the parameters.
+Each step draws a few structures of one bucket (`jaxmlip.graph.stack`) on the device, or some on each of several
+(`devices`). Validation, and the result, use the exponential moving average of the parameters.
 
 References:
     Kingma, Ba, ICLR 2015 (Adam); Loshchilov, Hutter, ICLR 2019 (AdamW, cosine schedule); Reddi et al., ICLR 2018
@@ -9,17 +9,20 @@ References:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
+from jaxmlip.fitting.devices import replicated, shares, split, summed
 from jaxmlip.fitting.objective import Terms, terms
-from jaxmlip.fitting.training import Method, Part, Problem, Training, add_terms, drawn, split_params
+from jaxmlip.fitting.problem import Part, Problem, Training, drawn, split_params
+from jaxmlip.fitting.training import Method, add_terms
 from jaxmlip.potentials.base import Params, Potential
 
 CPU_PORTION = 16
@@ -43,6 +46,7 @@ class GradientFit(Training):
     """Longer gradients (of the loss per structure) are cut to this length."""
     ema_decay: float = 0.99
     """Weight of the past in the moving average of the parameters; 0: no average."""
+    tunable: ClassVar[Mapping[str, Range]] = {"learning_rate": Range(5e-4, 3e-2, log=True)}
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
@@ -70,7 +74,7 @@ def gradient_method(problem: Problem) -> Method:
     _, fixed = split_params(problem.potential, problem.params)
 
     def init(params: Params) -> _State:
-        return _State(params, jax.tree.map(jnp.copy, params), _optimizer(facts).init(params))
+        return replicated(_State(params, jax.tree.map(jnp.copy, params), _optimizer(facts).init(params)))
 
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
@@ -80,8 +84,8 @@ def gradient_method(problem: Problem) -> Method:
         sums = []
         for k in rng.permutation(len(work)):
             part, rows = work[k]
-            portions = _portions(problem.potential, problem.train[part], rows)
-            state, found = _step(facts, state, fixed, problem.train[part], jnp.asarray(portions))
+            portions = _portions(problem.potential, problem.train[part], shares(rows))
+            state, found = _step(facts, state, fixed, problem.train[part], split(portions))
             sums.append(found)
         return state, add_terms(sums), {}
 
@@ -133,41 +137,45 @@ def _without_offsets(params: Params) -> Any:
 
 
 def _portions(potential: Potential, part: Part, rows: np.ndarray) -> np.ndarray:
-    """A minibatch in portions that are evaluated one after another, ``[n_portions, n]``; −1: empty.
+    """Each device's share ``[n_devices, n]`` in portions that are evaluated one after another; −1: empty.
 
     Message passing on a CPU is up to twice as fast when the arrays of a portion stay in the cache; local potentials
     are evaluated in blocks of atoms anyway, other devices want all at once.
     """
     if potential.local or jax.default_backend() != "cpu":
-        return rows[None]
+        return rows[:, None]
     size = max(1, CPU_PORTION // part.bucket.graphs.mask.shape[1])
-    padded = np.full(-(-len(rows) // size) * size, -1)
-    padded[: len(rows)] = rows
-    return padded.reshape(-1, size)
+    padded = np.full((len(rows), -(-rows.shape[1] // size) * size), -1)
+    padded[:, : rows.shape[1]] = rows
+    return padded.reshape(len(rows), -1, size)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _step(facts: _Facts, state: _State, fixed: Params, part: Part, portions: jax.Array) -> tuple[_State, Terms]:
     """One minibatch: the objective per structure, its gradient, the optimiser, the average."""
-
-    def objective(params: Params, rows: jax.Array) -> tuple[jax.Array, Terms]:
-        found = terms(facts.potential, {**params, **fixed}, drawn(part, rows), facts.settings)
-        return found.objective, found
-
-    def add(k: Any, total: Any) -> Any:
-        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, portions[k])
-        return jax.tree.map(jnp.add, total, (found, gradient))
-
-    if len(portions) == 1:
-        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(state.params, portions[0])
-    else:
-        zero = Terms(*(jnp.zeros((), part.bucket.labels.energy.dtype) for _ in Terms._fields))
-        n_filled = jnp.sum(jnp.any(portions >= 0, axis=1))  # empty ones come last
-        start = (zero, jax.tree.map(jnp.zeros_like, state.params))
-        found, gradient = jax.lax.fori_loop(0, n_filled, add, start)
+    found, gradient = summed(partial(_sums, facts))(portions, state.params, fixed, part)
     n = jnp.maximum(found.n_structures, 1)
     gradient = jax.tree.map(lambda g: g / n, gradient)
     updates, optimizer = _optimizer(facts).update(gradient, state.optimizer, state.params, value=found.objective / n)
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1 - facts.settings.ema_decay)
     return _State(params, average, optimizer), found
+
+
+def _sums(facts: _Facts, portions: jax.Array, params: Params, fixed: Params, part: Part) -> tuple[Terms, Params]:
+    """Terms and the gradient of their objective, of all structures of some portions."""
+
+    def objective(params: Params, rows: jax.Array) -> tuple[jax.Array, Terms]:
+        found = terms(facts.potential, {**params, **fixed}, drawn(part, rows), facts.settings)
+        return found.objective, found
+
+    def add(k: Any, total: Any) -> Any:
+        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, portions[k])
+        return jax.tree.map(jnp.add, total, (found, gradient))
+
+    if len(portions) == 1:
+        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, portions[0])
+        return found, gradient
+    zero = Terms(*(jnp.zeros((), part.bucket.labels.energy.dtype) for _ in Terms._fields))
+    n_filled = jnp.sum(jnp.any(portions >= 0, axis=1))  # empty ones come last
+    return jax.lax.fori_loop(0, n_filled, add, (zero, jax.tree.map(jnp.zeros_like, params)))

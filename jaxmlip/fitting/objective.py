@@ -7,8 +7,8 @@ quasi-Newton and stochastic fits, so that families are compared on equal footing
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import ase
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
@@ -35,6 +35,8 @@ class Weights:
     stress_weight: float = 0.0
     offsets: Literal["fit", "study", "zero"] = "fit"
     """Energies per atom of each element: fitted to the data; those of the published study; or none."""
+    tunable: ClassVar[Mapping[str, Range]] = {}
+    """Settings that ``jaxmlip tune`` looks for, and where."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""

@@ -17,8 +17,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxmlip.config import ConfigError
+from jaxmlip.fitting.devices import replicated, split, summed
 from jaxmlip.fitting.objective import Terms, terms
-from jaxmlip.fitting.training import Method, Part, Problem, Training, chunks, drawn, split_params
+from jaxmlip.fitting.problem import Part, Problem, Training, chunks, drawn, split_params
+from jaxmlip.fitting.training import Method
 from jaxmlip.potentials.base import Params, Potential
 
 
@@ -59,10 +61,11 @@ def quasi_newton_method(problem: Problem) -> Method:
     """The `Method` of `QuasiNewtonFit` settings."""
     facts = _Facts(problem.potential, problem.settings)
     _, fixed = split_params(problem.potential, problem.params)
-    rows = [jnp.asarray(chunks(part.bucket.n_structures, problem.settings.batch_size)) for part in problem.train]
+    size = problem.settings.batch_size
+    rows = [split(chunks(part.bucket.n_structures, size).swapaxes(0, 1)) for part in problem.train]
 
     def init(params: Params) -> _State:
-        return _State(params, _optimizer(facts).init(params))
+        return replicated(_State(params, _optimizer(facts).init(params)))
 
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         state, size = _iterate(facts, state, fixed, problem.train, rows)
@@ -122,21 +125,17 @@ def _sums(facts: _Facts, params: Params, fixed: Params, data: tuple, with_gradie
         found = terms(facts.potential, {**params, **fixed}, example, facts.settings)
         return found.objective, found
 
-    def one(total: tuple, chosen: tuple[Part, jax.Array]) -> tuple:
-        example = drawn(*chosen)
-        if not with_gradient:
-            found = objective(params, example)[1]
-            return jax.tree.map(jnp.add, total, (found, None)), None
-        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, example)
-        return jax.tree.map(jnp.add, total, (found, gradient)), None
+    def of_rows(rows: jax.Array, params: Params, fixed: Params, part: Part) -> tuple:
+        def add(total: tuple, chosen: jax.Array) -> tuple:
+            example = drawn(part, chosen)
+            if not with_gradient:
+                return jax.tree.map(jnp.add, total, (objective(params, example)[1], None)), None
+            (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, example)
+            return jax.tree.map(jnp.add, total, (found, gradient)), None
 
-    total: Any = (Terms(*[jnp.zeros((), _dtype(params))] * len(Terms._fields)), None)
-    if with_gradient:
-        total = (total[0], jax.tree.map(jnp.zeros_like, params))
-    for part, rows in zip(*data, strict=True):
-        total, _ = jax.lax.scan(lambda carry, r, part=part: one(carry, (part, r)), total, rows)
-    return total
+        zero = Terms(*[jnp.zeros((), params["offsets"].dtype)] * len(Terms._fields))
+        start = (zero, jax.tree.map(jnp.zeros_like, params) if with_gradient else None)
+        return jax.lax.scan(add, start, rows)[0]
 
-
-def _dtype(params: Params) -> Any:
-    return params["offsets"].dtype
+    found = [summed(of_rows)(rows, params, fixed, part) for part, rows in zip(*data, strict=True)]
+    return jax.tree.map(lambda *x: sum(x[1:], start=x[0]), *found)

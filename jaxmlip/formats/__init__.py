@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.aenet import NETWORK_SUFFIXES, read_aenet, write_aenet
+from jaxmlip.formats.gap import read_gap, write_gap
 from jaxmlip.formats.mtp import read_mtp, write_mtp
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.nequip import read_nequip, write_nequip
@@ -12,19 +13,19 @@ from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
 
 _READERS = {".mtp": read_mtp, ".almtp": read_mtp, ".snapcoeff": read_snap, ".snapparam": read_snap}
-_READERS[".yaml"] = read_nequip
+_READERS |= {".yaml": read_nequip, ".xml": read_gap}
 _WRITERS = {".npz": write_model, ".mtp": write_mtp, ".snapcoeff": write_snap, ".snapparam": write_snap}
-_WRITERS[".yaml"] = write_nequip
+_WRITERS |= {".yaml": write_nequip, ".xml": write_gap}
 _WRITERS |= dict.fromkeys(NETWORK_SUFFIXES, write_aenet)
 SUFFIXES = (".npz", *_READERS, *NETWORK_SUFFIXES, ".in")
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet or nequip.
+    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip or QUIP.
 
     LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
-    ``NAME_state_dict.npz`` beside it.
+    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -58,6 +59,8 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 
 def save(model: Model, path: str | Path) -> None:
     """Write ``model``: ``.npz`` is ours, ``.snapcoeff`` LAMMPS's, ``.mtp`` MLIP's, ``.nn`` aenet's, ``.yaml`` nequip's.
+
+    ``.xml`` is QUIP's (GAP).
 
     Raises:
         FileNotFoundError: the folder does not exist.

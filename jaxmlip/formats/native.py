@@ -48,7 +48,7 @@ def read_model(path: str | Path) -> Model:
     blank = potential.init(jax.random.key(0), None)
     expected = {name: np.shape(value) for name, value in _flatten(blank).items()}
     found = {name: value.shape for name, value in arrays.items()}
-    if expected != found:
+    if not _fits(found, expected, potential.resizable):
         raise ValueError(f"{path}: the parameters {found} do not fit the settings, which need {expected}")
     return Model(potential, _filled(blank, arrays))
 
@@ -58,6 +58,14 @@ def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
     if not isinstance(params, dict):
         return {prefix: np.asarray(params)}
     return {k: v for name, part in params.items() for k, v in _flatten(part, f"{prefix}/{name}".strip("/")).items()}
+
+
+def _fits(found: dict[str, tuple], expected: dict[str, tuple], resizable: tuple[str, ...]) -> bool:
+    """Whether the shapes are those expected; of params that a fit may resize, only the number of axes counts."""
+    if set(found) != set(expected):
+        return False
+    free = {name for name in expected if name.split("/")[0] in resizable}
+    return all(len(found[n]) == len(expected[n]) if n in free else found[n] == expected[n] for n in expected)
 
 
 def _filled(blank: Any, arrays: dict[str, np.ndarray], prefix: str = "") -> Any:

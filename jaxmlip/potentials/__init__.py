@@ -8,6 +8,7 @@ import ase
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.potentials.aenet import AENETConfig, aenet
 from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction, predict
+from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.mtp import MTPConfig, mtp, suggest
 from jaxmlip.potentials.nequip import NequIPConfig, nequip
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
@@ -28,6 +29,7 @@ FAMILIES: dict[str, Family] = {
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),
     "nequip": Family(NequIPConfig, nequip),
+    "gap": Family(GAPConfig, gap, "gaussian-process"),
 }
 
 

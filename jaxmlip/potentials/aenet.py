@@ -16,16 +16,17 @@ References:
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import ConfigError, Range, unknown_name
 from jaxmlip.descriptors.chebyshev import Expansion, chebyshev_fingerprints
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import Config, Params, Potential, safe_vectors
@@ -70,6 +71,11 @@ class AENETConfig(Config):
     part does not see it; nonzero: leave 0 out (aenet's programs cannot use such a model)."""
     rmin: float = 0.55
     """Å; RMIN, the smallest distance aenet expects: it sizes aenet's arrays and is only kept for its files."""
+    tunable: ClassVar[Mapping[str, Range]] = {
+        "cutoff": Range(5.0, 8.0),
+        "radial_order": Range(4, 20, step=2),
+        "angular_order": Range(2, 8, step=1),
+    }
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""

@@ -4,9 +4,9 @@ Conventions: eV, Å; F_i = −∂E/∂r_i; σ = (1/V) ∂E/∂ε, positive under
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import ConfigError, Range, unknown_name
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.graph.messages import in_blocks
 
@@ -32,6 +32,8 @@ class Config:
     """Elements, as symbols or atomic numbers; kept as atomic numbers, in this order."""
     cutoff: float
     """Å; an atom sees its neighbours up to here."""
+    tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 7.0)}
+    """Settings that ``jaxmlip tune`` looks for, and where."""
 
     def __post_init__(self) -> None:
         """Symbols become atomic numbers; refuses what cannot be a potential."""
@@ -72,6 +74,7 @@ class Potential(NamedTuple):
     descriptor: AtomFn | None = None  # [n_atoms, n_descriptors]; does not depend on the trained part of the params
     regressor: Callable | None = None  # (params, species, descriptors) -> the atomic energies
     fixed: tuple[str, ...] = ()  # names of params that training leaves alone
+    resizable: tuple[str, ...] = ()  # names of params whose sizes a fit chooses (sparse points)
     local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
     shared: bool = False  # all species share the coefficients of a linear potential: [n_features], not one row each
 

@@ -11,9 +11,9 @@ References:
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import ase
 import jax
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis
 from jaxmlip.descriptors.moments import (
     MomentTables,
@@ -64,6 +64,11 @@ class MTPConfig(Config):
     """RBChebyshev_repuls: below min_dist the radial functions keep their value."""
     index_lists: str | None = None
     """The alpha lists of a `.mtp` file that are not ours, as JSON text; None: the basis of ``level``."""
+    tunable: ClassVar[Mapping[str, Range]] = {
+        "cutoff": Range(4.0, 7.0),
+        "level": Range(6, 16, step=2),
+        "radial_basis_size": Range(4, 12, step=1),
+    }
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""

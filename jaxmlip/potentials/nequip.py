@@ -14,9 +14,10 @@ References:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.radial import polynomial_cutoff
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
 from jaxmlip.potentials.base import Config, Params, Potential
@@ -79,6 +80,12 @@ class NequIPConfig(Config):
     """None: as many as there are scalar features."""
     zbl: bool = False
     """Add the screened repulsion of nuclei (ZBL)."""
+    tunable: ClassVar[Mapping[str, Range]] = {
+        "cutoff": Range(3.5, 6.0),
+        "num_layers": Range(2, 5, step=1),
+        "num_features": Range(4, 32, step=4),
+        "l_max": Range(0, 2, step=1),
+    }
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""

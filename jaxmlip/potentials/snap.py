@@ -8,7 +8,9 @@ References:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.hyperspherical import at_identity, polynomials
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Range
 from jaxmlip.descriptors.bispectrum import (
     PairGeometry,
     bispectrum,
@@ -54,6 +56,7 @@ class SNAPConfig(Config):
     """Middle of the inner switch per element, Å."""
     dinner: tuple[float, ...] | None = None
     """Half width of the inner switch per element, Å."""
+    tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 7.0), "twojmax": Range(2, 8, step=2)}
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import jaxmlip
@@ -62,12 +63,14 @@ def read_outcome(task: Task, parts: Parts, folder: Path) -> Outcome | None:
 
 def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
     potential = potential_of(task.method, elements([*parts.train, *parts.test]), parts.train[: task.size])
+    settings = fit_settings(task.method)
     with stopwatch() as times:
-        model, history = jaxmlip.fit(potential, parts.train[: task.size], settings=fit_settings(task.method))
-    n_parameters = int(sum(np.size(leaf) for leaf in model.params.values()))
+        model, history = jaxmlip.fit(potential, parts.train[: task.size], settings=settings)
+    n_parameters = int(sum(np.size(leaf) for leaf in jax.tree.leaves(model.params)))
     row: Row = {"method": task.name, "family": task.method.family, "size": task.size, "seed": task.seed}
     row |= {"n_train": task.size, "n_test": len(parts.test), "n_parameters": n_parameters}
-    row |= {"fit_wall_s": times.wall, "fit_cpu_s": times.cpu, "fit_compile_s": times.compile, "key": task.key}
+    row |= {"fit_wall_s": times.wall, "fit_cpu_s": times.cpu, "fit_compile_s": times.compile}
+    row |= {"fit_peak_mb": times.peak, "key": task.key, "fit": to_mapping(settings)}
     row["history"] = {name: value for name, value in history.summary.items() if np.ndim(value) == 0}
     row["potential"] = to_mapping(potential.config)
     return model, row

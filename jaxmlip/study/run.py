@@ -1,6 +1,7 @@
 """A study from data to a folder with rows, models, figures and a report; goes on where an earlier run stopped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.fits import Outcome, outcome
 from jaxmlip.study.sources import load_structures
 from jaxmlip.study.summary import write_results
-from jaxmlip.study.tasks import Parts, Task, elements, make_tasks, parts
+from jaxmlip.study.tasks import Task, elements, make_tasks, parts
 from jaxmlip.study.voltages import can_have_voltages, method_voltages
 
 
@@ -27,7 +28,13 @@ class StudyResult(NamedTuple):
     out: Path
 
 
-def run_study(config: StudyConfig, *, show_progress: bool = False, command: Sequence[str] | None = None) -> StudyResult:
+def run_study(
+    config: StudyConfig,
+    *,
+    executor: Executor | None = None,
+    show_progress: bool = False,
+    command: Sequence[str] | None = None,
+) -> StudyResult:
     """Fit every method at every size and seed, evaluate, relax the layered cells, and write ``config.out``.
 
     Written: ``results`` and ``voltages`` (``.jsonl`` and ``.csv``), ``run.json``, ``report.html``, ``figures/``,
@@ -35,6 +42,13 @@ def run_study(config: StudyConfig, *, show_progress: bool = False, command: Sequ
 
     >>> StudyConfig(voltages=False).sizes  # run_study(StudyConfig()) takes minutes
     (30, 60, 120)
+
+    Args:
+        config: what to compare.
+        executor: runs the fits, such as a `concurrent.futures.ProcessPoolExecutor` or `dask_executor`; None: this
+            process does, one after another. Times are comparable only where fits do not share cores.
+        show_progress: a bar on standard error.
+        command: kept in ``run.json``.
 
     Raises:
         ValueError: data, sizes or settings that cannot be run; found before the first fit.
@@ -49,8 +63,10 @@ def run_study(config: StudyConfig, *, show_progress: bool = False, command: Sequ
     write_json(config.out / "run.json", record)
     last = _last_tasks(tasks) if config.voltages else []
     with _display(len(tasks) + len(last), show_progress) as display:
-        outcomes = [_one_fit(task, by_seed[task.seed], folder, display) for task in tasks]
-        voltages = _all_voltages(last, config, atoms, display)
+        run = _Runner(executor, display)
+        fits = [(task, (task, by_seed[task.seed], folder)) for task in tasks]
+        outcomes = run.all(outcome, fits, say=_fitted)
+        voltages = _all_voltages(last, config, atoms, run)
     rows = [one.row for one in outcomes]
     write_rows(config.out, "results", rows)
     if voltages:
@@ -83,17 +99,39 @@ def _display(total: int, show: bool) -> Iterator[_Display]:
         yield _Display(progress, progress.add_task("starting", total=total))
 
 
-def _one_fit(task: Task, pieces: Parts, folder: Path, display: _Display) -> Outcome:
-    display.begin(f"{task.name}, {task.size} structures, seed {task.seed}")
-    found = outcome(task, pieces, folder)
-    row = found.row
+class _Runner(NamedTuple):
+    """Calls functions for tasks, here or on an executor."""
+
+    executor: Executor | None
+    display: _Display
+
+    def all(self, function: Callable, jobs: Sequence[tuple[Task, tuple]], *, say: Callable[[Task, Any], str]) -> list:
+        """The results in the order of ``jobs``, (task, arguments) each."""
+        found: dict[int, Any] = {}
+        for k, result in self._results(function, jobs):
+            found[k] = result
+            self.display.say(say(jobs[k][0], result))
+            self.display.done()
+        return [found[k] for k in range(len(jobs))]
+
+    def _results(self, function: Callable, jobs: Sequence[tuple[Task, tuple]]) -> Iterator[tuple[int, Any]]:
+        if self.executor is None:
+            for k, (task, arguments) in enumerate(jobs):
+                self.display.begin(f"{task.name}, {task.size} structures, seed {task.seed}")
+                yield k, function(*arguments)
+            return
+        self.display.begin("waiting for workers")
+        futures = {self.executor.submit(function, *arguments): k for k, (_, arguments) in enumerate(jobs)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _fitted(task: Task, found: Outcome) -> str:
     parts_of_line = [f"{task.name:<8} {task.size:>5} structures, seed {task.seed}:"]
     for quantity, unit in (("energy", "meV/atom"), ("forces", "eV/Å")):
-        if (value := row.get(f"test_{quantity}_rmse")) is not None:
+        if (value := found.row.get(f"test_{quantity}_rmse")) is not None:
             parts_of_line.append(f"{value:.3g} {unit}")
-    display.say(" ".join(parts_of_line) + f" on test, fitted in {row['fit_wall_s']:.1f} s")
-    display.done()
-    return found
+    return " ".join(parts_of_line) + f" on test, fitted in {found.row['fit_wall_s']:.1f} s"
 
 
 def _last_tasks(tasks: Sequence[Task]) -> list[Task]:
@@ -106,19 +144,16 @@ def _last_tasks(tasks: Sequence[Task]) -> list[Task]:
 
 
 def _all_voltages(
-    tasks: Sequence[Task], config: StudyConfig, atoms: Sequence[ase.Atoms], display: _Display
+    tasks: Sequence[Task], config: StudyConfig, atoms: Sequence[ase.Atoms], run: _Runner
 ) -> list[dict[str, Any]]:
     if not tasks:
         return []
     if not can_have_voltages(elements(atoms), config.metals):
-        display.say("no voltages: the data does not hold Li, O and one of the metals")
+        run.display.say("no voltages: the data does not hold Li, O and one of the metals")
         return []
-    rows = []
-    for task in tasks:
-        display.begin(f"{task.name}: relaxing {2 * len(config.metals)} layered cells")
-        rows += method_voltages(task, config, config.out / "fits")
-        display.done()
-    return rows
+    jobs = [(task, (task, config, config.out / "fits")) for task in tasks]
+    found = run.all(method_voltages, jobs, say=lambda task, rows: f"{task.name:<8} relaxed {2 * len(rows)} cells")
+    return [row for rows in found for row in rows]
 
 
 def _described(source: str) -> str:

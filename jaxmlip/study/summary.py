@@ -12,6 +12,7 @@ from jaxmlip.evaluate.report import Picture, Section, Table, write_report
 from jaxmlip.evaluate.style import label, save_figure
 from jaxmlip.files import atomic_path
 from jaxmlip.study.config import StudyConfig
+from jaxmlip.study.figures import error_time_figure, heat_map_figure, overfitting_figure, voltage_figure
 from jaxmlip.study.fits import Outcome, model_path
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
 from jaxmlip.study.tasks import Parts, Task
@@ -33,12 +34,13 @@ def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any
         results: every task with its outcome.
         extra: ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see `provenance`).
     """
-    figures = _figures(results, extra["parts"])
+    figures = _figures(results, extra["parts"], extra["voltages"])
     folder = config.out / "figures"
     folder.mkdir(exist_ok=True)
-    for name, picture in figures.items():
+    drawn = {name: picture.figure for name, picture in figures.items()} | family_parity(results, extra["parts"])
+    for name, figure in drawn.items():
         for suffix in ("png", "svg"):
-            save_figure(picture.figure, folder / f"{name}.{suffix}")
+            save_figure(figure, folder / f"{name}.{suffix}")
     _copy_models(results, config.out)
     sections = _sections(config, results, figures, extra["voltages"])
     write_report(config.out / "report.html", "Potentials compared", sections=sections, record=extra["record"])
@@ -53,7 +55,7 @@ def _largest(results: Results) -> dict[str, tuple[Task, Outcome]]:
     return best
 
 
-def _figures(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, Picture]:
+def _figures(results: Results, by_seed: Mapping[int, Parts], voltages: Sequence[dict[str, Any]]) -> dict[str, Picture]:
     rows = [found.row for _, found in results]
     figures = {}
     for quantity in _QUANTITIES:
@@ -68,7 +70,42 @@ def _figures(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, Pictur
         "float64 once compiled, without neighbour lists."
     )
     figures["times"] = Picture(times_figure(rows), caption)
+    figures |= _comparisons(rows)
+    if voltages:
+        caption = "Average voltages of layered LiTMO2 to TMO2; a method has a point where both cells relaxed to minima."
+        figures["voltages"] = Picture(voltage_figure(voltages), caption)
     return figures
+
+
+def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
+    if all(row.get("test_energy_rmse") is None or row.get("test_forces_rmse") is None for row in rows):
+        return {}
+    heat = "RMSE of each method and size: training structures lower left, test structures upper right of a cell."
+    time = "Test error against training time without compilation; larger points are larger training sets."
+    ratio = "Overfitting: test over training error."
+    return {
+        "heat_map": Picture(heat_map_figure(rows), heat),
+        "error_time": Picture(error_time_figure(rows), time),
+        "overfitting": Picture(overfitting_figure(rows), ratio),
+    }
+
+
+def family_parity(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, Figure]:
+    """Parity plots of each method over the training-set sizes of the first seed, as figures S4 to S11 of the study."""
+    seed, found = results[0][0].seed, {}
+    for name in dict.fromkeys(task.name for task, _ in results):
+        for quantity in ("energy", "forces"):
+            panels = {}
+            for task, outcome in results:
+                if (task.name, task.seed) != (name, seed):
+                    continue
+                pieces = by_seed[seed]
+                train = parity(outcome.train, pieces.train[: task.size], quantity=quantity)
+                panels[f"{task.size}"] = {"train": train, "test": parity(outcome.test, pieces.test, quantity=quantity)}
+            if any(points.reference.size for column in panels.values() for points in column.values()):
+                title = f"{label(name)}, by number of training structures"
+                found[f"parity_{quantity}_{name}"] = parity_figure(panels, title=title)
+    return found
 
 
 def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Figure | None:
@@ -103,12 +140,16 @@ def _sections(
     sections = [
         Section("Errors", text, error_tables(rows)),
         Section("Parity", [f"Each method at its largest training set, seed {first.seed}."], (), pictures),
-        Section("Learning curve", (), (), [figures["learning_curve"]]),
-        Section("Time", (), [time_table(rows)], [figures["times"]]),
+        Section("Learning curve", (), (), _present(figures, "learning_curve", "heat_map", "overfitting")),
+        Section("Time", (), [time_table(rows)], _present(figures, "times", "error_time")),
     ]
     if voltages:
-        sections.append(_voltage_section(config, voltages))
+        sections.append(_voltage_section(config, voltages, figures["voltages"]))
     return [*sections, _data_section(config, rows)]
+
+
+def _present(figures: Mapping[str, Picture], *names: str) -> list[Picture]:
+    return [figures[name] for name in names if name in figures]
 
 
 def error_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
@@ -129,17 +170,19 @@ def error_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 def time_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Training time (wall, processor, compilation) and inference time of each fit."""
-    keys = ("fit_wall_s", "fit_cpu_s", "fit_compile_s", "inference_us_per_atom", "inference_compile_s", "n_parameters")
+    keys = ("fit_wall_s", "fit_cpu_s", "fit_compile_s", "fit_peak_mb", "inference_us_per_atom", "inference_compile_s")
     columns = ["method", "structures", "fit, wall (s)", "fit, processor (s)", "fit, compiling (s)"]
-    columns += ["prediction (µs/atom)", "prediction, compiling (s)", "parameters"]
+    columns += ["fit, memory (MB)", "prediction (µs/atom)", "prediction, compiling (s)", "parameters"]
     note = (
         "Prediction: energy, forces and stress, without compiling. The fit's wall time includes compiling, short "
         "where JAX's cache already had the program."
     )
-    return Table(columns, [[label(r["method"]), r["size"], *(r.get(k) for k in keys)] for r in rows], "", note)
+    return Table(
+        columns, [[label(r["method"]), r["size"], *(r.get(k) for k in (*keys, "n_parameters"))] for r in rows], "", note
+    )
 
 
-def _voltage_section(config: StudyConfig, voltages: Sequence[dict[str, Any]]) -> Section:
+def _voltage_section(config: StudyConfig, voltages: Sequence[dict[str, Any]], picture: Picture) -> Section:
     columns, lines = voltage_table(voltages)
     columns = [label(column) for column in columns]
     text = [
@@ -148,7 +191,7 @@ def _voltage_section(config: StudyConfig, voltages: Sequence[dict[str, Any]]) ->
         "data: this is a test of transfer.",
         "Words stand where a relaxation gave no answer; such cells count for no mean.",
     ]
-    return Section("Voltages", text, [Table(columns, lines, "", f"Published values: {CITATION}.")])
+    return Section("Voltages", text, [Table(columns, lines, "", f"Published values: {CITATION}.")], [picture])
 
 
 def _data_section(config: StudyConfig, rows: Sequence[Mapping[str, Any]]) -> Section:
@@ -157,11 +200,15 @@ def _data_section(config: StudyConfig, rows: Sequence[Mapping[str, Any]]) -> Sec
     name = config.data.partition(":")[0]
     text = datasets.describe(name).splitlines() if name in datasets.available() else [f"Data: {config.data}"]
     unique = {row["method"]: row for row in rows}
-    settings = sorted({key for row in unique.values() for key in row["potential"]})
-    lines = [[key, *(_shown(row["potential"].get(key)) for row in unique.values())] for key in settings]
-    table = Table(["setting", *map(label, unique)], lines, "Settings of the potentials")
-    return Section("Data and settings", text, [table])
+    tables = []
+    for part, caption in (("potential", "Settings of the potentials"), ("fit", "Settings of the fits")):
+        settings = sorted({key for row in unique.values() for key in row[part]})
+        lines = [[key, *(_shown(row[part].get(key)) for row in unique.values())] for key in settings]
+        tables.append(Table(["setting", *map(label, unique)], lines, caption))
+    return Section("Data and settings", text, tables)
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "—"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -13,6 +13,7 @@ from jaxmlip import __version__
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.data.split import split
 from jaxmlip.potentials import FAMILIES, Potential, build, suggested
+from jaxmlip.potentials.presets import preset
 from jaxmlip.study.config import Method, StudyConfig
 from jaxmlip.study.sources import fingerprint
 
@@ -85,17 +86,27 @@ def elements(atoms: Sequence[ase.Atoms]) -> tuple[str, ...]:
 
 
 def _checked(name: str, method: Method, species: Sequence[str]) -> Method:
-    """The method with its family named, after its settings were understood once."""
-    family = method.family or name.split("-")[0]
-    if family not in FAMILIES:
-        raise ConfigError(f"methods.{name}: {unknown_name('family', family, FAMILIES)}")
-    full = Method(family, dict(method.potential), dict(method.fit))
+    """The method with its preset filled in and its family named, after its settings were understood once."""
     try:
+        full = _filled(name, method)
         potential_of(full, species)
         fit_settings(full)
     except ConfigError as error:
         raise ConfigError(f"methods.{name}: {error}") from None
     return full
+
+
+def _filled(name: str, method: Method) -> Method:
+    if method.preset:
+        chosen = preset(method.preset)
+        if method.family not in ("", chosen.family):
+            raise ConfigError(f"preset {method.preset!r} is of {chosen.family}, not of {method.family}")
+        settings = ({**chosen.potential, **method.potential}, {**chosen.fit, **method.fit})
+        return Method(chosen.family, *settings)
+    family = method.family or name.split("-")[0]
+    if family not in FAMILIES:
+        raise ConfigError(unknown_name("family", family, FAMILIES))
+    return Method(family, dict(method.potential), dict(method.fit))
 
 
 def fit_settings(method: Method) -> Any:

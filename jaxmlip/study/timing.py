@@ -1,10 +1,11 @@
-"""Wall, processor and compilation time of a block, and the time a potential needs per atom."""
+"""Wall, processor and compilation time and memory of a block, and the time a potential needs per atom."""
 
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 
 import ase
 import jax
@@ -23,6 +24,8 @@ class Times:
     wall: float = 0.0
     cpu: float = 0.0
     compile: float = 0.0
+    peak: float | None = None
+    """MB: the largest memory of the process within the block; None where the system does not tell (not Linux)."""
 
 
 @contextmanager
@@ -36,6 +39,7 @@ def stopwatch() -> Iterator[Times]:
     """
     total = _compile_seconds()
     times = Times()
+    _forget_peak()
     wall, cpu, compiled = time.perf_counter(), time.process_time(), total[0]
     try:
         yield times
@@ -43,6 +47,21 @@ def stopwatch() -> Iterator[Times]:
         times.wall = time.perf_counter() - wall
         times.cpu = time.process_time() - cpu
         times.compile = total[0] - compiled
+        times.peak = _peak_memory()
+
+
+def _forget_peak() -> None:
+    """Linux starts the record of the largest memory anew."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory() -> float | None:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return None
 
 
 @lru_cache

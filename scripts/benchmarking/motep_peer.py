@@ -27,7 +27,7 @@ def run(job: Job) -> dict[str, Any]:
     from motep.io.mlip.mtp import read_mtp  # pyright: ignore[reportMissingImports]
 
     atoms, folder = molybdenum(job.size), Path(job.folder)
-    data = read_mtp(folder / f"{job.name}.mtp")
+    data: Any = read_mtp(folder / f"{job.name}.mtp")
     data.species = sorted(set(atoms.numbers))
     engine = make_mtp_engine("cext")(data)
     first = timed(lambda: engine.calculate(atoms))

@@ -26,7 +26,9 @@ from benchmarking.cases import (
     training_set,
 )
 from benchmarking.clock import median, timed
-from jaxmlip.fitting import METHODS, LinearFit, QuasiNewtonFit
+from jaxmlip.descriptors.soap import SOAP, soap
+from jaxmlip.descriptors.soap_gradient import soap_derivatives
+from jaxmlip.fitting import METHODS, GaussianProcessFit, LinearFit, QuasiNewtonFit
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -34,7 +36,8 @@ def run(job: Job) -> dict[str, Any]:
     jax.config.update("jax_compilation_cache_dir", str(Path(job.folder) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with jax.enable_x64(job.precision == "float64"):
-        result = {"predict": _predict, "fit": _fit, "train": _train, "graphs": _graphs}[job.kind](job)
+        run_fns = {"predict": _predict, "fit": _fit, "train": _train, "graphs": _graphs}
+        result = run_fns.get(job.kind, _soap)(job)
     return result | {"peak_gb": peak_gb(), "version": jaxmlip.__version__, "device": str(jax.devices()[0])}
 
 
@@ -47,10 +50,13 @@ def peak_gb() -> float:
 def _predict(job: Job) -> dict[str, Any]:
     """Energy, forces and stress of one large cell; the neighbour list is not counted."""
     atoms = disordered_rocksalt(job.size) if job.family in ROCKSALT_FAMILIES else molybdenum(job.size)
-    potential = jaxmlip.build(job.family, species=elements([atoms]), **job.settings)
+    settings = dict(job.settings)
+    n_sparse = settings.pop("n_sparse", None)
+    potential = jaxmlip.build(job.family, species=elements([atoms]), **settings)
     graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
     with jax.enable_x64(True):  # the same random numbers in each precision
-        params = _random(potential.init(jax.random.key(0), None))
+        params = potential.init(jax.random.key(0), None)
+        params = _random(params if n_sparse is None else _with_points(atoms, potential, params, n_sparse))
     peer = PEERS.get((job.kind, job.family))
     if peer and job.precision == "float64":
         jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
@@ -63,14 +69,38 @@ def _predict(job: Job) -> dict[str, Any]:
     return {"n_atoms": len(atoms), "first": first, "steady": median(steady), "neighbors": neighbors}
 
 
+def _with_points(atoms: Any, potential: Any, params: Any, n_sparse: int) -> Any:
+    """The params of a GAP of one element with the first atoms as sparse points, and coefficients that matter."""
+    found = np.asarray(soap(atoms, potential.config.soap), float)[None, :n_sparse]
+    alpha = np.random.default_rng(0).standard_normal(found.shape[:2])
+    return {**params, "alpha": {"soap": alpha}, "points": {"soap": found}}
+
+
+def _soap(job: Job) -> dict[str, Any]:
+    """SOAP vectors, or also their derivatives, of one cell; neighbour list included, as in quippy."""
+    atoms, gradients = molybdenum(job.size), job.kind == "soap gradients"
+    settings = SOAP(species=("Mo",), **job.settings)
+    evaluate = soap_derivatives if gradients else soap
+    found, first = _timed(lambda: evaluate(atoms, settings))
+    steady = [_timed(lambda: evaluate(atoms, settings))[1] for _ in range(job.repeats)]
+    numbers = np.asarray(found[1], float).sum(axis=1) if gradients else np.asarray(found, float)
+    np.savez(Path(job.folder) / f"{job.name}_{job.code}_{job.precision}.npz", energy=0.0, forces=numbers)
+    return {"n_atoms": len(atoms), "first": first, "steady": median(steady)}
+
+
 def _fit(job: Job) -> dict[str, Any]:
-    """A whole plain least-squares fit, from structures to coefficients, as ``compute snap`` and lstsq do it."""
-    frames = training_set(job.size)
-    potential = jaxmlip.build(job.family, species=("Mo",), **job.settings)
-    settings = LinearFit(energy_weight=ENERGY_WEIGHT, force_weight=FORCE_WEIGHT, ridge=0.0)
+    """A whole direct fit: plain least squares, as ``compute snap`` and lstsq do it, or a sparse Gaussian process."""
+    given: dict[str, Any] = dict(job.settings)
+    element = "Si" if "n_sparse" in given else "Mo"
+    n_sparse = given.pop("n_sparse", None)
+    frames = training_set(job.size, element)
+    potential = jaxmlip.build(job.family, species=(element,), **given)
+    settings: Any = LinearFit(energy_weight=ENERGY_WEIGHT, force_weight=FORCE_WEIGHT, ridge=0.0)
+    if n_sparse is not None:
+        settings = GaussianProcessFit(sigma_energy=0.01, sigma_force=0.05, n_sparse=n_sparse)
     (_, history), times = _timed(lambda: jaxmlip.fit(potential, frames, settings=settings))
-    wanted = ("n_rows", "n_columns", "rank", "condition_number", "residual_norm", "design_seconds")
-    summary = {name: float(history.summary[name]) for name in wanted}
+    wanted = ("n_rows", "n_columns", "n_sparse", "rank", "condition_number", "residual_norm", "design_seconds")
+    summary = {name: float(history.summary[name]) for name in wanted if name in history.summary}
     return {"n_atoms": sum(map(len, frames)), "first": times, "steady": times, **summary}
 
 

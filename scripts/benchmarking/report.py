@@ -8,10 +8,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarking.cases import LIMITS, PEERS, Job
+from benchmarking.cases import LIMITS, PEERS, RATIO_LIMITS, Job
 
-UNITS = {"predict": "µs/atom", "fit": "s", "train": "µs/atom", "graphs": "s"}
-TITLES = {"predict": "energy + forces", "fit": "whole fit, Mo", "train": "an epoch", "graphs": "graph building"}
+UNITS = {
+    "predict": "µs/atom",
+    "fit": "s",
+    "train": "µs/atom",
+    "graphs": "s",
+    "soap": "µs/atom",
+    "soap gradients": "µs/atom",
+}
+TITLES = {"predict": "energy + forces", "fit": "whole fit", "train": "an epoch", "graphs": "graph building"}
+TITLES |= {"soap": "SOAP vectors", "soap gradients": "SOAP, derivatives"}
 ENERGY_LIMIT, FORCE_LIMIT, RESIDUAL_LIMIT = 1e-8, 1e-7, 1e-6  # eV/atom, eV/Å, relative
 
 
@@ -85,14 +93,14 @@ def targets(rows: list[dict[str, Any]], *, judge: bool = True) -> list[dict[str,
     for row in rows:
         if row["code"] != "jaxmlip":
             continue
-        if row["precision"] == "float32" and row["name"] in LIMITS:
-            wanted.append((row, "cpu", LIMITS[row["name"]], "µs/atom, float32"))
+        if row["name"] in LIMITS and (row["precision"] == "float32") == (row["benchmark"] != "fit"):
+            wanted.append((row, "cpu", LIMITS[row["name"]], f"{row['unit']}, {row['precision']}"))
         if row["precision"] != "float64":
             continue
         if row["benchmark"] == "graphs":
             wanted += [(row, "wall", 60.0, "s"), (row, "peak_gb", 4.0, "GB")]
         elif (row["benchmark"], row["family"]) in PEERS:
-            wanted.append((row, "ratio_cpu", 1.0, "× peer, CPU"))
+            wanted.append((row, "ratio_cpu", RATIO_LIMITS.get(row["name"], 1.0), "× peer, CPU"))
     return [
         {
             "target": f"{TITLES[row['benchmark']]}, {row['case']}",

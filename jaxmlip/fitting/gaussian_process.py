@@ -1,0 +1,272 @@
+"""Fitting a GAP: the sparse Gaussian process as least squares, solved by a streamed QR factorisation.
+
+With targets y (energies minus offsets, forces, dE/dstrain), their noise Λ = diag σ², the covariances K_nm of the data
+with the sparse points and K_mm of these,
+
+    α = (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ K_mn Λ⁻¹ y
+      = argmin ‖ [Λ^(−1/2) K_nm ; U] α − [Λ^(−1/2) y ; 0] ‖²,                   UᵀU = K_mm + jitter.
+
+The normal equations would square the condition number, so the stacked rows stream into a triangle R (`streamed_qr`):
+memory is that of R and one batch. R also is what predictive variances need (`predictive_variance.predict_variance`).
+
+References:
+    Foster et al., J. Mach. Learn. Res. 10, 857 (2009): the stable form by QR.
+    Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015), equations 21-25.
+    Deringer et al., Chem. Rev. 121, 10073 (2021), equations 13-21.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import block_diag, cholesky, solve_triangular
+
+from jaxmlip.config import ConfigError, Range
+from jaxmlip.data.labels import labels
+from jaxmlip.fitting.column_reduction import condition_number
+from jaxmlip.fitting.history import History
+from jaxmlip.fitting.kernel_design import kernel_rows, species_blocks
+from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
+from jaxmlip.fitting.sparsification import METHODS, choose
+from jaxmlip.fitting.streamed_qr import StreamedQR
+from jaxmlip.graph.batch import Batch, batches, edge_vectors
+from jaxmlip.potentials.base import Model, Params, Potential
+from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types
+from jaxmlip.potentials.offsets import fit_offsets
+from jaxmlip.progress import track
+
+_VOIGT = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])
+CHUNK = 20000  # atoms whose neighbour lists are held at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianProcessFit:
+    """Noise of the data and choice of sparse points; the names of gap_fit where it has them."""
+
+    sigma_energy: float = 0.005
+    """eV an atom; of a structure of N atoms √N times as much, as gap_fit has it."""
+    sigma_force: float = 0.1
+    """eV/Å. 0: forces are not fitted."""
+    sigma_virial: float = 0.0
+    """eV an atom, also scaled by √N; of volume times stress. 0: stresses are not fitted."""
+    n_sparse: int = 300
+    """Sparse points of each species."""
+    sparse_method: Literal["cur", "farthest", "cholesky", "kmeans", "random"] = "cur"
+    n_sparse_2b: int = 15
+    """Of each pair of species in the pair term, equally spaced."""
+    jitter: float = 1e-8
+    """Added to the diagonal of K_mm; ten times as much as often as the Cholesky factorisation needs it (reported)."""
+    offsets: Literal["fit", "study", "zero", "keep"] = "fit"
+    """Energies of free atoms: least squares on the compositions; the study's; none; or those of the given model."""
+    seed: int = 0
+    batch_atoms: int = 128
+    tunable: ClassVar[Mapping[str, Range]] = {
+        "sigma_energy": Range(1e-3, 0.05, log=True),
+        "sigma_force": Range(0.02, 0.3, log=True),
+    }
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be fitted."""
+        sigmas = (self.sigma_energy, self.sigma_force, self.sigma_virial)
+        if not all(np.isfinite(s) and s >= 0 for s in sigmas) or not any(sigmas):
+            raise ConfigError(f"sigma_… must be finite, not negative and not all zero (0: not fitted): got {sigmas}")
+        if not (self.jitter > 0 and self.n_sparse > 0 and self.n_sparse_2b > 0 and self.batch_atoms > 0):
+            raise ConfigError("jitter, n_sparse, n_sparse_2b and batch_atoms must be positive")
+        if self.sparse_method not in METHODS:
+            raise ConfigError(f"sparse_method must be one of {', '.join(METHODS)}, got {self.sparse_method!r}")
+
+    @property
+    def weights(self) -> Weights:
+        """Which labels carry weight, for the checks that all fits share."""
+        energy, force, virial = (float(s > 0) for s in (self.sigma_energy, self.sigma_force, self.sigma_virial))
+        return Weights(energy, force, virial)
+
+
+class Posterior(NamedTuple):
+    """A fitted GAP and what its uncertainty needs: RᵀR = K_mm + K_mn Λ⁻¹ K_nm and UᵀU = K_mm + jitter."""
+
+    model: Model
+    used: np.ndarray  # [n_columns] which columns are sparse points, not padding
+    triangle: np.ndarray  # R [n_used, n_used]
+    prior: np.ndarray  # U [n_used, n_used]
+    history: History
+
+
+def fit_gaussian_process(
+    start: Potential | Model,
+    atoms: Sequence[ase.Atoms],
+    *,
+    settings: GaussianProcessFit | None = None,
+    show_progress: bool = False,
+) -> tuple[Model, History]:
+    """Sparse points, α and offsets of a GAP from the labels of ``atoms``, in float64; see `posterior`."""
+    found = posterior(start, atoms, settings=settings, show_progress=show_progress)
+    return found.model, found.history
+
+
+def posterior(
+    start: Potential | Model,
+    atoms: Sequence[ase.Atoms],
+    *,
+    settings: GaussianProcessFit | None = None,
+    show_progress: bool = False,
+) -> Posterior:
+    """The fitted model with its uncertainty. A model as ``start`` keeps its sparse points.
+
+    Raises:
+        ValueError: not a GAP, no labels that carry weight, a label that is not finite, or an unknown element.
+    """
+    settings = GaussianProcessFit() if settings is None else settings
+    potential = start.potential if isinstance(start, Model) else start
+    if not isinstance(potential.config, GAPConfig):
+        raise ValueError(f"a Gaussian-process fit needs a GAP, this is {type(potential.config).__name__}")
+    if settings.offsets == "keep" and not isinstance(start, Model):
+        raise ValueError("offsets='keep' needs a model to keep them of, not a potential")
+    check_labels(atoms, settings.weights)
+    started, cpu = time.perf_counter(), time.process_time()
+    with jax.enable_x64(True):
+        stream = batch_stream(list(atoms), potential.config, settings.batch_atoms)
+        params = _start_params(start, atoms, settings, stream)
+        chosen = time.perf_counter()
+        problem, prior, used, jitter = _system(potential.config, params, stream, settings, show_progress)
+    (factor,) = problem.factors()
+    alpha = np.zeros(len(used))
+    alpha[used] = solve_triangular(factor.triangle, factor.projection)
+    params = params | {"alpha": _split(alpha, params["alpha"])}
+    summary = {
+        "n_rows": problem.n_rows - len(prior),
+        "n_sparse": int(used.sum()),
+        "jitter": jitter,
+        "condition_number": condition_number(factor.triangle),
+        "prior_condition_number": condition_number(np.asfortranarray(prior)) ** 2,
+        "residual_norm": factor.remainder**0.5,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "sparsification_seconds": chosen - started,
+    }
+    return Posterior(Model(potential, params), used, factor.triangle.copy(), prior, History(summary, []))
+
+
+def batch_stream(atoms: list[ase.Atoms], config: GAPConfig, batch_atoms: int) -> Callable[[], Iterable[Batch]]:
+    """A function that gives the batches of all structures, as often as it is called.
+
+    A data set of up to `CHUNK` atoms keeps its neighbour lists; of a larger one they are made anew chunk by chunk.
+    """
+    ends = np.cumsum([len(frame) for frame in atoms])
+    parts = np.split(np.arange(len(atoms)), np.flatnonzero(np.diff(ends // CHUNK)) + 1)
+
+    def part_batches(part: np.ndarray) -> Iterator[Batch]:
+        for one in batches([atoms[k] for k in part], config, max_atoms=batch_atoms, n_shapes=2):
+            yield one._replace(index=np.where(one.index < 0, -1, part[one.index]))
+
+    if len(parts) == 1:
+        kept = list(part_batches(parts[0]))
+        return lambda: kept
+    return lambda: (one for part in parts for one in part_batches(part))
+
+
+def covariance_factor(
+    config: GAPConfig, points: dict[str, Any], jitter: float
+) -> tuple[Float[np.ndarray, "n_used n_used"], np.ndarray, float]:
+    """U with UᵀU = K_mm + jitter, which columns are points rather than padding, and the jitter that it took.
+
+    Raises:
+        ValueError: no jitter below the prior variance makes K_mm positive definite.
+    """
+    kernels, used = [], []
+    for x in np.asarray(points["soap"], float):
+        used.append(x.any(axis=1))
+        kernels.append(np.asarray(dot_product_kernel(config, jnp.asarray(x[used[-1]] @ x[used[-1]].T))))
+    for r in np.asarray(points.get("distance_2b", np.zeros((0, 0))), float):
+        used.append(r > 0)
+        kernels.append(np.asarray(pair_kernel(config, jnp.asarray(r[r > 0, None]), jnp.asarray(r[None, r > 0]))))
+    while jitter < config.delta**2:
+        try:
+            factors = [cholesky(k + jitter * np.eye(len(k))) for k in kernels if len(k)]
+            return np.asarray(block_diag(*factors)), np.concatenate(used), jitter
+        except np.linalg.LinAlgError:
+            jitter *= 10
+    raise ValueError("the covariance matrix of the sparse points is not positive definite: are all of them equal?")
+
+
+def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit, stream: Callable) -> Params:
+    """Offsets and sparse points; α is yet to come."""
+    potential = start.potential if isinstance(start, Model) else start
+    config: Any = potential.config
+    if isinstance(start, Model):
+        params = jax.tree.map(lambda x: np.asarray(x, np.float64), start.params)
+    else:
+        found = choose(config, stream, settings.n_sparse, method=settings.sparse_method, seed=settings.seed)
+        points = {"soap": found.points}
+        if config.distance_2b_cutoff is not None:
+            points["distance_2b"] = _pair_points(config, stream(), settings.n_sparse_2b)
+        alpha = {name: np.zeros(value.shape[:2]) for name, value in points.items()}
+        params = {"offsets": np.zeros(len(config.species)), "alpha": alpha, "points": points}
+    return params if settings.offsets == "keep" else params | {"offsets": _offsets(potential, atoms, settings)}
+
+
+def _offsets(potential: Potential, atoms: Sequence[ase.Atoms], settings: GaussianProcessFit) -> np.ndarray:
+    if settings.offsets == "fit" and any(labels(frame).energy is not None for frame in atoms):
+        return fit_offsets(atoms, potential.config.species)
+    return given_offsets(potential, Weights(offsets="study" if settings.offsets == "study" else "zero"))
+
+
+def _pair_points(config: GAPConfig, stream: Iterable[Batch], n: int) -> np.ndarray:
+    """Distances equally spaced from the smallest of each pair of species to the cutoff, which is left out."""
+    smallest = np.full(len(config.pairs), np.inf)
+    for batch in stream:
+        r = np.linalg.norm(np.asarray(edge_vectors(batch.graph)), axis=-1)
+        kind, mask = np.asarray(pair_types(config, batch.graph)), np.asarray(batch.graph.mask)
+        np.minimum.at(smallest, kind[mask], r[mask])
+    cutoff: Any = config.distance_2b_cutoff
+    rows = [np.linspace(r, cutoff, n, endpoint=False) if r < cutoff else np.zeros(n) for r in smallest]
+    return np.array(rows)
+
+
+def _system(config: GAPConfig, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool):
+    """All rows reduced; the factor of K_mm, the columns in use and the jitter."""
+    points = jax.tree.map(jnp.asarray, params["points"])
+    prior, used, jitter = covariance_factor(config, params["points"], settings.jitter)
+    problem = StreamedQR(len(prior))
+    problem.add(prior, np.zeros(len(prior)))
+    for batch in track(stream(), "kernel matrix", show=show):
+        with_stress = settings.sigma_virial > 0 and bool(np.any(np.asarray(batch.labels.has_stress)))
+        blocks = species_blocks(batch.graph, len(config.species))
+        found = kernel_rows(config, points, batch.graph, blocks, with_stress)
+        found = jax.tree.map(lambda x: np.asarray(x)[..., used] if x.shape[-1] else np.asarray(x), found)
+        for A, b in _weighted(batch, found, params["offsets"], settings):
+            problem.add(A, b)
+    return problem, prior, used, jitter
+
+
+def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianProcessFit) -> Iterator[tuple]:
+    """Rows and targets over their noise: energies, forces, virials of one batch."""
+    known_labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+    owner, real = graph.atom_graph, graph.atom_mask
+    n_atoms = np.maximum(np.bincount(owner[real], minlength=len(batch.index)), 1)
+    free = np.bincount(owner[real], weights=offsets[graph.species[real]], minlength=len(batch.index))
+    known = known_labels.has_energy & (batch.index >= 0)
+    if settings.sigma_energy and known.any():
+        sigma = settings.sigma_energy * np.sqrt(n_atoms[known])
+        yield rows.energy[known] / sigma[:, None], (known_labels.energy - free)[known] / sigma
+    known = real & known_labels.has_forces
+    if settings.sigma_force and known.any():
+        A = rows.forces[known].reshape(-1, rows.forces.shape[-1])
+        yield A / settings.sigma_force, known_labels.forces[known].ravel() / settings.sigma_force
+    known = known_labels.has_stress & (batch.index >= 0)
+    if settings.sigma_virial and known.any():
+        virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
+        sigma = np.repeat(settings.sigma_virial * np.sqrt(n_atoms[known]), 6)
+        A = rows.virial[known][:, *_VOIGT].reshape(-1, rows.virial.shape[-1])
+        yield A / sigma[:, None], virial[:, *_VOIGT].ravel() / sigma
+
+
+def _split(alpha: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    sizes = np.cumsum([value.size for value in like.values()])[:-1]
+    return {name: part.reshape(like[name].shape) for name, part in zip(like, np.split(alpha, sizes))}

@@ -1,0 +1,134 @@
+"""What an iterative fit works on: its settings, the starting parameters, and the data on the devices."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmlip.config import ConfigError
+from jaxmlip.fitting.devices import replicated, shares
+from jaxmlip.fitting.objective import Weights, force_scale, given_offsets
+from jaxmlip.graph.batch import Graph, batch, edge_vectors
+from jaxmlip.graph.stack import Bucket, stack, take
+from jaxmlip.potentials.base import Model, Params, Potential, safe_vectors
+from jaxmlip.potentials.offsets import fit_offsets
+
+_INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbours) are made
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Weights):
+    """Settings of every iterative fit."""
+
+    epochs: int = 200
+    """Passes over the data; iterations of a full-batch method."""
+    batch_size: int = 8
+    """Structures evaluated together; of a full-batch method it limits the memory only."""
+    validation_fraction: float = 0.1
+    """Of the structures, held out to choose the best epoch, if no validation set is given; 0: the last epoch counts."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation loss."""
+    checkpoint_every: int = 10
+    """Epochs between checkpoints, where a folder is given."""
+    seed: int = 0
+    """Of initial parameters, validation split and order of structures."""
+    dtype: Literal["float32", "float64"] = "float32"
+    n_shapes: int = 3
+    """Sizes to which structures are padded: more waste less and compile more."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be run."""
+        super().__post_init__()
+        counts = (self.epochs, self.batch_size, self.checkpoint_every, self.n_shapes)
+        if min(counts) < 1 or (self.patience is not None and self.patience < 1):
+            raise ConfigError(f"epochs, batch_size, checkpoint_every, n_shapes, patience must be ≥ 1: got {counts}")
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(f"validation_fraction must lie in 0 … 1 (1 excluded), got {self.validation_fraction}")
+
+
+class Part(NamedTuple):
+    """A bucket on the device, with descriptors where they are kept: only energies are trained then."""
+
+    bucket: Bucket
+    descriptors: jax.Array | None  # [n_structures, n_atoms, n_features]
+
+
+class Problem(NamedTuple):
+    """What a method trains on."""
+
+    potential: Potential
+    settings: Any
+    params: Params  # where to start
+    train: list[Part]
+    validation: list[Part]
+
+
+def split_params(potential: Potential, params: Params) -> tuple[Params, Params]:
+    """The parts of ``params`` that are trained, and those that `Potential.fixed` names."""
+    fixed = {name: part for name, part in params.items() if name in potential.fixed}
+    return {name: part for name, part in params.items() if name not in potential.fixed}, fixed
+
+
+def make_problem(start: Potential | Model, atoms: list, validation: list, settings: Training) -> Problem:
+    """Everything on the devices, from structures."""
+    potential, params = (start.potential, start.params) if isinstance(start, Model) else (start, None)
+    if params is None:
+        params = _initial(potential, atoms, settings)
+    params = jax.tree.map(jnp.asarray, params)
+    only_energies = not (settings.force_weight or settings.stress_weight)
+    keep = potential.descriptor if only_energies and potential.regressor is not None else None
+    size = {"n_shapes": settings.n_shapes, "dtype": settings.dtype}
+    parts = [
+        [_part(bucket, potential, params, keep) for bucket in stack(frames, potential.config, **size)] if frames else []
+        for frames in (atoms, validation)
+    ]
+    return Problem(potential, settings, *replicated((params, *parts)))
+
+
+def _initial(potential: Potential, atoms: list, settings: Training) -> Params:
+    """The family's initial parameters for a sample of the data, with offsets that fit its energies."""
+    chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
+    graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
+    params = potential.init(jax.random.key(settings.seed), graph)
+    if "scales" in params:  # of a network whose outputs and their derivatives start at about 1
+        params |= {"scales": jnp.full_like(params["scales"], force_scale(atoms))}
+    if settings.offsets == "fit" and settings.energy_weight:
+        return {**params, "offsets": jnp.asarray(fit_offsets(atoms, potential.config.species))}
+    return {**params, "offsets": jnp.asarray(given_offsets(potential, settings))}
+
+
+def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Callable | None) -> Part:
+    """With kept descriptors the graph is stripped of its neighbours."""
+    if descriptor is None:
+        return Part(bucket, None)
+
+    @jax.jit
+    def one(graphs: Graph, k: jax.Array) -> jax.Array:
+        graph, _ = take(graphs, bucket.labels, k[None])
+        return descriptor(params, graph, safe_vectors(edge_vectors(graph), graph, potential.config.cutoff))
+
+    kept = jnp.stack([one(bucket.graphs, jnp.asarray(k)) for k in range(bucket.n_structures)])
+    names = ("neighbors", "neighbor_species", "shifts", "reverse", "mask")
+    stripped = {name: getattr(bucket.graphs, name)[:, :, :0] for name in names}
+    return Part(bucket._replace(graphs=bucket.graphs._replace(**stripped)), kept)
+
+
+@jax.jit
+def drawn(part: Part, rows: jax.Array) -> tuple:
+    """The example of some structures of a part, as `terms` takes it; negative rows are empty."""
+    graph, labels = take(part.bucket.graphs, part.bucket.labels, rows)
+    descriptors = None
+    if part.descriptors is not None:
+        descriptors = part.descriptors[rows].reshape(-1, part.descriptors.shape[-1])
+    return graph, labels, descriptors
+
+
+def chunks(n: int, size: int) -> np.ndarray:
+    """The numbers 0 … n − 1 in rows of ``size``, filled up with −1, dealt out: ``[n_rows, n_devices, …]``."""
+    size = min(size, n)
+    rows = np.full(-(-n // size) * size, -1)
+    rows[:n] = np.arange(n)
+    return np.moveaxis(shares(rows.reshape(-1, size)), 0, 1)

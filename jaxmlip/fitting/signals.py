@@ -1,0 +1,32 @@
+"""SIGTERM, as schedulers send it before the time is up: training ends after the epoch, with a checkpoint."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from jaxmlip.fitting.devices import any_process
+
+EXIT_CODE = 128 + signal.SIGTERM
+"""Of a process that ended so, as of one that the signal killed."""
+
+
+@contextmanager
+def termination() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether any process got SIGTERM inside the block; what handled it before comes back after.
+
+    Only the main thread can handle signals; elsewhere the function is always false.
+
+    >>> with termination() as asked:
+    ...     asked()
+    False
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: any_process(flag=False)
+        return
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield lambda: any_process(bool(received))
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -1,0 +1,238 @@
+"""QUIP's ``gap.xml`` with its files of sparse points: read and written, so that quippy gives the same numbers.
+
+In quippy: ``Potential(param_filename="gap.xml")``. Settings that change nothing in a prediction (how points were
+chosen, the command line) are not kept. What jaxmlip cannot represent is refused, never skipped.
+
+References:
+    The files that `gap_fit` of quippy-ase 0.10.3 writes.
+"""
+
+import hashlib
+import lzma
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from jaxmlip.files import atomic_path
+from jaxmlip.formats.gap_descriptor import (
+    ALL_REFERENCE,
+    NEWEST,
+    PLAIN_SPECTRUM,
+    config_of,
+    descriptor_strings,
+    descriptor_words,
+    pair_of,
+)
+from jaxmlip.potentials.base import Config, Model
+from jaxmlip.potentials.gap import GAPConfig, gap
+
+_COVARIANCES = {"distance_2b": "1", "soap": "2"}  # ard_se and dot_product
+
+
+class _Term(NamedTuple):
+    """One ``gpCoordinates`` element."""
+
+    words: dict[str, str]  # the descriptor string; its name under ""
+    zeta: float
+    delta: float
+    theta: float
+    points: np.ndarray  # [n_sparse, dimensions]
+    alpha: np.ndarray
+    cutoffs: np.ndarray  # sparseCutoff: f_c of the points
+
+
+def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
+    """A model from ``gap.xml``; its ``gap.xml.sparseX.*`` files must be beside it (plain, or ``.xz``).
+
+    Args:
+        path: the ``.xml`` file.
+        species: must be the file's elements in its order: the points are vectors in terms of them.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a damaged file, a wrong checksum, or something that jaxmlip cannot represent.
+    """
+    path = Path(path)
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path} is not a complete XML file: {error}") from None
+    params, data = root.find("GAP_params"), root.find("GAP_params/GAP_data")
+    if params is None or data is None:
+        raise ValueError(f"{path} is not a GAP: it has no <GAP_params> with <GAP_data>")
+    _refuse_extras(path, root, data)
+    terms = [_term(path, element) for element in params.iter("gpCoordinates")]
+    if not terms:
+        raise ValueError(f"{path} has no <gpCoordinates>: there is nothing to predict with")
+    config = config_of(path, [(t.words, t.zeta, t.delta, t.theta) for t in terms], _age(path, params))
+    if species is not None and Config(tuple(species), 1.0).species != config.species:
+        raise ValueError(
+            f"{path} is a model of {', '.join(config.symbols)}, in this order; its sparse points are vectors in terms "
+            "of them: leave `species` out"
+        )
+    e0 = {int(e.get("Z", 0)): float(e.get("value", 0)) for e in data.iter("e0")}
+    alpha, points = _arrays(config, terms)
+    offsets = np.array([e0.get(int(z), 0.0) for z in config.species])
+    return Model(gap(config), {"offsets": offsets, "alpha": alpha, "points": points})
+
+
+def write_gap(model: Model, path: str | Path) -> None:
+    """Write ``NAME.xml`` and a file of sparse points for each element and pair of elements; numbers keep all digits.
+
+    Raises:
+        ValueError: the model is not a GAP, or puts several elements into one channel, which QUIP does not know.
+    """
+    config, path = model.potential.config, Path(path)
+    if not isinstance(config, GAPConfig):
+        raise ValueError(f"only GAP models can be written as .xml, this is {type(config).__name__}")
+    if config.n_channels is not None:
+        raise ValueError("a GAP with n_channels (embedded species) has no form in QUIP: save it as .npz")
+    label = "GAP_jaxmlip"
+    root = ElementTree.Element(label)
+    ElementTree.SubElement(root, "Potential", label=label, init_args=f"IP GAP label={label}")
+    params = ElementTree.SubElement(root, "GAP_params", label=label, gap_version=str(NEWEST))
+    data = ElementTree.SubElement(params, "GAP_data", do_core="F")
+    e0 = dict(zip(config.species, np.asarray(model.params["offsets"], float)))
+    for number in range(1, 119):
+        ElementTree.SubElement(data, "e0", Z=str(number), value=repr(float(e0.get(number, 0.0))))
+    written = list(_filled_terms(model, config))
+    sparse = ElementTree.SubElement(params, "gpSparse", label=label, n_coordinate=str(len(written)), fitted="T")
+    for k, (name, text, alpha, points) in enumerate(written, 1):
+        file = path.with_name(f"{path.name}.sparseX.{label}{k}")
+        content = "".join(f"{x:.20e}\n" for x in points.ravel()).encode()
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(content)
+        term = _coordinates(config, name, text, (alpha, points))
+        term.attrib |= {"label": f"{label}{k}", "sparseX_filename": file.name}
+        term.set("sparseX_md5sum", hashlib.md5(content, usedforsecurity=False).hexdigest())
+        sparse.append(term)
+    ElementTree.indent(root)
+    with atomic_path(path) as temporary:
+        ElementTree.ElementTree(root).write(temporary)
+
+
+def _filled_terms(model: Model, config: GAPConfig):
+    """Name, descriptor string, α and points of each element and pair that has any; rows of zeros are padding."""
+    for name, rows in descriptor_strings(config).items():
+        alpha = np.asarray(model.params["alpha"][name], float)
+        points = np.asarray(model.params["points"][name], float)
+        for text, a, x in zip(rows, alpha, points.reshape(*alpha.shape, -1)):
+            kept = x.any(axis=1)
+            if kept.any():
+                yield name, text, a[kept], x[kept]
+
+
+def _coordinates(config: GAPConfig, name: str, text: str, values: tuple[np.ndarray, np.ndarray]) -> Any:
+    alpha, points = values
+    soap = name == "soap"
+    delta = config.delta if soap else config.distance_2b_delta
+    term = ElementTree.Element("gpCoordinates", dimensions=str(points.shape[1]), signal_variance=repr(delta))
+    term.attrib |= {"signal_mean": "0.0", "sparsified": "T", "n_permutations": "1", "n_sparseX": str(len(alpha))}
+    term.set("covariance_type", _COVARIANCES[name])
+    cutoffs = np.ones(len(alpha))
+    if soap:
+        term.set("zeta", repr(config.zeta))
+    else:
+        ElementTree.SubElement(term, "theta").text = repr(config.distance_2b_theta)
+        cutoffs = _transition(points[:, 0], config)
+    ElementTree.SubElement(term, "descriptor").text = text
+    ElementTree.SubElement(term, "permutation", i="1").text = "1"
+    for i, (a, c) in enumerate(zip(alpha, cutoffs), 1):
+        ElementTree.SubElement(term, "sparseX", i=str(i), alpha=repr(float(a)), sparseCutoff=repr(float(c)))
+    return term
+
+
+def _refuse_extras(path: Path, root: Any, data: Any) -> None:
+    potential = root.find("Potential")
+    init_args = "" if potential is None else potential.get("init_args", "")
+    words = [word for word in init_args.split() if word not in ("IP", "GAP") and not word.startswith("label=")]
+    if words:
+        raise ValueError(f"{path}: init_args {' '.join(words)!r} are not supported; only a GAP alone is")
+    if data.get("do_core", "F").upper().startswith("T"):
+        raise ValueError(f"{path} has do_core=T, a second potential added to the GAP, which is not supported")
+
+
+def _age(path: Path, params: Any) -> dict[str, Any]:
+    """What old versions did differently."""
+    version = int(params.get("gap_version", 0))
+    if version < PLAIN_SPECTRUM:
+        raise ValueError(f"{path} has gap_version {version}: before {PLAIN_SPECTRUM} SOAP had another normalisation")
+    return {"central_reference_all_species": True} if version < ALL_REFERENCE else {}
+
+
+def _term(path: Path, element: Any) -> _Term:
+    words = descriptor_words(path, element.findtext("descriptor", ""))
+    name = words[""]
+    if element.get("covariance_type") != _COVARIANCES[name]:
+        raise ValueError(f"{path}: {name} with covariance_type {element.get('covariance_type')} is not supported")
+    theta = [float(x) for x in element.findtext("theta", "").split()]
+    alpha = np.array([float(e.get("alpha")) for e in element.iter("sparseX")])
+    cutoffs = np.array([float(e.get("sparseCutoff")) for e in element.iter("sparseX")])
+    points = _points(path, element).reshape(len(alpha), -1)
+    if points.shape[1] != int(element.get("dimensions", 0)):
+        raise ValueError(f"{path}: {points.size} numbers are no {len(alpha)} points of {element.get('dimensions')}")
+    zeta, delta = float(element.get("zeta", 1)), float(element.get("signal_variance"))
+    return _Term(words, zeta, delta, theta[0] if theta else 0.0, points, alpha, cutoffs)
+
+
+def _points(path: Path, element: Any) -> np.ndarray:
+    """Numbers of the sparse points, from the file beside or from the element itself."""
+    name = element.get("sparseX_filename")
+    if name is None:
+        texts = []
+        for point in element.iter("sparseX"):
+            slices = point.findall("sparseX_slice")
+            texts += [part.text or "" for part in slices] if slices else [point.text or ""]
+        return np.array(" ".join(texts).split(), float)
+    file = path.parent / name
+    if not file.parent.is_dir():  # written on another machine with a whole path
+        file = path.with_name(file.name)
+    packed = file.with_name(file.name + ".xz")
+    if not file.exists() and not packed.exists():
+        raise FileNotFoundError(f"{file} is missing: {path.name} keeps its sparse points there")
+    content = file.read_bytes() if file.exists() else lzma.decompress(packed.read_bytes())
+    expected = element.get("sparseX_md5sum", "").strip()
+    if expected and hashlib.md5(content, usedforsecurity=False).hexdigest() != expected:
+        raise ValueError(f"{file} is not the file that {path.name} was written with: its checksum differs")
+    return np.array(content.split(), float)
+
+
+def _arrays(config: GAPConfig, terms: list[_Term]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """α and points as arrays padded with zeros, one row an element or pair of elements."""
+    rows: dict[str, list[list[_Term]]] = {"soap": [[] for _ in config.species]}
+    if config.distance_2b_cutoff is not None:
+        rows["distance_2b"] = [[] for _ in config.pairs]
+    for term in terms:
+        name = term.words[""]
+        expected = 1.0 if name == "soap" else _transition(term.points[:, 0], config)
+        if not np.allclose(term.cutoffs, expected, rtol=0, atol=1e-9):
+            raise ValueError(f"a {name} has sparseCutoff values that are not the cutoff function of its points")
+        if name == "soap":
+            rows[name][config.species.index(int(term.words["Z"]))].append(term)
+        else:
+            rows[name][config.pairs.index(pair_of(config, term.words))].append(term)
+    alpha, points = {}, {}
+    for name, found in rows.items():
+        delta = config.delta if name == "soap" else config.distance_2b_delta
+        width = max((sum(len(t.alpha) for t in row) for row in found), default=0)
+        alpha[name] = np.zeros((len(found), width))
+        points[name] = np.zeros((len(found), width, config.soap.n_features if name == "soap" else 1))
+        for k, row in enumerate(t for t in found):
+            start = 0
+            for term in row:
+                stop = start + len(term.alpha)
+                alpha[name][k, start:stop] = term.alpha * (term.delta / delta) ** 2
+                points[name][k, start:stop] = term.points
+                start = stop
+    if "distance_2b" in points:
+        points["distance_2b"] = points["distance_2b"][:, :, 0]
+    return alpha, points
+
+
+def _transition(r: np.ndarray, config: GAPConfig) -> np.ndarray:
+    """f_c of the pair term's points."""
+    width, cutoff = config.distance_2b_transition_width, config.distance_2b_cutoff or 0.0
+    return (1 + np.cos(np.pi * np.clip((r - cutoff + width) / width, 0, 1))) / 2

@@ -1,0 +1,146 @@
+"""The descriptor strings of QUIP, ``soap l_max=4 n_max=4 …``, as settings of a `GAPConfig`, and back."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jaxmlip.config import unknown_name
+from jaxmlip.potentials.gap import GAPConfig
+
+PLAIN_SPECTRUM, ALL_REFERENCE, NEWEST = 1423143769, 1426512068, 1769700636
+"""``gap_version``: below, the factor 1/√(2l+1) was missing; below, the central atom was in all channels; today."""
+
+_REGRESSION = {  # keys of gap_fit that stand in the string and do not concern the descriptor
+    "n_sparse", "delta", "zeta", "f0", "sparse_method", "covariance_type", "add_species", "theta_uniform", "theta_fac",
+    "config_type_n_sparse", "print_sparse_index", "unique_hash_tolerance", "unique_descriptor_tolerance", "n_sparseX",
+    "mark_sparse_atoms", "sparse_file", "xml_version",
+}  # fmt: skip
+_SOAP = {
+    "cutoff": float, "n_max": int, "l_max": int, "atom_sigma": float, "cutoff_transition_width": float,
+    "central_weight": float, "basis_error_exponent": float, "covariance_sigma0": float, "nu_R": int, "nu_S": int,
+}  # fmt: skip
+_FLAGS = ("normalise", "central_reference_all_species")
+_ALIASES = {"atom_gaussian_width": "atom_sigma", "normalize": "normalise"}
+_NEUTRAL = {  # supported only with the values that change nothing
+    "soap": {"radial_basis": "EQUISPACED_GAUSS", "average": "F", "diagonal_radial": "F", "Z_mix": "F", "R_mix": "F",
+             "sym_mix": "F", "coupling": "T", "K": "0", "cutoff_dexp": "0", "cutoff_scale": "1.0", "cutoff_rate": "1.0",
+             "species": None, "n_species": None, "species_Z": None, "Z": None, "n_Z": "1"},
+    "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_range": "1.0",
+                    "tail_exponent": "0", "resid_name": "", "Z1": None, "Z2": None},
+}  # fmt: skip
+_REQUIRED = {"soap": ("cutoff", "n_max", "l_max", "atom_sigma"), "distance_2b": ("cutoff", "Z1", "Z2")}
+_PAIR = {"cutoff": "cutoff", "cutoff_transition_width": "transition_width"}
+
+
+def descriptor_words(path: Path, text: str) -> dict[str, str]:
+    """The string as a dict; the descriptor's name is under the empty key.
+
+    Raises:
+        ValueError: an unknown descriptor or key, or a value that is not supported.
+    """
+    words = shlex.split(text.replace("{", '"').replace("}", '"'))
+    name = words[0] if words else ""
+    if name not in _NEUTRAL:
+        raise ValueError(f"{path}: {unknown_name('descriptor', name, _NEUTRAL)}: only these are supported")
+    result = {"": name}
+    known = set(_NEUTRAL[name]) | ({*_SOAP, *_FLAGS, *_ALIASES} if name == "soap" else set(_PAIR)) | _REGRESSION
+    for word in words[1:]:
+        key, _, value = word.partition("=")
+        key, value = _ALIASES.get(key, key), value.strip()
+        if key not in known:
+            raise ValueError(f"{path}: {unknown_name(f'key of {name}', key, sorted(known))}")
+        neutral = _NEUTRAL[name].get(key)
+        if neutral is not None and not _same(value, neutral):
+            raise ValueError(f"{path}: {name} with {key}={value} is not supported (only {key}={neutral})")
+        result[key] = value
+    missing = [key for key in _REQUIRED[name] if key not in result]
+    if missing:
+        raise ValueError(f"{path}: {name} needs {', '.join(missing)}, which its descriptor string does not give")
+    return result
+
+
+def config_of(path: Path, terms: list[tuple[dict[str, str], float, float, float]], age: dict[str, Any]) -> GAPConfig:
+    """The settings of all terms together; each is the words of its string, ζ, δ and θ.
+
+    Raises:
+        ValueError: terms of one kind that differ in more than their element and δ.
+    """
+    soaps = [term for term in terms if term[0][""] == "soap"]
+    pairs = [term for term in terms if term[0][""] == "distance_2b"]
+    settings: dict[str, Any] = {"n_max": 1, "l_max": 0, "cutoff": 0.0}
+    species: tuple[int, ...] = tuple(dict.fromkeys(int(w[key]) for w, *_ in pairs for key in ("Z1", "Z2")))
+    if soaps:
+        settings = _alike(path, [_soap_settings(words) | {"zeta": zeta} for words, zeta, _, _ in soaps])
+        species = settings.pop("species_Z")
+        _check_species(path, species, [words for words, *_ in soaps], pairs)
+        settings |= {"delta": soaps[0][2], **age}
+    if pairs:
+        found = _alike(path, [_pair_settings(words) | {"distance_2b_theta": theta} for words, _, _, theta in pairs])
+        soap_cutoff = settings["cutoff"] or found["distance_2b_cutoff"]
+        settings |= {**found, "distance_2b_delta": pairs[0][2]}
+        settings["cutoff"] = max(soap_cutoff, found["distance_2b_cutoff"])
+        settings["soap_cutoff"] = None if soap_cutoff == settings["cutoff"] else soap_cutoff
+    return GAPConfig(species=species, **settings)
+
+
+def descriptor_strings(config: GAPConfig) -> dict[str, list[str]]:
+    """The strings of each species, and of each pair of species where there is a pair term."""
+    soap = config.soap
+    words = [f"{key}={getattr(soap, 'sigma_atom' if key == 'atom_sigma' else key)!r}" for key in _SOAP]
+    words += [f"{key}={'FT'[getattr(soap, key)]}" for key in _FLAGS if getattr(soap, key) is not None]
+    species = " ".join(map(str, config.species))
+    words += [f"n_species={len(config.species)}", f"species_Z={{{species}}}", "covariance_type=dot_product"]
+    words += [f"zeta={config.zeta!r}", f"delta={config.delta!r}"]
+    result = {"soap": [f"soap {' '.join(words)} Z={z}" for z in config.species]}
+    if config.distance_2b_cutoff is not None:
+        words = [f"{key}={getattr(config, f'distance_2b_{name}')!r}" for key, name in _PAIR.items()]
+        words += ["covariance_type=ard_se", f"theta_uniform={config.distance_2b_theta!r}"]
+        shared = f"distance_2b {' '.join(words)} delta={config.distance_2b_delta!r}"
+        result["distance_2b"] = [f"{shared} Z1={config.species[a]} Z2={config.species[b]}" for a, b in config.pairs]
+    return result
+
+
+def pair_of(config: GAPConfig, words: dict[str, str]) -> tuple[int, int]:
+    """The indices of the two species of a pair term, the smaller first."""
+    a, b = sorted(config.species.index(int(words[key])) for key in ("Z1", "Z2"))
+    return a, b
+
+
+def _soap_settings(words: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {key: kind(words[key]) for key, kind in _SOAP.items() if key in words}
+    found["sigma_atom"] = found.pop("atom_sigma")
+    found |= {key: words[key].upper().startswith("T") for key in _FLAGS if key in words}
+    found["species_Z"] = tuple(int(z) for z in words.get("species_Z", "0").split())
+    return found
+
+
+def _pair_settings(words: dict[str, str]) -> dict[str, Any]:
+    return {f"distance_2b_{name}": float(words[key]) for key, name in _PAIR.items() if key in words}
+
+
+def _alike(path: Path, settings: list[dict[str, Any]]) -> dict[str, Any]:
+    for other in settings[1:]:
+        differing = [key for key in {**settings[0], **other} if settings[0].get(key) != other.get(key)]
+        if differing:
+            raise ValueError(
+                f"{path}: descriptors of one kind with different {', '.join(differing)} are not supported: one SOAP "
+                "and one distance_2b setting for all elements"
+            )
+    return dict(settings[0])
+
+
+def _check_species(path: Path, species: tuple[int, ...], soaps: list[dict[str, str]], pairs: list) -> None:
+    centres = [int(words.get("Z", "0")) for words in soaps]
+    others = [int(words[key]) for words, *_ in pairs for key in ("Z1", "Z2")]
+    if 0 in (*species, *centres, *others):
+        raise ValueError(f"{path}: Z=0 (any element) is not supported: fit with add_species, or name the elements")
+    unknown = {*centres, *others} - set(species)
+    if unknown:
+        raise ValueError(f"{path}: elements {sorted(unknown)} are described but not in species_Z {species}")
+
+
+def _same(value: str, neutral: str) -> bool:
+    try:
+        return float(value) == float(neutral)
+    except ValueError:
+        return value.upper()[:1] == neutral.upper()[:1] if neutral in "TF" else value.upper() == neutral.upper()

@@ -12,7 +12,7 @@ from benchmarking.cases import HEAVY
 from jaxmlip.simulate.integrators import INTEGRATORS, Bath, State
 from jaxmlip.simulate.jaxmd import cast, jaxmd_context, species_of
 from jaxmlip.simulate.motion import first_state, program
-from jaxmlip.simulate.neighbor_list import plan
+from jaxmlip.simulate.neighbor_list import grown, plan
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND
 
 _SKIN, _TEMPERATURE = 1.0, 300.0
@@ -44,10 +44,16 @@ class Run:
         self.programs = {name: program(potential, name, precision) for name in ("nvt", "evaluations")}
 
     def start(self, n_steps: int) -> State:
-        """The first forces and the first steps: all that compiles."""
-        with jaxmd_context("float64"):
-            self.state = self.programs["nvt"].start(self.plan, self.state, *self.fixed)
-        self.steps("nvt", n_steps)
+        """The first forces and the first steps, with room for the neighbours that come on the way: all that compiles."""
+        first = self.state
+        for _ in range(5):
+            with jaxmd_context("float64"):
+                self.state = self.programs["nvt"].start(self.plan, first, *self.fixed)
+            try:
+                self.steps("nvt", n_steps)
+                break
+            except RuntimeError:
+                self.plan = grown(self.plan, self.plan)
         return self.state
 
     def steps(self, kind: str, n_steps: int) -> None:

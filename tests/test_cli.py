@@ -212,8 +212,8 @@ def test_relax_with_a_real_model(fitted, data, tmp_path, capsys):
 def test_voltage_prints_words_where_there_is_no_number(tmp_path, monkeypatch, capsys):
     import jaxmlip.cathodes
 
-    def fake(model, *, metals, lithium_energy):
-        assert lithium_energy == -2.0
+    def fake(model, *, metals, lithium_energy, active):
+        assert (lithium_energy, active) == (-2.0, None)
         numbers = {"Co": (3.9, "converged"), "Ni": (None, "did not converge")}
         return [jaxmlip.cathodes.Voltage(m, *numbers[m], *[None] * 7, 0.1) for m in metals]  # pyright: ignore
 
@@ -226,6 +226,20 @@ def test_voltage_prints_words_where_there_is_no_number(tmp_path, monkeypatch, ca
     assert "did not converge" in capsys.readouterr().out
     assert json.loads(out.read_text())[0]["voltage"] == 3.9
     assert "needs Li, O and one of the metals" in complaint(capsys, ["voltage", "m.npz", "--metals", "Fe"])
+
+
+def test_voltages_of_a_real_model_with_their_grades(tmp_path, capsys):
+    """Whatever the numbers of so small a model are: each row has one, or says why it has none."""
+    words = ["fit", "snap", "layered", "--potential.twojmax", "2", "--potential.cutoff", "4", "--test-fraction", "0"]
+    assert main([*words, "--fit.ridge", "1e-4", "--out", str(tmp_path / "fit")]) == 0
+    model, out = str(tmp_path / "fit" / "model.npz"), tmp_path / "v.json"
+    assert main(["voltage", model, "--metals", "Co", "Ni", "--train", "layered", "--out", str(out)]) in (0, 1)
+    shown = capsys.readouterr().out
+    assert "LiCoO2 - CoO2" in shown
+    assert "0.34 V, 10.05 %" in shown
+    for row in json.loads(out.read_text()):
+        assert (row["voltage"] is None) == (row["status"] != "converged")
+        assert row["voltage"] is None or row["grade"] > 0
 
 
 def test_study_from_a_file_with_flags(data, tmp_path, capsys):

@@ -80,3 +80,12 @@ def test_figures_leave_matplotlib_and_its_backend_alone(tmp_path):
 def test_every_family_has_a_colour_of_its_own():
     assert len(set(style.COLORS.values())) == len(style.COLORS)
     assert style.label("qsnap-8") == "qSNAP-8"
+
+
+def test_potentials_beyond_the_columns_stand_below():
+    points = Parity("energy", np.arange(3.0), np.arange(3.0), np.arange(3))
+    figure = parity_figure({name: {"train": points, "test": points} for name in ("a", "b", "c", "d", "e")}, n_columns=3)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert [title for title in titles if title] == ["a", "b", "c", "d", "e"]
+    assert len(figure.axes) == 10
+    assert [bool(axis.get_ylabel()) for axis in figure.axes if axis.get_title()] == [True, False, False, True, False]

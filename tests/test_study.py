@@ -61,6 +61,7 @@ def test_the_folder_is_complete(study):
     report = (config.out / "report.html").read_text(encoding="utf-8")
     for heading in ("Errors", "Parity", "Learning curve", "Time", "How this was made"):
         assert f">{heading}</h2>" in report
+    assert report.count('<div class="chart"') == 2  # parity points and learning curves
 
 
 def test_rows_are_the_errors_of_the_saved_model(study, atoms):

@@ -132,9 +132,10 @@ def test_an_implausible_voltage_is_refused():
 
 def test_a_metal_outside_its_octahedron_is_no_layered_oxide(monkeypatch):
     def sheared(model, atoms, max_steps):
-        end = atoms.copy()
-        end.positions[end.symbols == "Co"] += [1.2, 0.0, 0.5]
-        return Relaxed(end, -1.0, True, 1, 0.0, 0.0, "")
+        ends = [frame.copy() for frame in atoms]
+        for end in ends:
+            end.positions[end.symbols == "Co"] += [1.2, 0.0, 0.5]
+        return [Relaxed(end, -1.0, True, 1, 0.0, 0.0, "") for end in ends]
 
     monkeypatch.setattr(voltage_module, "relax", sheared)
     (row,) = voltages(pair_model(("Co",)), metals=("Co",))

@@ -1,9 +1,11 @@
-"""Cathode structures: layered LiTMO2 and TMO2, and rocksalts with cations in random order."""
+"""Cathode structures: layered LiTMO2 and TMO2, spinels, and rocksalts with cations in random order."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import ase
 import ase.build
+import ase.geometry
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
@@ -18,13 +20,21 @@ _RADII = {
     "Fe": 0.645, "Co": 0.545, "Ni": 0.560, "Cu": 0.540, "Al": 0.535,
 }  # fmt: skip
 _C_OVER_A = 5.0
+_SQS_STEPS = 5000  # of the Monte Carlo
 
 
-def layered(metal: str, *, lithium: bool = True, lattice: tuple[float, float, float] | None = None) -> ase.Atoms:
-    """O3 LiTMO2 (R-3m, primitive cell of four atoms), or TMO2 in the same cell without its lithium.
+def layered(
+    metal: str,
+    *,
+    lithium: bool = True,
+    lattice: tuple[float, float, float] | None = None,
+    stacking: Literal["O3", "O1"] = "O3",
+) -> ase.Atoms:
+    """Layered LiTMO2, primitive cell of four atoms, or TMO2 in the same cell without its lithium.
 
-    TM at (0, 0, 0), Li at (½, ½, ½), O at ±(z, z, z) of the rhombohedral cell with hexagonal a and c. The order of
-    the atoms is TM, O, O, Li. A start for a relaxation, not a relaxed structure.
+    O3 (R-3m): TM at (0, 0, 0), Li at (½, ½, ½), O at ±(z, z, z) of the rhombohedral cell with hexagonal a and c. O1
+    (P-3m1, as many delithiated oxides): the same layers straight above each other, in a hexagonal cell of height c/3.
+    The order of the atoms is TM, O, O, Li. A start for a relaxation, not a relaxed structure.
 
     >>> layered("Co").get_chemical_formula(), layered("Co", lithium=False).get_chemical_formula()
     ('CoLiO2', 'CoO2')
@@ -32,20 +42,59 @@ def layered(metal: str, *, lithium: bool = True, lattice: tuple[float, float, fl
     Args:
         metal: symbol.
         lithium: False takes the lithium out.
-        lattice: a and c of the hexagonal cell in Å, and z of oxygen; default: `default_lattice`.
+        lattice: a and c of the hexagonal cell of O3 in Å, and z of oxygen; default: `default_lattice`.
+        stacking: of the oxygen layers.
 
     Raises:
         ValueError: no element of that name, or without default lattice parameters.
     """
-    if metal not in atomic_numbers or metal == "X":
-        raise ValueError(unknown_name("element", metal, chemical_symbols[1:]).split(" Known:")[0])
+    _known(metal)
     a, c, z = default_lattice(metal) if lattice is None else lattice
-    angles = np.radians([90, 210, 330])
-    flat = a / np.sqrt(3)
-    cell = np.stack([flat * np.cos(angles), flat * np.sin(angles), np.full(3, c / 3)], axis=1)
-    places = np.array([0, z, -z, 0.5])[:, None] * np.ones(3)
+    if stacking == "O1":
+        height = abs(1 / 3 - z) * 3  # of oxygen above its metal, in layers
+        places = np.array([[0, 0, 0], [1 / 3, 2 / 3, height], [2 / 3, 1 / 3, -height], [0, 0, 0.5]])
+        cell = ase.geometry.cellpar_to_cell([a, a, c / 3, 90, 90, 120])
+    elif stacking == "O3":
+        angles, flat = np.radians([90, 210, 330]), a / np.sqrt(3)
+        cell = np.stack([flat * np.cos(angles), flat * np.sin(angles), np.full(3, c / 3)], axis=1)
+        places = np.array([0, z, -z, 0.5])[:, None] * np.ones(3)
+    else:
+        raise ValueError(f"stacking must be 'O3' or 'O1', got {stacking!r}")
     atoms = ase.Atoms([metal, "O", "O", "Li"], scaled_positions=places, cell=cell, pbc=True)
     return atoms if lithium else atoms[:3]  # type: ignore[return-value]
+
+
+def spinel(metal: str, *, lithium: bool = True, lattice: float | None = None, u: float = 0.2625) -> ase.Atoms:
+    """Spinel LiTM2O4 (Fd-3m, primitive cell of 14 atoms), or λ-TM2O4 without its lithium.
+
+    Origin at the inversion centre: Li on 8a (⅛, ⅛, ⅛), TM on 16d (½, ½, ½), O on 32e (u, u, u).
+
+    >>> spinel("Mn").get_chemical_formula(), spinel("Mn", lithium=False).get_chemical_formula()
+    ('Li2Mn4O8', 'Mn4O8')
+
+    Args:
+        metal: symbol.
+        lithium: False takes the lithium out.
+        lattice: constant of the cubic cell in Å; default: 2√2 times a of the layered oxide, the same oxygen lattice.
+        u: of oxygen; ¼ would be ideal cubic packing.
+
+    Raises:
+        ValueError: as `layered`.
+    """
+    from ase.spacegroup import crystal
+
+    _known(metal)
+    a = 2 * np.sqrt(2) * default_lattice(metal)[0] if lattice is None else lattice
+    places = [(1 / 8,) * 3, (1 / 2,) * 3, (u,) * 3]
+    size = [a, a, a, 90, 90, 90]
+    atoms = crystal(["Li", metal, "O"], places, spacegroup=227, setting=2, cellpar=size, primitive_cell=True)
+    atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    return atoms if lithium else atoms[atoms.numbers != 3]  # type: ignore[return-value]
+
+
+def _known(metal: str) -> None:
+    if metal not in atomic_numbers or metal == "X":
+        raise ValueError(unknown_name("element", metal, chemical_symbols[1:]).split(" Known:")[0])
 
 
 def default_lattice(metal: str) -> tuple[float, float, float]:
@@ -90,12 +139,18 @@ def _hexagonal(atoms: ase.Atoms) -> tuple[float, float, float]:
 
 
 def disordered_rocksalt(
-    cations: Mapping[str, float], *, repeat: tuple[int, int, int] = (2, 2, 1), lattice: float = 4.15, seed: int = 0
+    cations: Mapping[str, float],
+    *,
+    repeat: tuple[int, int, int] = (2, 2, 1),
+    lattice: float = 4.15,
+    seed: int = 0,
+    order: Literal["random", "sqs"] = "random",
 ) -> ase.Atoms:
-    """Rocksalt oxide whose cation sites are occupied at random in the given proportions.
+    """Rocksalt oxide whose cation sites are occupied in the given proportions, without order.
 
     ``repeat`` conventional cells of 4 cation and 4 oxygen sites; the numbers of cations are the nearest possible
-    ones (largest remainders). "X" is a vacancy.
+    ones (largest remainders). "X" is a vacancy. A special quasirandom structure ("sqs") has the pairs up to 1.5
+    lattice constants as near to those of a random alloy as so small a cell can (icet's Monte Carlo).
 
     >>> disordered_rocksalt({"Li": 1.0, "Mn": 1.0}).get_chemical_formula()
     'Li8Mn8O16'
@@ -107,9 +162,14 @@ def disordered_rocksalt(
         repeat: conventional cells along each axis.
         lattice: constant a of the conventional cell in Å.
         seed: of the occupation.
+        order: random, or special quasirandom, which needs icet.
 
     Raises:
         ValueError: no cation, an unknown element, a proportion that is not positive, or oxygen as a cation.
+        ImportError: a quasirandom structure without icet.
+
+    References:
+        Zunger et al., Phys. Rev. Lett. 65, 353 (1990): special quasirandom structures.
     """
     shares = np.array(list(cations.values()), float)
     if not cations or not (np.isfinite(shares).all() and (shares > 0).all()):
@@ -122,6 +182,26 @@ def disordered_rocksalt(
     exact = shares / shares.sum() * len(sites)
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: len(sites) - counts.sum()]] += 1
-    order = np.random.default_rng(seed).permutation(len(sites))
-    atoms.numbers[sites[order]] = np.repeat([atomic_numbers[symbol] for symbol in cations], counts)
+    if order == "sqs":
+        atoms = _quasirandom(atoms, dict(zip(cations, counts / len(sites), strict=True)), seed)
+    else:
+        places = np.random.default_rng(seed).permutation(len(sites))
+        atoms.numbers[sites[places]] = np.repeat([atomic_numbers[symbol] for symbol in cations], counts)
     return atoms[atoms.numbers != 0]  # type: ignore[return-value]
+
+
+def _quasirandom(cell: ase.Atoms, shares: Mapping[str, float], seed: int) -> ase.Atoms:
+    """``cell`` with its Mg replaced in proportions that it can hold exactly."""
+    if len(shares) == 1:  # nothing to arrange
+        cell.symbols[cell.symbols == "Mg"] = next(iter(shares))
+        return cell
+    try:
+        from icet import ClusterSpace
+        from icet.tools.structure_generation import generate_sqs_from_supercells
+    except ImportError:
+        raise ImportError("order='sqs' needs a package more: pip install 'jaxmlip[sqs]'") from None
+    a = float((8 * cell.get_volume() / len(cell)) ** (1 / 3))
+    primitive = ase.build.bulk("MgO", "rocksalt", a=a)
+    space = ClusterSpace(primitive, cutoffs=[1.5 * a], chemical_symbols=[list(shares), ["O"]])
+    found = generate_sqs_from_supercells(space, [cell], {"A": dict(shares)}, n_steps=_SQS_STEPS, random_seed=seed)
+    return ase.Atoms(found.numbers, found.positions, cell=found.cell, pbc=True)

@@ -15,6 +15,7 @@ import ase
 import numpy as np
 
 from jaxmlip.cathodes.structures import layered
+from jaxmlip.evaluate.grade import ActiveSet, grades
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model
 from jaxmlip.simulate.calculator import calculator
@@ -64,6 +65,7 @@ class Voltage(NamedTuple):
     energy_lithiated: float | None  # eV per formula unit
     energy_delithiated: float | None  # eV per formula unit
     seconds: float
+    grade: float | None = None  # extrapolation grade of the worse of the two relaxed cells, where it was asked for
 
 
 def average_voltage(
@@ -87,6 +89,7 @@ def voltages(
     metals: Sequence[str] = tuple(PUBLISHED),
     *,
     lithium_energy: float = LITHIUM_BCC,
+    active: ActiveSet | None = None,
     relaxed: bool = True,
     max_steps: int = 1000,
 ) -> list[Voltage]:
@@ -107,10 +110,19 @@ def voltages(
         model: a potential with its parameters.
         metals: symbols.
         lithium_energy: eV per atom of metallic lithium, on the energy scale of the model's training data.
+        active: of the model's training data (`jaxmlip.evaluate.grade.active_set`): each row then tells how far its
+            relaxed cells lie outside of them.
         relaxed: False takes the energies of the unrelaxed starts, `jaxmlip.cathodes.layered`.
         max_steps: of each relaxation.
     """
-    return [_row(model, metal, lithium_energy, max_steps if relaxed else 0) for metal in metals]
+    start = time.perf_counter()
+    ends = _ends(model, metals, max_steps if relaxed else 0)
+    rows = [_row(model, metal, ends.get(metal, []), lithium_energy, relaxed) for metal in metals]
+    if active is not None:
+        worst = _grades(model, active, ends)
+        rows = [row._replace(grade=worst.get(row.metal)) for row in rows]
+    seconds = (time.perf_counter() - start) / max(len(rows), 1)  # all cells are relaxed side by side
+    return [row._replace(seconds=seconds) for row in rows]
 
 
 def mean_absolute_error(rows: Sequence[Voltage]) -> tuple[float, float, int]:
@@ -121,32 +133,48 @@ def mean_absolute_error(rows: Sequence[Voltage]) -> tuple[float, float, int]:
     return float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors)
 
 
-def _row(model: Model, metal: str, lithium_energy: float, max_steps: int) -> Voltage:
-    start = time.perf_counter()
+def _ends(model: Model, metals: Sequence[str], max_steps: int) -> dict[str, list[tuple[ase.Atoms, Relaxed]]]:
+    """Start and end of the lithiated and the delithiated cell of each metal that the model knows."""
+    known = model.potential.config.symbols
+    wanted = [metal for metal in dict.fromkeys(metals) if {metal, "Li", "O"} <= set(known)]
+    starts = [layered(metal, lithium=lithium) for metal in wanted for lithium in (True, False)]
+    found = relax(model, starts, max_steps=max_steps) if max_steps else [_unrelaxed(model, a) for a in starts]
+    pairs = list(zip(starts, found, strict=True))
+    return {metal: pairs[2 * k : 2 * k + 2] for k, metal in enumerate(wanted)}
+
+
+def _grades(model: Model, active: ActiveSet, ends: dict[str, list[tuple[ase.Atoms, Relaxed]]]) -> dict[str, float]:
+    """Of each metal whose cells are structures still."""
+    whole = {metal: [end.atoms for _, end in pair] for metal, pair in ends.items()}
+    kept = {metal: cells for metal, cells in whole.items() if all(not end.problem for _, end in ends[metal])}
+    if not kept:
+        return {}
+    found = grades(model, active, [atoms for cells in kept.values() for atoms in cells]).structures
+    return {metal: float(max(found[2 * k : 2 * k + 2])) for k, metal in enumerate(kept)}
+
+
+def _row(
+    model: Model, metal: str, ends: list[tuple[ase.Atoms, Relaxed]], lithium_energy: float, relaxed: bool
+) -> Voltage:
     published = PUBLISHED.get(metal)
     missing = [s for s in (metal, "Li", "O") if s not in model.potential.config.symbols]
-    ends, problem = [], f"the model does not know {', '.join(missing)}" if missing else ""
-    for lithium in (True, False):
-        if problem:
-            break
-        atoms = layered(metal, lithium=lithium)
-        end = _energy(model, atoms, max_steps)
-        ends.append(end.energy)
-        trouble = end.problem or _lost_host(atoms, end.atoms, metal)
-        problem = f"{atoms.get_chemical_formula()}: {trouble}" if trouble else ""
+    problem = f"the model does not know {', '.join(missing)}" if missing else ""
+    for start, end in ends:
+        trouble = end.problem or _lost_host(start, end.atoms, metal)
+        if trouble and not problem:
+            problem = f"{start.get_chemical_formula()}: {trouble}"
     known = (published.dft, published.aenet, published.mtp) if published else (None, None, None)
     voltage = float("nan")
     if not problem:
-        voltage = average_voltage(ends[0], ends[1], lithium_energy=lithium_energy)
+        voltage = average_voltage(ends[0][1].energy, ends[1][1].energy, lithium_energy=lithium_energy)
         if not PLAUSIBLE[0] <= voltage <= PLAUSIBLE[1]:
             problem = f"{voltage:.1f} V is no voltage of an oxide: the model extrapolates"
-    seconds = time.perf_counter() - start
     if problem:
-        return Voltage(metal, None, problem, *known, None, None, None, None, seconds)
+        return Voltage(metal, None, problem, *known, None, None, None, None, 0.0)
     error = None if published is None else voltage - published.dft
     percent = None if published is None else 100 * (voltage - published.dft) / published.dft
-    status = "converged" if max_steps else "not relaxed"
-    return Voltage(metal, voltage, status, *known, error, percent, ends[0], ends[1], seconds)
+    status = "converged" if relaxed else "not relaxed"
+    return Voltage(metal, voltage, status, *known, error, percent, ends[0][1].energy, ends[1][1].energy, 0.0)
 
 
 def _lost_host(start: ase.Atoms, end: ase.Atoms, metal: str) -> str:
@@ -165,9 +193,7 @@ def _bonds(atoms: ase.Atoms, metal: str, reach: float) -> np.ndarray:
     return pairs.distances[bond]
 
 
-def _energy(model: Model, atoms: ase.Atoms, max_steps: int) -> Relaxed:
-    if max_steps:
-        return relax(model, atoms, max_steps=max_steps)
+def _unrelaxed(model: Model, atoms: ase.Atoms) -> Relaxed:
     atoms.calc = calculator(model)
     try:
         return Relaxed(atoms, atoms.get_potential_energy(), False, 0, np.nan, np.nan, "")

@@ -8,7 +8,7 @@ import tyro
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
-from jaxmlip.commands.output import console, need_folder, record_beside
+from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError
 
@@ -28,6 +28,9 @@ class Voltage:
     """Transition metals; a row says so where the model does not know one."""
     lithium_energy: float = -1.9089
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
+    train: tuple[str, ...] = ()
+    """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside
+    the data, unreliable from about 10)."""
     out: Path | None = None
     """Write the table here as JSON."""
 
@@ -39,6 +42,7 @@ def main(words: Sequence[str]) -> int:
     if job.out is not None:
         need_folder(job.out)
     from jaxmlip.cathodes import voltages
+    from jaxmlip.evaluate.grade import active_set
     from jaxmlip.study.voltages import can_have_voltages, voltage_row
 
     with double_precision():
@@ -49,9 +53,10 @@ def main(words: Sequence[str]) -> int:
                 f"the model knows {', '.join(symbols)}; a voltage of LiMO2 needs Li, O and one of the metals "
                 f"{', '.join(job.metals)}: fit a model on such data, or name other --metals"
             )
-        found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy)
+        active = active_set(model, structures(job.train, "training data (--train)")) if job.train else None
+        found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy, active=active)
     rows = [{"method": "model"} | voltage_row(one) for one in found]
-    _show(rows)
+    _show(found)
     if job.out is not None:
         from jaxmlip.evaluate.provenance import write_json
 
@@ -60,14 +65,26 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(row["status"] == "converged" for row in rows) else 1
 
 
-def _show(rows: list[dict]) -> None:
+def _show(found: Sequence) -> None:
+    """The table of the study: composition, DFT, model, differences in V and %, published models; means below."""
     from rich.table import Table
 
+    from jaxmlip.cathodes import mean_absolute_error
     from jaxmlip.evaluate.report import cell_text
-    from jaxmlip.study.voltages import voltage_table
+    from jaxmlip.study.published import VOLTAGE_ERRORS
 
-    columns, lines = voltage_table(rows)
-    table = Table(*columns, title="Average voltages (V against lithium)", title_justify="left")
-    for line in lines:
-        table.add_row(*map(cell_text, line))
+    graded = any(row.grade is not None for row in found)
+    columns = ["composition", "DFT", "model", "|Δ| (V)", "|Δ| (%)", *(["grade"] if graded else []), "AENET", "MTP"]
+    table = Table(*columns, title="Average voltages (V against lithium); DFT, AENET, MTP: published")
+    for row in found:
+        model = row.status if row.voltage is None else f"{row.voltage:.2f}"
+        differences = [None if x is None else abs(x) for x in (row.error, row.error_percent)]
+        grade = [row.grade] if graded else []
+        cells = (row.dft, model, *differences, *grade, row.aenet, row.mtp)
+        table.add_row(f"Li{row.metal}O2 - {row.metal}O2", *map(cell_text, cells))
+    mean, percent, n = mean_absolute_error(found)
+    published = [f"{volt:.2f} V, {part:.2f} %" for volt, part in VOLTAGE_ERRORS.values()]
+    summary = ["mean", "", f"{n} of {len(found)}", cell_text(mean), cell_text(percent), *([""] if graded else [])]
+    table.add_section()
+    table.add_row(*summary, *published)
     console().print(table)

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting.maxvol import ActiveRows, maxvol, row_grades
-from jaxmlip.fitting.training import split_params
+from jaxmlip.fitting.problem import split_params
 from jaxmlip.graph.batch import Graph, batches, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, Model, Params, Potential, map_blocks, safe_vectors
 

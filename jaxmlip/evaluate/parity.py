@@ -68,7 +68,9 @@ def parity(predicted: Predicted, atoms: Sequence[ase.Atoms], *, quantity: str = 
 
 
 @style.styled
-def parity_figure(panels: Mapping[str, Mapping[str, Parity]], *, title: str | None = None) -> Figure:
+def parity_figure(
+    panels: Mapping[str, Mapping[str, Parity]], *, title: str | None = None, n_columns: int | None = None
+) -> Figure:
     """A grid of parity plots: one column a potential, one row a data set, coloured by the density of points.
 
     >>> points = Parity("energy", np.arange(3.0), np.arange(3.0), np.arange(3))
@@ -79,14 +81,19 @@ def parity_figure(panels: Mapping[str, Mapping[str, Parity]], *, title: str | No
         panels: name of a potential → name of a data set ("train", "test", in the order of rows) → points; all of
             one quantity.
         title: above the figure.
+        n_columns: at most this many side by side, further potentials below; None: all of them.
     """
     names = list(panels)
     rows = list(dict.fromkeys(row for column in panels.values() for row in column))
-    figure = Figure(figsize=(0.5 + 2.6 * len(names), (0.3 if title else 0.0) + 2.5 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(names), squeeze=False)
+    width = min(n_columns or len(names), len(names))
+    height = len(rows) * -(-len(names) // width)
+    figure = Figure(figsize=(0.5 + 2.6 * width, (0.3 if title else 0.0) + 2.5 * height), layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False)
     low, high = _limits([points for column in panels.values() for points in column.values()])
+    for axis in axes[-len(rows) :, 1 + (len(names) - 1) % width :].flat:
+        axis.remove()
     for (i, row), (j, name) in ((r, c) for r in enumerate(rows) for c in enumerate(names)):
-        axis = axes[i, j]
+        axis = axes[i + len(rows) * (j // width), j % width]
         axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.yaxis.set_major_locator(MaxNLocator(5))
@@ -96,7 +103,7 @@ def parity_figure(panels: Mapping[str, Mapping[str, Parity]], *, title: str | No
             axis.set_title(style.label(name))
         quantity, unit = _quantity(panels)
         axis.set_xlabel(f"DFT {_NAMES[quantity]} ({unit})" if i == len(rows) - 1 else "")
-        axis.set_ylabel(f"{row}\npredicted ({unit})" if j == 0 else "")
+        axis.set_ylabel(f"{row}\npredicted ({unit})" if j % width == 0 else "")
     if title:
         figure.suptitle(title, fontsize=11)
     return figure

@@ -1,43 +1,60 @@
-"""A report as one HTML file: tables, figures, settings and versions, with no script, no network and no other file.
+"""A report as one HTML file: tables, figures, settings and versions, with no network and no other file.
 
-It knows nothing of studies: whoever has results turns them into sections of text, tables and figures.
+It knows nothing of studies: whoever has results turns them into sections of text, tables, charts and figures. Without
+scripts it is complete; with them tables can be sorted and charts replace some figures, on a screen though not in print.
+The page's own policy forbids every address and every script but these.
 """
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from jaxmlip.evaluate.report_charts import Curves, Scatter, chart_html
 from jaxmlip.evaluate.style import data_address
 from jaxmlip.files import atomic_path
 
+_LONG = 24  # rows, from which a table scrolls below its head
+
 
 class Table(NamedTuple):
-    """Cells are text or numbers (four digits shown; None and NaN as an em dash); ``note`` stands below."""
+    """Cells are text or numbers (four digits shown; None and NaN as an em dash); ``note`` stands below.
+
+    The last ``n_summary`` rows are about the others: they stay below them however these are sorted.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ""
     note: str = ""
+    n_summary: int = 0
 
 
 class Picture(NamedTuple):
-    """A figure with the sentence that says what it shows, which is also its text for those who cannot see it."""
+    """A figure with the sentence that says what it shows, which is also its text for those who cannot see it.
+
+    One with a ``has_chart`` is shown in print and without scripts, where the section's charts are not.
+    """
 
     figure: Figure
     caption: str
+    has_chart: bool = False
 
 
 class Section(NamedTuple):
-    """A heading, paragraphs of plain text, then tables, then figures."""
+    """A heading, paragraphs of plain text, then tables, charts and figures."""
 
     title: str
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    charts: Sequence[Scatter | Curves] = ()
 
 
 def write_report(
@@ -71,22 +88,37 @@ def write_report(
 def html(title: str, sections: Sequence[Section], record: Mapping[str, Any]) -> str:
     """The page as text."""
     chapters = [*sections, *([_settings(record)] if record else [])]
+    styles = _asset("report.css")
+    script = "\n".join(map(_asset, ("report.js", "report_drawing.js", "report_charts.js")))
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(styles)}; script-src {_hash(script)}"
+    policy += "; base-uri 'none'; form-action 'none'"
     links = "".join(f'<li><a href="#s{i}">{escape(s.title)}</a></li>' for i, s in enumerate(chapters))
     body = "\n".join(_section(i, section) for i, section in enumerate(chapters))
     details = _details(record) if record else ""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{CSS}</style></head>\n'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{styles}</style></head>\n'
         f"<body><main><h1>{escape(title)}</h1>{_byline(record)}<nav><ul>{links}</ul></nav>\n{body}\n{details}"
-        f"</main></body></html>\n"
+        f"</main><script>{script}</script></body></html>\n"
     )
+
+
+def _asset(name: str) -> str:
+    return resources.files("jaxmlip.evaluate").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """A source of the page's policy: exactly this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
 
 
 def _section(index: int, section: Section) -> str:
     parts = [f'<section id="s{index}"><h2>{escape(section.title)}</h2>']
     parts += [f"<p>{escape(paragraph)}</p>" for paragraph in section.text]
     parts += [_table(table) for table in section.tables]
+    parts += [chart_html(100 * index + number, chart) for number, chart in enumerate(section.charts)]
     parts += [_picture(picture) for picture in section.pictures]
     return "\n".join([*parts, "</section>"])
 
@@ -96,16 +128,24 @@ def _table(table: Table) -> str:
     kinds = [' class="n"' if is_number else "" for is_number in numeric]
     pairs = zip(kinds, table.columns, strict=True)
     head = "".join(f'<th scope="col"{kind}>{escape(column)}</th>' for kind, column in pairs)
-    lines = []
-    for row in table.rows:
-        cells = zip(kinds, row, strict=True)
-        lines.append("<tr>" + "".join(f"<td{kind}>{escape(cell_text(cell))}</td>" for kind, cell in cells) + "</tr>")
+    lines = [_row(kinds, row) for row in table.rows]
+    n_body = len(lines) - table.n_summary
+    summary = f"<tfoot>{''.join(lines[n_body:])}</tfoot>" if table.n_summary else ""
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (
-        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>{note}"
+        f'<div class="wide{" long" if n_body > _LONG else ""}"><table>{caption}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines[:n_body])}</tbody>{summary}</table></div>{note}"
     )
+
+
+def _row(kinds: Sequence[str], row: Sequence[Any]) -> str:
+    """Numbers carry all their digits as ``data-value``, to be sorted by."""
+    cells = []
+    for kind, cell in zip(kinds, row, strict=True):
+        value = f' data-value="{float(cell)!r}"' if _is_numeric([cell]) and cell == cell else ""
+        cells.append(f"<td{kind}{value}>{escape(cell_text(cell))}</td>")
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _is_numeric(cells: Sequence[Any]) -> bool:
@@ -128,9 +168,9 @@ def cell_text(cell: Any) -> str:
 
 def _picture(picture: Picture) -> str:
     caption = escape(picture.caption)
-    return (
-        f'<figure><img alt="{caption}" src="{data_address(picture.figure)}"><figcaption>{caption}</figcaption></figure>'
-    )
+    kind = ' class="has-chart"' if picture.has_chart else ""
+    image = f'<img alt="{caption}" src="{data_address(picture.figure)}">'
+    return f"<figure{kind}>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _byline(record: Mapping[str, Any]) -> str:
@@ -150,30 +190,3 @@ def _settings(record: Mapping[str, Any]) -> Section:
 def _details(record: Mapping[str, Any]) -> str:
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
     return f"<details><summary>All settings as JSON</summary><pre>{escape(text)}</pre></details>"
-
-
-CSS = """
-:root { color-scheme: light; }
-body { margin: 0; background: #fff; color: #1d2733; font: 16px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
-h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid #d9dee5; }
-p { max-width: 46rem; margin: .5rem 0; }
-nav ul { list-style: none; padding: 0; margin: .8rem 0; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; }
-a { color: #0a5ea8; }
-.wide { overflow-x: auto; margin: 1rem 0 .4rem; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .35rem; }
-th, td { padding: .28rem .9rem .28rem 0; text-align: left; vertical-align: top; white-space: nowrap; }
-th { font-weight: 600; white-space: normal; vertical-align: bottom; border-bottom: 1.5px solid #1d2733; }
-td { border-bottom: 1px solid #e7ebf0; }
-th.n, td.n { text-align: right; padding: .28rem .4rem .28rem .9rem; }
-.note, figcaption { color: #56616d; font-size: .85rem; }
-figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; }
-pre { background: #f5f7f9; padding: .8rem; overflow-x: auto; font-size: .8rem; white-space: pre-wrap; }
-@media print {
-  body { font-size: 10.5pt; } main { max-width: none; padding: 0; } nav { display: none; }
-  h2 { break-after: avoid; } figure, table { break-inside: avoid; } .wide { overflow: visible; }
-}
-"""

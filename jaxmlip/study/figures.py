@@ -58,7 +58,8 @@ def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[s
     axis.set_xlabel("training structures")
     axis.grid(visible=False)
     axis.tick_params(length=0)
-    figure.colorbar(ScalarMappable(norm, colors), ax=axis, pad=0.02, format=FuncFormatter(lambda v, _: f"{v:g}"))
+    bar = figure.colorbar(ScalarMappable(norm, colors), ax=axis, pad=0.02)
+    _plain(bar.ax.yaxis)
 
 
 @style.styled
@@ -78,7 +79,7 @@ def error_time_figure(rows: Sequence[Row]) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel="training time (s)", ylabel=f"test {quantity} RMSE ({unit})")
         _plain(axis.xaxis)
         _plain(axis.yaxis)
-    figure.axes[0].legend()
+    _legend_below(figure)
     return figure
 
 
@@ -97,7 +98,7 @@ def overfitting_figure(rows: Sequence[Row]) -> Figure:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         _plain(axis.yaxis)
-    figure.axes[0].legend()
+    _legend_below(figure)
     return figure
 
 
@@ -135,5 +136,10 @@ def methods_of(rows: Sequence[Row]) -> list[str]:
 def _plain(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = axis.get_view_interval()
-    shown = "125" if high / low < 50 else "1"
+    shown = "123456789" if high / low < 3 else "125" if high / low < 50 else "1"
     axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else ""))
+
+
+def _legend_below(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6)

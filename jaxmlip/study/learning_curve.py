@@ -31,7 +31,7 @@ def learning_curve_figure(rows: Sequence[Row]) -> Figure:
     """RMSE of energy and forces against training-set size; test solid, train dashed, a band over seeds."""
     quantities = [("energy", "energy RMSE (meV/atom)"), ("forces", "force RMSE (eV/Å)")]
     quantities = [q for q in quantities if any(row.get(f"test_{q[0]}_rmse") is not None for row in rows)]
-    figure = Figure(figsize=(3.6 * max(len(quantities), 1), 3.1), layout="constrained")
+    figure = Figure(figsize=(3.6 * max(len(quantities), 1), 3.7), layout="constrained")
     axes = figure.subplots(1, max(len(quantities), 1), squeeze=False)[0]
     for axis, (quantity, text) in zip(axes, quantities, strict=True):
         for method in _methods(rows):
@@ -39,7 +39,8 @@ def learning_curve_figure(rows: Sequence[Row]) -> Figure:
         axis.set(xscale="log", yscale="log", xlabel="training structures", ylabel=text)
         _mark_sizes(axis, rows)
         _plain_numbers(axis.yaxis)
-    axes[0].legend(handlelength=2.6)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), handlelength=2.6)
     return figure
 
 
@@ -49,7 +50,7 @@ def times_figure(rows: Sequence[Row]) -> Figure:
 
     Dashed: training time with the compilation that this run had to do.
     """
-    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     methods = _methods(rows)
     for method in methods:
@@ -63,7 +64,8 @@ def times_figure(rows: Sequence[Row]) -> Figure:
     left.set(xscale="log", yscale="log", xlabel="training structures", ylabel="training time (s)")
     _mark_sizes(left, rows)
     _plain_numbers(left.yaxis)
-    left.legend()
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     means = [float(np.mean([r["inference_us_per_atom"] for r in rows if r["method"] == m])) for m in methods]
     bars = right.barh([style.label(m) for m in methods], means, color=[style.color(m) for m in methods], height=0.55)
     right.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)

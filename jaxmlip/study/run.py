@@ -72,7 +72,7 @@ def run_study(
     if voltages:
         write_rows(config.out, "voltages", voltages)
     results = list(zip(tasks, outcomes, strict=True))
-    write_results(config, results, {"parts": by_seed, "voltages": voltages, "record": record})
+    write_results(config, results, {"atoms": atoms, "parts": by_seed, "voltages": voltages, "record": record})
     return StudyResult(rows, voltages, config.out)
 
 

@@ -15,6 +15,7 @@ from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.figures import error_time_figure, heat_map_figure, overfitting_figure, voltage_figure
 from jaxmlip.study.fits import Outcome, model_path
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study.report_points import study_charts
 from jaxmlip.study.tasks import Parts, Task
 from jaxmlip.study.voltages import voltage_table
 
@@ -32,7 +33,7 @@ def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any
     Args:
         config: of the study.
         results: every task with its outcome.
-        extra: ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see `provenance`).
+        extra: ``atoms``, ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see `provenance`).
     """
     figures = _figures(results, extra["parts"], extra["voltages"])
     folder = config.out / "figures"
@@ -42,7 +43,10 @@ def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any
         for suffix in ("png", "svg"):
             save_figure(figure, folder / f"{name}.{suffix}")
     _copy_models(results, config.out)
-    sections = _sections(config, results, figures, extra["voltages"])
+    charts = study_charts(results, extra["parts"], extra["atoms"])
+    sections = [
+        s._replace(charts=charts.get(s.title, ())) for s in _sections(config, results, figures, extra["voltages"])
+    ]
     write_report(config.out / "report.html", "Potentials compared", sections=sections, record=extra["record"])
 
 
@@ -61,10 +65,11 @@ def _figures(results: Results, by_seed: Mapping[int, Parts], voltages: Sequence[
     for quantity in _QUANTITIES:
         figure = _parity(results, by_seed, quantity)
         if figure is not None:
-            caption = f"Predicted against DFT {quantity}, training structures above test structures; colour: density."
-            figures[f"parity_{quantity}"] = Picture(figure, caption)
+            caption = f"Predicted against DFT {quantity} of each method at its largest training set, seed "
+            caption += f"{results[0][0].seed}: training structures above test structures; colour: density."
+            figures[f"parity_{quantity}"] = Picture(figure, caption, has_chart=True)
     caption = "Root-mean-square error against the number of training structures: test solid, training dashed."
-    figures["learning_curve"] = Picture(learning_curve_figure(rows), caption)
+    figures["learning_curve"] = Picture(learning_curve_figure(rows), caption, has_chart=True)
     caption = (
         "Left: wall time of a fit, without (solid) and with (dashed) compilation. Right: energy, forces and stress in "
         "float64 once compiled, without neighbour lists."
@@ -116,7 +121,7 @@ def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Fi
         test = parity(found.test, pieces.test, quantity=quantity)
         panels[name] = {"train": train, "test": test}
     has_points = any(points.reference.size for column in panels.values() for points in column.values())
-    return parity_figure(panels) if has_points else None
+    return parity_figure(panels, n_columns=3) if has_points else None
 
 
 def _copy_models(results: Results, out: Path) -> None:
@@ -131,7 +136,7 @@ def _sections(
 ) -> list[Section]:
     rows = [found.row for _, found in results]
     pictures = [picture for name, picture in figures.items() if name.startswith("parity")]
-    first, largest = results[0][0], max(row["size"] for row in rows)
+    largest = max(row["size"] for row in rows)
     text = [
         f"Fits on {largest} structures and fewer, tested on {rows[0]['n_test']} others ({config.split} split). "
         "Energy errors are differences of total energies divided by the number of atoms; force errors are over "
@@ -139,7 +144,7 @@ def _sections(
     ]
     sections = [
         Section("Errors", text, error_tables(rows)),
-        Section("Parity", [f"Each method at its largest training set, seed {first.seed}."], (), pictures),
+        Section("Parity", (), (), pictures),
         Section("Learning curve", (), (), _present(figures, "learning_curve", "heat_map", "overfitting")),
         Section("Time", (), [time_table(rows)], _present(figures, "times", "error_time")),
     ]
@@ -191,7 +196,7 @@ def _voltage_section(config: StudyConfig, voltages: Sequence[dict[str, Any]], pi
         "data: this is a test of transfer.",
         "Words stand where a relaxation gave no answer; such cells count for no mean.",
     ]
-    return Section("Voltages", text, [Table(columns, lines, "", f"Published values: {CITATION}.")], [picture])
+    return Section("Voltages", text, [Table(columns, lines, "", f"Published values: {CITATION}.", 1)], [picture])
 
 
 def _data_section(config: StudyConfig, rows: Sequence[Mapping[str, Any]]) -> Section:

@@ -1,0 +1,154 @@
+"""Builders of cathodes, voltage profiles, and derivatives through relaxed structures, of a model of pairs."""
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_voltage import pair_model
+
+from jaxmlip.cathodes import (
+    average_voltage,
+    disordered_rocksalt,
+    layered,
+    property_gradient,
+    spinel,
+    voltage_gradients,
+    voltage_profile,
+    voltage_profile_figure,
+)
+from jaxmlip.cathodes.profile import Content, orderings, profile_of
+from jaxmlip.graph.neighbors import neighbor_pairs
+from jaxmlip.potentials.base import Model
+from jaxmlip.simulate import relax
+
+
+def bonds(atoms, center, neighbor, reach):
+    pairs = neighbor_pairs(atoms, reach)
+    chosen = (atoms.symbols[pairs.centers] == center) & (atoms.symbols[pairs.neighbors] == neighbor)
+    return np.sort(pairs.distances[chosen & (pairs.centers == pairs.centers[chosen][0])])
+
+
+def test_o1_has_the_same_layers_straight_above_each_other():
+    o3, o1 = layered("Co"), layered("Co", stacking="O1")
+    assert o1.get_volume() == pytest.approx(o3.get_volume())
+    np.testing.assert_allclose(bonds(o1, "Co", "O", 2.4), bonds(o3, "Co", "O", 2.4), atol=1e-10)
+    assert len(bonds(o1, "Co", "O", 2.4)) == len(bonds(o1, "Li", "O", 2.4)) == 6
+    np.testing.assert_allclose(bonds(o1, "Co", "Li", o1.cell.lengths()[2] / 2 + 1e-6), o1.cell.lengths()[2] / 2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of spglib
+def test_spinel():
+    """Fd-3m: metals in octahedra, lithium in tetrahedra of oxygen."""
+    from ase.spacegroup.symmetrize import check_symmetry
+
+    atoms = spinel("Mn", lattice=8.24)
+    assert atoms.get_chemical_formula() == "Li2Mn4O8"
+    assert check_symmetry(atoms, symprec=1e-4).number == 227
+    metal, lithium = bonds(atoms, "Mn", "O", 2.4), bonds(atoms, "Li", "O", 2.4)
+    assert (len(metal), len(lithium)) == (6, 4)
+    assert np.ptp(metal) < 1e-8
+    assert 1.9 < metal[0] < 2.05
+    assert spinel("Mn", lithium=False).get_chemical_formula() == "Mn4O8"
+    assert spinel("Co").cell.volume == pytest.approx((2 * np.sqrt(2) * 2.84) ** 3 / 4, rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of spglib, which icet calls
+def test_quasirandom_rocksalt_is_nearer_to_the_random_alloy():
+    """The share of unlike pairs among nearest cations, which is ½ in a random alloy of equal parts."""
+
+    def excess(atoms):
+        pairs = neighbor_pairs(atoms, 3.1)
+        cations = (atoms.numbers[pairs.centers] != 8) & (atoms.numbers[pairs.neighbors] != 8)
+        unlike = atoms.numbers[pairs.centers[cations]] != atoms.numbers[pairs.neighbors[cations]]
+        return abs(unlike.mean() - 0.5)
+
+    shares = {"Li": 1.0, "Mn": 1.0}
+    made = disordered_rocksalt(shares, order="sqs", seed=1)
+    assert made.get_chemical_formula() == "Li8Mn8O16"
+    random = [excess(disordered_rocksalt(shares, seed=seed)) for seed in range(5)]
+    assert excess(made) <= min(random)
+    vacant = disordered_rocksalt({"X": 1.0, "Mn": 3.0}, order="sqs")
+    assert vacant.get_chemical_formula() == "Mn12O16"
+    assert disordered_rocksalt({"Mn": 1.0}, order="sqs").get_chemical_formula() == "Mn16O16"
+
+
+def test_orderings_are_different_and_complete():
+    host = layered("Co").repeat((2, 2, 1))
+    found = orderings(host, 2, 100, 0)
+    assert len(found) == 6  # 4 choose 2
+    assert {frame.get_chemical_formula() for frame in found} == {"Co4Li2O8"}
+
+
+def test_a_profile_is_the_formula_of_its_plateaus():
+    host = layered("Co").repeat((2, 1, 1))
+    profile = voltage_profile(pair_model(("Co",)), host)
+    energies = {one.lithium: one.energy for one in profile.contents}
+    whole = average_voltage(energies[2], energies[0], n_lithium=2)
+    assert profile.average_voltage == pytest.approx(whole, abs=1e-9)
+    for step in profile.plateaus:
+        n = step.high - step.low
+        assert step.voltage == pytest.approx(average_voltage(energies[step.high], energies[step.low], n_lithium=n))
+    # one lithium of 97.87 g/mol: F / 3.6 M
+    assert profile.capacity == pytest.approx(96485.33 / 3.6 / 97.873, rel=1e-4)
+    assert profile.specific_energy == pytest.approx(profile.capacity * whole, rel=1e-6)
+    assert voltage_profile_figure({"snap": profile}).axes
+    with pytest.raises(ValueError, match="no lithium"):
+        voltage_profile(pair_model(("Co",)), layered("Co", lithium=False))
+    with pytest.raises(ValueError, match="0 … 2"):
+        voltage_profile(pair_model(("Co",)), host, contents=[3])
+
+
+def test_only_contents_on_the_hull_make_plateaus():
+    """Energies made up: half-filled is stable in the first case, above the hull in the second."""
+
+    def contents(middle):
+        hosts = [orderings(layered("Co").repeat((2, 1, 1)), n, 1, 0)[0] for n in range(3)]
+        return [Content(n, e, None, 1, (), atoms) for (n, e), atoms in zip(enumerate((-36.0, middle, -48.0)), hosts)]
+
+    stable, unstable = (profile_of(contents(middle), lithium_energy=-2.0) for middle in (-42.4, -41.5))
+    assert [(p.low, p.high) for p in stable.plateaus] == [(0, 1), (1, 2)]
+    assert [p.voltage for p in stable.plateaus] == pytest.approx([4.4, 3.6])
+    assert [(p.low, p.high) for p in unstable.plateaus] == [(0, 2)]
+    assert [one.above_hull for one in unstable.contents] == pytest.approx([0.0, 0.5, 0.0])
+    lost = [contents(-42.0)[0]._replace(energy=None, problems=("ran away",)), *contents(-42.0)[1:]]
+    with pytest.raises(ValueError, match="ran away"):
+        profile_of(lost)
+
+
+def changed(model, name, place, by):
+    values = np.array(model.params[name], float)
+    values[place] += by
+    return Model(model.potential, {**model.params, name: values})
+
+
+TIGHT = {"fmax": 1e-7, "smax": 1e-9}
+
+
+@pytest.mark.parametrize(("name", "place"), [("depth", (1, 2)), ("radius", (2, 1))])
+def test_a_relaxed_volume_and_its_derivative(name, place):
+    """Against central differences of relaxations; 1e-5 relative, their truncation at a step of 1e-3."""
+    model, start = pair_model(("Co",)), layered("Co", lithium=False)
+    relaxed = relax(model, start, **TIGHT)
+    assert relaxed.converged
+    volume, gradient = property_gradient(model, relaxed.atoms, lambda cell: jnp.abs(jnp.linalg.det(cell.cell)))
+    assert volume == pytest.approx(relaxed.atoms.get_volume(), rel=1e-12)
+    ends = [relax(changed(model, name, place, s), relaxed.atoms, **TIGHT).atoms.get_volume() for s in (1e-3, -1e-3)]
+    assert gradient[name][place] == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=1e-5, abs=1e-6)
+
+
+def test_a_voltage_and_its_derivative():
+    """Against differences of whole relaxations: the envelope theorem leaves no error of first order."""
+    model = pair_model(("Co",))
+    found = voltage_gradients(model, ["Co"])["Co"]
+    for name, place in (("offsets", 0), ("depth", (0, 1)), ("radius", (1, 2))):
+        voltages = [voltage_gradients(changed(model, name, place, s), ["Co"])["Co"].voltage for s in (1e-3, -1e-3)]
+        assert found.gradient[name][place] == pytest.approx((voltages[0] - voltages[1]) / 2e-3, rel=1e-3, abs=1e-4)
+    energy, gradient = property_gradient(model, layered("Co"), lambda cell: cell.energy)
+    assert np.isfinite(energy)
+    assert set(gradient) == set(model.params)
+    assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(gradient))
+
+
+def test_atoms_are_plain():
+    assert type(spinel("Co")) is ase.Atoms

@@ -44,7 +44,7 @@ class Run:
         self.programs = {name: program(potential, name, precision) for name in ("nvt", "evaluations")}
 
     def start(self, n_steps: int) -> State:
-        """The first forces and the first steps, with room for the neighbours that come on the way: all that compiles."""
+        """The first forces and steps, with room for the neighbours that come on the way: all that compiles."""
         first = self.state
         for _ in range(5):
             with jaxmd_context("float64"):

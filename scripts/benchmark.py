@@ -49,7 +49,7 @@ def main() -> None:
     elif hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # children inherit it
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(_groups(folder, smoke=options.smoke), options, Path(folder))
+        result = measure(_groups(folder, options), options, Path(folder))
     report.show(result, Console(width=None if sys.stdout.isatty() else 220))
     print(f"written: {options.out}")
 
@@ -73,12 +73,14 @@ def measure(groups: list[list[Job]], options: argparse.Namespace, folder: Path) 
     return result
 
 
-def _groups(folder: str, *, smoke: bool) -> list[list[Job]]:
+def _groups(folder: str, options: argparse.Namespace) -> list[list[Job]]:
     """The jobs of each case that take turns: ours in each precision, and the peers."""
     from jaxmlip import FAMILIES
 
     groups = []
-    for job in cases(tuple(FAMILIES), folder, smoke=smoke):
+    for job in cases(tuple(FAMILIES), folder, smoke=options.smoke):
+        if options.only and job.kind not in options.only:
+            continue
         group = [job, replace(job, precision="float32")]
         if (job.kind, job.family) in PEERS:
             group.append(replace(job, code=PEERS[job.kind, job.family]))
@@ -143,6 +145,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="where the numbers go")
     parser.add_argument("--rounds", type=int, default=3, help="measurements with a warm cache (default %(default)s)")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round, partly in this process")
+    parser.add_argument("--only", nargs="+", choices=list(report.UNITS), help="these benchmarks alone")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rounds < 1:

@@ -20,6 +20,7 @@ ROWS = (
     {"formats"},
     {"evaluate"},
     {"simulate"},
+    {"properties"},
     {"cathodes"},
     {"study", "testing"},
     {"commands"},

@@ -71,7 +71,7 @@ def plan(atoms: ase.Atoms, cutoff: float, skin: float, *, room: float = 1.15) ->
     near = np.bincount(pairs.centers[pairs.distances < cutoff].astype(int), minlength=1).max(initial=0)
     capacity = len(atoms) if bins.prod() == 1 else min(len(atoms), int(fullest * room) + 2)
     width = -(-(int(max_neighbors(atoms, pairs) * room) + 2) // 4) * 4
-    inner = min(width, -(-(int(near * room) + 2) // 4) * 4)
+    inner = min(width, -(-(int(near * (1 + room) / 2) + 2) // 2) * 2)  # every column costs in each step
     return Plan(_triple(atoms.pbc, bool), cutoff, skin, _triple(bins), _triple(steps), capacity, width, inner)
 
 

@@ -60,6 +60,14 @@ kind of machine (one thread, energy and forces in the study's setting), and at l
 RATIO_LIMITS = {f"predict_gap_5.0_{n}_{n}_200": 1 / 20 for n in (4, 8)}
 """The most that we may take of the peer's time, where that is not 1."""
 
+MD_CELLS = {"Mo": {64: (4, 4, 2), 1000: (10, 10, 5), 10000: (25, 20, 10)}}
+MD_CELLS["rocksalt"] = {64: (2, 2, 2), 1000: (5, 5, 5), 10000: (10, 5, 25)}
+MD_STEPS = {64: 50, 1000: 20, 10000: 4}
+"""Cubic cells along each axis, and steps that are timed together, of dynamics of so many atoms."""
+
+HEAVY = 1e6
+"""Masses in the dynamics, and kT, are multiplied by this: atoms fly as at 300 K whatever a random potential does."""
+
 ROCKSALT_FAMILIES = ("aenet", "nequip")
 """Timed on a disordered rocksalt of eleven elements; the others on molybdenum."""
 
@@ -70,7 +78,7 @@ SMALLEST |= {"n_max": 2, "l_max": 2, "n_sparse": 8}
 PEERS = {
     ("predict", "mtp"): "motep",
     **{(kind, "gap"): "quippy" for kind in ("predict", "soap", "soap gradients")},
-    **{(kind, family): "LAMMPS" for kind in ("predict", "fit") for family in ("snap", "qsnap")},
+    **{(kind, family): "LAMMPS" for kind in ("predict", "fit", "md") for family in ("snap", "qsnap")},
 }
 """The original code of each case that has one."""
 
@@ -83,10 +91,10 @@ GRAPH_CUTOFF = 5.0  # Å
 class Job:
     """One measurement in one process: what is timed, by which code."""
 
-    kind: str  # "predict", "fit", "train", "soap", "soap gradients" or "graphs"
+    kind: str  # "predict", "md", "fit", "train", "soap", "soap gradients" or "graphs"
     family: str
     settings: dict[str, Any]
-    size: int  # cubic cells an edge, or structures
+    size: int  # cubic cells an edge, or structures; atoms of dynamics
     folder: str  # the compilation cache, and the files that codes share
     code: str = "jaxmlip"
     precision: str = "float64"
@@ -95,7 +103,8 @@ class Job:
     @property
     def name(self) -> str:
         """Names the case in files and tables: the same for all codes and precisions."""
-        return "_".join([self.kind, self.family, *(str(v) for v in self.settings.values())])
+        size = [str(self.size)] if self.kind == "md" else []
+        return "_".join([self.kind, self.family, *(str(v) for v in self.settings.values()), *size])
 
     def to_json(self) -> str:
         """For the command line of a worker."""
@@ -121,11 +130,25 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
             for settings in table.get(family, [{}])[: 1 if smoke else None]:
                 chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
+    for family in ("snap",) if smoke else families:
+        settings = PREDICTIONS.get(family, [{}])[0]
+        settings = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
+        jobs += [
+            Job("md", family, settings, n, folder, repeats=1 if smoke else 3)
+            for n in list(MD_STEPS)[: 1 if smoke else None]
+        ]
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]
 
 
-def molybdenum(n_cells: int) -> ase.Atoms:
+def structure(job: Job) -> ase.Atoms:
+    """What energies are computed of, or what moves."""
+    kind = "rocksalt" if job.family in ROCKSALT_FAMILIES else "Mo"
+    cells = MD_CELLS[kind][job.size] if job.kind == "md" else job.size
+    return {"rocksalt": disordered_rocksalt, "Mo": molybdenum}[kind](cells)
+
+
+def molybdenum(n_cells: int | tuple[int, int, int]) -> ase.Atoms:
     """``n_cells``³ cubic cells of bcc Mo, rattled by 0.05 Å: 1,024 atoms for 8."""
     cell = ase.Atoms("Mo2", [[0, 0, 0], [1.58, 1.58, 1.58]], cell=[3.16, 3.16, 3.16], pbc=True)
     atoms = cell.repeat(n_cells)
@@ -133,7 +156,7 @@ def molybdenum(n_cells: int) -> ase.Atoms:
     return atoms
 
 
-def disordered_rocksalt(n_cells: int) -> ase.Atoms:
+def disordered_rocksalt(n_cells: int | tuple[int, int, int]) -> ase.Atoms:
     """``n_cells``³ cubic cells of (Li … Cu)O, ten metals at random, rattled by 0.1 Å: 1,000 atoms for 5."""
     atoms = ase.build.bulk("LiO", "rocksalt", a=4.2, cubic=True).repeat(n_cells)
     metals = np.flatnonzero(atoms.numbers == 3)

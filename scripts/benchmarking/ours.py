@@ -11,18 +11,19 @@ import jax
 import numpy as np
 
 import jaxmlip
+from benchmarking import dynamics
 from benchmarking.cases import (
     ENERGY_WEIGHT,
     FORCE_WEIGHT,
     GRAPH_CUTOFF,
+    MD_STEPS,
     PEER_SUFFIX,
     PEERS,
-    ROCKSALT_FAMILIES,
     Job,
-    disordered_rocksalt,
     elements,
     many_structures,
     molybdenum,
+    structure,
     training_set,
 )
 from benchmarking.clock import median, timed
@@ -36,7 +37,7 @@ def run(job: Job) -> dict[str, Any]:
     jax.config.update("jax_compilation_cache_dir", str(Path(job.folder) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with jax.enable_x64(job.precision == "float64"):
-        run_fns = {"predict": _predict, "fit": _fit, "train": _train, "graphs": _graphs}
+        run_fns = {"predict": _predict, "fit": _fit, "md": _md, "train": _train, "graphs": _graphs}
         result = run_fns.get(job.kind, _soap)(job)
     return result | {"peak_gb": peak_gb(), "version": jaxmlip.__version__, "device": str(jax.devices()[0])}
 
@@ -47,26 +48,52 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _predict(job: Job) -> dict[str, Any]:
-    """Energy, forces and stress of one large cell; the neighbour list is not counted."""
-    atoms = disordered_rocksalt(job.size) if job.family in ROCKSALT_FAMILIES else molybdenum(job.size)
+def _model(job: Job, atoms: Any) -> jaxmlip.Model:
+    """The potential of ``job`` with random parameters, saved for the peer."""
     settings = dict(job.settings)
     n_sparse = settings.pop("n_sparse", None)
     potential = jaxmlip.build(job.family, species=elements([atoms]), **settings)
-    graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
     with jax.enable_x64(True):  # the same random numbers in each precision
         params = potential.init(jax.random.key(0), None)
         params = _random(params if n_sparse is None else _with_points(atoms, potential, params, n_sparse))
     peer = PEERS.get((job.kind, job.family))
     if peer and job.precision == "float64":
         jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
+    return jaxmlip.Model(potential, params)
+
+
+def _predict(job: Job) -> dict[str, Any]:
+    """Energy, forces and stress of one large cell; the neighbour list is not counted."""
+    atoms = structure(job)
+    potential, params = _model(job, atoms)
+    graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
     params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
     found, first = _timed(lambda: jaxmlip.predict(potential, params, graph))
     steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]
-    numbers = {"energy": float(found.energy[0]), "forces": np.asarray(found.forces, float)}
-    np.savez(Path(job.folder) / f"{job.name}_{job.code}_{job.precision}.npz", **numbers)  # pyright: ignore[reportArgumentType]
+    _save(job, found.energy[0], found.forces)
     neighbors = float(graph.mask.sum()) / len(atoms)
     return {"n_atoms": len(atoms), "first": first, "steady": median(steady), "neighbors": neighbors}
+
+
+def _md(job: Job) -> dict[str, Any]:
+    """Steps of Nosé-Hoover dynamics, and the same number of evaluations without the thermostat and the momenta."""
+    atoms, n_steps = structure(job), MD_STEPS[job.size]
+    model = _model(job, atoms)
+    run = dynamics.Run(model, atoms, job.precision)
+    found, first = _timed(lambda: run.start(n_steps))
+    steps = [_timed(lambda: run.steps("nvt", n_steps))[1] for _ in range(job.repeats)]
+    run.steps("evaluations", n_steps)
+    alone = [_timed(lambda: run.steps("evaluations", n_steps))[1] for _ in range(job.repeats)]
+    _save(job, found.energy, found.force)
+    steady = {name: value / n_steps for name, value in median(steps).items()}
+    outside = 1 - min(one["cpu"] for one in alone) / min(one["cpu"] for one in steps)
+    return {"n_atoms": len(atoms), "first": first, "steady": steady, "outside": outside}
+
+
+def _save(job: Job, energy: Any, forces: Any) -> None:
+    """For the comparison with the peer."""
+    numbers = {"energy": float(energy), "forces": np.asarray(forces, float)}
+    np.savez(Path(job.folder) / f"{job.name}_{job.code}_{job.precision}.npz", **numbers)  # pyright: ignore[reportArgumentType]
 
 
 def _with_points(atoms: Any, potential: Any, params: Any, n_sparse: int) -> Any:

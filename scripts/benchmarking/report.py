@@ -12,6 +12,7 @@ from benchmarking.cases import LIMITS, PEERS, RATIO_LIMITS, Job
 
 UNITS = {
     "predict": "µs/atom",
+    "md": "µs/atom",
     "fit": "s",
     "train": "µs/atom",
     "graphs": "s",
@@ -19,7 +20,7 @@ UNITS = {
     "soap gradients": "µs/atom",
 }
 TITLES = {"predict": "energy + forces", "fit": "whole fit", "train": "an epoch", "graphs": "graph building"}
-TITLES |= {"soap": "SOAP vectors", "soap gradients": "SOAP, derivatives"}
+TITLES |= {"md": "a step of NVT", "soap": "SOAP vectors", "soap gradients": "SOAP, derivatives"}
 ENERGY_LIMIT, FORCE_LIMIT, RESIDUAL_LIMIT = 1e-8, 1e-7, 1e-6  # eV/atom, eV/Å, relative
 
 
@@ -35,7 +36,8 @@ def case_name(job: Job) -> str:
         {"twojmax": "2J=", "cutoff": "R=", "min_dist": "R_min="}.get(k, k + "=") + str(v)
         for k, v in job.settings.items()
     )
-    return f"{job.family} {settings}" if job.family else f"{job.size} structures"
+    size = f", {job.size} atoms" if job.kind == "md" else ""
+    return f"{job.family} {settings}{size}" if job.family else f"{job.size} structures"
 
 
 def measured_row(job: Job, rounds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def measured_row(job: Job, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     row = empty_row(job, "ok") | {"n_atoms": cold["n_atoms"], "n_rounds": len(warm), "version": cold["version"]}
     for clock in ("cpu", "wall"):
         row[clock] = scale * statistics.median(one["steady"][clock] for one in warm)
+        if job.kind == "md":
+            row[f"atom_steps_per_second_{clock}"] = 1e6 / row[clock]
         if job.code == "jaxmlip":
             row[f"cold_first_{clock}"] = cold["first"][clock]
             row[f"warm_first_{clock}"] = statistics.median(one["first"][clock] for one in warm)
@@ -101,6 +105,8 @@ def targets(rows: list[dict[str, Any]], *, judge: bool = True) -> list[dict[str,
             wanted += [(row, "wall", 60.0, "s"), (row, "peak_gb", 4.0, "GB")]
         elif (row["benchmark"], row["family"]) in PEERS:
             wanted.append((row, "ratio_cpu", RATIO_LIMITS.get(row["name"], 1.0), "× peer, CPU"))
+        if row["name"].startswith("md") and row.get("n_atoms") == 1000:
+            wanted.append((row | row.get("details", {}), "outside", 0.1, "of it neither potential nor neighbours"))
     return [
         {
             "target": f"{TITLES[row['benchmark']]}, {row['case']}",
@@ -137,8 +143,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return [row["status"]]
     first = f"{row['cold_first_wall']:.1f} | {row['warm_first_wall']:.1f}" if "cold_first_wall" in row else ""
     numbers = [_number(row.get(key)) for key in ("peak_gb", "ratio_cpu", "ratio_wall")]
+    rate = row.get("atom_steps_per_second_cpu")
+    unit = row["unit"] + ("" if rate is None else f" ({rate:,.0f} atom·steps/s)")
     return [
-        _number(row["cpu"]), _number(row["wall"]), row["unit"], _number(row.get("compile")), first, *numbers,
+        _number(row["cpu"]), _number(row["wall"]), unit, _number(row.get("compile")), first, *numbers,
         _difference(row.get("agreement")),
     ]  # fmt: skip
 

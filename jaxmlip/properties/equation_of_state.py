@@ -1,0 +1,88 @@
+"""Equation of state: energy against volume, and the equilibrium volume and bulk modulus from it.
+
+References:
+    Birch, Phys. Rev. 71, 809 (1947): the third-order equation, a cubic polynomial in V^(−2/3).
+"""
+
+from typing import NamedTuple
+
+import ase
+import numpy as np
+from jaxtyping import Float
+
+from jaxmlip.evaluate.predictions import predict_atoms
+from jaxmlip.potentials.base import Model
+from jaxmlip.simulate.relax import relax
+
+
+class EquationOfState(NamedTuple):
+    """Birch-Murnaghan fit to relaxed energies; the modulus in eV/Å³ (`jaxmlip.units.GPA` converts)."""
+
+    volume: float  # Å³
+    energy: float  # eV
+    bulk_modulus: float  # eV/Å³
+    derivative: float  # dB/dP
+    volumes: Float[np.ndarray, " n"]  # Å³, of the points
+    energies: Float[np.ndarray, " n"]  # eV, of the points
+    residual: float  # eV, largest distance of a point from the fit
+
+
+def equation_of_state(
+    model: Model, atoms: ase.Atoms, *, strain: float = 0.06, n_points: int = 9, relaxed: bool = True
+) -> EquationOfState:
+    """E(V) = Σ_k c_k V^(−2k/3), k ≤ 3, through ``n_points`` volumes around that of ``atoms``.
+
+    >>> from ase.build import bulk
+    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
+    >>> equation_of_state(Model(potential, potential.init(None, None)), bulk("Si"), relaxed=False)
+    Traceback (most recent call last):
+    ...
+    ValueError: the energy of Si2 has no minimum between 33.4 and 47.9 Å³: relax the structure first, or widen strain=
+
+    Args:
+        model: a potential with its parameters.
+        atoms: a structure near its minimum.
+        strain: largest change of lengths, relative; volumes change by three times as much.
+        n_points: number of volumes, at least 4.
+        relaxed: relax positions and the shape of the cell at each volume.
+
+    Raises:
+        ValueError: too few points, the energy has no minimum among them, or a relaxation failed.
+    """
+    if n_points < 4 or not 0 < strain < 0.3:
+        raise ValueError(f"four points or more and a strain between 0 and 0.3 are needed, got {n_points} and {strain}")
+    frames = []
+    for factor in np.exp(np.linspace(-strain, strain, n_points)):
+        frames.append(atoms.copy())
+        frames[-1].set_cell(atoms.cell.array * factor, scale_atoms=True)
+    volumes = np.array([frame.get_volume() for frame in frames])
+    energies = _energies(model, frames, relaxed)
+    x, scale = volumes ** (-2 / 3), volumes.mean() ** (-2 / 3)
+    polynomial = np.polynomial.Polynomial.fit(x / scale, energies, 3).convert()
+    slope, curvature, third = (polynomial.deriv(k) for k in (1, 2, 3))
+    roots = [r.real for r in slope.roots() if abs(r.imag) < 1e-12 and curvature(r.real) > 0]
+    inside = [r for r in roots if (x / scale).min() < r < (x / scale).max()]
+    if not inside or np.ptp(energies) == 0:
+        raise ValueError(
+            f"the energy of {atoms.get_chemical_formula()} has no minimum between {volumes[0]:.1f} and "
+            f"{volumes[-1]:.1f} Å³: relax the structure first, or widen strain="
+        )
+    # Chain rule for derivatives with respect to V at the minimum, where the first one is zero.
+    V = float((inside[0] * scale) ** -1.5)
+    x1, x2 = -2 / 3 * V ** (-5 / 3) / scale, 10 / 9 * V ** (-8 / 3) / scale
+    second = curvature(inside[0]) * x1**2
+    bulk_modulus = float(V * second)
+    derivative = float(-1 - V * (third(inside[0]) * x1**3 + 3 * curvature(inside[0]) * x1 * x2) / second)
+    residual = float(np.abs(polynomial(x / scale) - energies).max())
+    return EquationOfState(V, float(polynomial(inside[0])), bulk_modulus, derivative, volumes, energies, residual)
+
+
+def _energies(model: Model, frames: list[ase.Atoms], relaxed: bool) -> np.ndarray:
+    if not relaxed:
+        return predict_atoms(model, frames).energy
+    found = relax(model, frames, fixed_volume=True, fmax=1e-4, smax=1e-5)
+    for frame, one in zip(frames, found, strict=True):
+        if not one.converged:
+            raise ValueError(f"at {frame.get_volume():.1f} Å³: {one.problem}; a smaller strain= may avoid it")
+    return np.array([one.energy for one in found])

@@ -10,6 +10,7 @@ from test_voltage import pair_model
 from jaxmlip.cathodes import (
     average_voltage,
     disordered_rocksalt,
+    fine_tune,
     layered,
     property_gradient,
     spinel,
@@ -18,6 +19,9 @@ from jaxmlip.cathodes import (
     voltage_profile_figure,
 )
 from jaxmlip.cathodes.profile import Content, orderings, profile_of
+from jaxmlip.data.labels import Labels, attach
+from jaxmlip.evaluate import errors, predict_atoms
+from jaxmlip.fitting import GaussNewtonFit
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model
 from jaxmlip.simulate import relax
@@ -148,6 +152,24 @@ def test_a_voltage_and_its_derivative():
     assert np.isfinite(energy)
     assert set(gradient) == set(model.params)
     assert all(isinstance(x, np.ndarray) for x in jax.tree.leaves(gradient))
+
+
+def test_fine_tuning_reaches_a_voltage_and_keeps_the_fit():
+    """Labels are the model's own: a voltage 0.2 V away costs little of their fit where it is weighted lightly."""
+    model = pair_model(("Co",))
+    frames = [layered("Co", lithium=lithium) for lithium in (True, False)]
+    frames += [relax(model, frame).atoms for frame in frames]
+    for frame, *found in zip(frames, *predict_atoms(model, frames), strict=True):
+        attach(frame, Labels(*found))
+    target = voltage_gradients(model, ["Co"])["Co"].voltage + 0.2
+    settings = GaussNewtonFit(energy_weight=1.0, epochs=3, n_shapes=1, batch_size=4)
+    tuned = fine_tune(model, frames, {"Co": target}, settings=settings, voltage_weight=100.0)
+    assert tuned.steps[0].rmse == pytest.approx(0.2, abs=1e-6)
+    assert tuned.steps[-1].rmse < 0.05
+    assert voltage_gradients(tuned.model, ["Co"])["Co"].voltage == pytest.approx(target, abs=0.05)
+    assert errors(tuned.model, frames)["forces"].rmse < 0.05
+    with pytest.raises(ValueError, match="no cell relaxes"):
+        fine_tune(changed(model, "depth", (slice(None), slice(None)), -3.0), frames, {"Co": target}, settings=settings)
 
 
 def test_atoms_are_plain():

@@ -14,6 +14,7 @@ from jaxmlip.study.tasks import make_tasks, parts
 from jaxmlip.study.voltages import can_have_voltages, voltage_table
 
 TINY = {"twojmax": 0, "cutoff": 3.0}
+FIGURES = ("learning_curve", "times", "parity_energy", "heat_map", "error_time", "overfitting", "parity_forces_qsnap-0")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,8 @@ def test_one_tidy_row_a_fit(study):
         assert row["inference_us_per_atom"] > 0
         assert row["fit_wall_s"] >= row["fit_compile_s"] >= 0
         assert row["n_test"] == 2
+        assert row["fit_peak_mb"] is None or row["fit_peak_mb"] > 100  # of a process with JAX
+        assert row["fit"]["ridge"] == 1e-8
     lines = (config.out / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(result.rows))
 
@@ -52,7 +55,7 @@ def test_one_tidy_row_a_fit(study):
 def test_the_folder_is_complete(study):
     config, _ = study
     names = {path.relative_to(config.out).as_posix() for path in config.out.rglob("*") if path.parent.name != "fits"}
-    figures = {f"figures/{f}.{s}" for s in ("png", "svg") for f in ("learning_curve", "times", "parity_energy")}
+    figures = {f"figures/{f}.{s}" for s in ("png", "svg") for f in FIGURES}
     expected = {"report.html", "run.json", "results.csv", "results.jsonl", "models/snap.npz", "models/qsnap-0.npz"}
     assert names >= expected | figures
     record = json.loads((config.out / "run.json").read_text(encoding="utf-8"))
@@ -177,3 +180,43 @@ def test_voltage_table_shows_what_went_wrong():
     assert lines[2][3] == pytest.approx(np.round((4.27 - 3.81 + 4.64 - 4.38) / 2, 2))
     assert can_have_voltages(("Li", "O", "Ni"), ("Co", "Ni"))
     assert not can_have_voltages(("Li", "Ni"), ("Ni",))
+
+
+def test_a_preset_is_a_method_that_settings_complete(atoms):
+    methods = {"mine": Method(preset="study-gap", fit={"n_sparse": 7}), "nequip": Method(potential={"l_max": 0})}
+    tasks = make_tasks(atoms, StudyConfig(methods=methods, sizes=(3,)))
+    first, second = (task.method for task in tasks)
+    assert (first.family, first.potential["n_max"], first.fit["n_sparse"]) == ("gap", 4, 7)
+    assert second.family == "nequip"
+    with pytest.raises(ConfigError, match=r"methods.a: preset 'study-gap' is of gap, not of snap"):
+        make_tasks(atoms, StudyConfig(methods={"a": Method("snap", preset="study-gap")}, sizes=(3,)))
+    with pytest.raises(ConfigError, match="did you mean 'study-gap'"):
+        make_tasks(atoms, StudyConfig(methods={"a": Method(preset="study-gp")}, sizes=(3,)))
+
+
+def test_the_example_compares_all_families():
+    from jaxmlip.potentials import FAMILIES
+
+    assert {method.family or name for name, method in StudyConfig().methods.items()} >= {"snap", "qsnap", "nequip"}
+    tasks = make_tasks(load_structures("ldr"), StudyConfig(sizes=(30,)))
+    assert {task.method.family for task in tasks} == set(FAMILIES)
+
+
+def test_voltages_are_drawn_beside_the_published_ones():
+    from jaxmlip.study.figures import voltage_figure
+
+    rows = [{"method": "snap", "metal": "Co", "voltage": 3.9}, {"method": "snap", "metal": "Ni", "voltage": None}]
+    (axis,) = voltage_figure(rows).axes
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["LiCoO$_2$", "LiNiO$_2$"]
+    assert axis.lines[-1].get_ydata().tolist() == [3.9]
+
+
+def test_published_numbers():
+    from jaxmlip.cathodes import PUBLISHED
+    from jaxmlip.potentials.offsets import STUDY_ENERGIES
+    from jaxmlip.study.published import HUBBARD_U, N_STRUCTURES, NEQUIP_ERRORS
+
+    assert set(HUBBARD_U) == set(STUDY_ENERGIES)
+    assert (HUBBARD_U["Ni"], HUBBARD_U["O"], N_STRUCTURES) == (6.2, 0.0, 10842)
+    assert (NEQUIP_ERRORS["test"].energy_rmse, NEQUIP_ERRORS["train"].forces_mae) == (40.672, 0.054)
+    assert PUBLISHED["Ni"].mtp == 4.27

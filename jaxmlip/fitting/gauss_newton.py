@@ -57,6 +57,8 @@ class GaussNewtonFit(Training):
     tolerance: float = 1e-5
     """Stop where a step lowers the loss by less, relatively."""
     checkpoint_every: int = 5
+    n_shapes: int = 1
+    """Few steps do not repay the compilation of several sizes."""
     tunable: ClassVar[Mapping[str, Range]] = {"prior": Range(1e-5, 1.0, log=True)}
 
     def __post_init__(self) -> None:

@@ -136,7 +136,7 @@ def methods_of(rows: Sequence[Row]) -> list[str]:
 def _plain(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = axis.get_view_interval()
-    shown = "123456789" if high / low < 3 else "125" if high / low < 50 else "1"
+    shown = "123456789" if high / low < 5 else "125" if high / low < 50 else "1"
     axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else ""))
 
 

@@ -13,7 +13,7 @@ import pytest
 from jaxmlip.commands import progress
 from jaxmlip.config import ConfigError
 from jaxmlip.fitting import read_log
-from jaxmlip.fitting.signals import EXIT_CODE
+from jaxmlip.fitting.signals import EXIT_CODE, termination
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
 SETTINGS = """
@@ -62,6 +62,19 @@ def test_sigterm_leaves_a_checkpoint_that_is_gone_on_from(tmp_path):
     epochs = [row["epoch"] for row in read_log(log)]
     assert epochs == list(range(1, len(epochs) + 1))
     assert len(epochs) >= done + 3
+
+
+def test_without_a_folder_the_signal_keeps_its_meaning():
+    """A fit that keeps nothing must be killable."""
+    before = signal.getsignal(signal.SIGTERM)
+    with termination(handled=False) as asked:
+        assert signal.getsignal(signal.SIGTERM) is before
+        assert not asked()
+    with termination(handled=True) as asked:
+        assert signal.getsignal(signal.SIGTERM) is not before
+        signal.raise_signal(signal.SIGTERM)
+        assert asked()
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help():

@@ -12,15 +12,19 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 @contextmanager
-def termination() -> Iterator[Callable[[], bool]]:
+def termination(*, handled: bool) -> Iterator[Callable[[], bool]]:
     """A function that tells whether any process got SIGTERM inside the block; what handled it before comes back after.
 
-    Only the main thread can handle signals; elsewhere the function is always false.
+    Unless ``handled`` the signal does what it always does: a run that keeps nothing has nothing to end with. Only the
+    main thread can handle signals; elsewhere the function is false until another process is asked.
 
-    >>> with termination() as asked:
+    >>> with termination(handled=True) as asked:
     ...     asked()
     False
     """
+    if not handled:
+        yield lambda: False
+        return
     if threading.current_thread() is not threading.main_thread():
         yield lambda: any_process(flag=False)
         return

@@ -117,14 +117,14 @@ def _validate(problem: Problem, params: Params) -> Terms:
 def _run(problem: Problem, method: Method, kept: tuple[Path | None, str], shown: Callable) -> tuple[_Run, list]:
     run, rows = _begun(problem, method, kept)
     written = kept if is_first_process() else (None, "")
-    with termination() as asked:
+    with termination(handled=kept[0] is not None) as asked:
         while not _finished(problem, method, run, rows):
             run, row = _advance(problem, method, run)
             rows.append(row)
             shown(row)
             if written[0] is not None:
                 append_log(written[0] / LOG, row)
-            ended = kept[0] is not None and asked()
+            ended = asked()
             if ended or run.epoch % problem.settings.checkpoint_every == 0:
                 _save(written, run, rows)
             if ended:

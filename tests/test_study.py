@@ -11,6 +11,7 @@ from jaxmlip.study import fits as fits_module
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
 from jaxmlip.study.sources import fingerprint, load_structures
 from jaxmlip.study.tasks import make_tasks, parts
+from jaxmlip.study.timing import stopwatch
 from jaxmlip.study.voltages import can_have_voltages, voltage_table
 
 TINY = {"twojmax": 0, "cutoff": 3.0}
@@ -46,7 +47,7 @@ def test_one_tidy_row_a_fit(study):
         assert row["inference_us_per_atom"] > 0
         assert row["fit_wall_s"] >= row["fit_compile_s"] >= 0
         assert row["n_test"] == 2
-        assert row["fit_peak_mb"] is None or row["fit_peak_mb"] > 100  # of a process with JAX
+        assert row["fit_peak_mb"] is None or 0 <= row["fit_peak_mb"] < 2000  # of so small a fit alone
         assert row["fit"]["ridge"] == 1e-8
     lines = (config.out / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == json.loads(json.dumps(result.rows))
@@ -220,3 +221,13 @@ def test_published_numbers():
     assert (HUBBARD_U["Ni"], HUBBARD_U["O"], N_STRUCTURES) == (6.2, 0.0, 10842)
     assert (NEQUIP_ERRORS["test"].energy_rmse, NEQUIP_ERRORS["train"].forces_mae) == (40.672, 0.054)
     assert PUBLISHED["Ni"].mtp == 4.27
+
+
+def test_memory_is_that_of_the_block_alone():
+    """An array of 80 MB that is touched, and one that was there before."""
+    before = np.ones(20_000_000)
+    with stopwatch() as times:
+        inside = np.ones(10_000_000)
+    if times.peak is not None:  # Linux tells it
+        assert 70 < times.peak < 150
+    assert before.size + inside.size == 30_000_000

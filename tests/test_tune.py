@@ -63,6 +63,19 @@ def test_every_family_marks_what_can_be_tuned(family):
         jaxmlip.build(family, **{"species": ("Si",), "cutoff": 5.0, **chosen})
 
 
+def test_whole_numbers_and_real_ones_come_back_from_a_finished_trial():
+    import optuna
+
+    method = Method("mtp")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: module._tried(trial, method, ranges(method)).potential["level"], n_trials=3)
+    best = module._tried(study.best_trial, method, ranges(method))
+    assert best.potential["level"] == study.best_value
+    assert isinstance(best.potential["level"], int)
+    assert 4.0 <= best.potential["cutoff"] <= 7.0
+    assert 1e-5 <= best.fit["prior"] <= 1.0
+
+
 def test_what_is_given_is_not_searched():
     assert "cutoff" not in ranges(Method("mtp", {"cutoff": 5.0}))["potential"]
     assert ranges(Method("mtp"))["fit"] == {"prior": Range(1e-5, 1.0, log=True)}

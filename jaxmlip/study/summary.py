@@ -177,7 +177,7 @@ def time_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Training time (wall, processor, compilation) and inference time of each fit."""
     keys = ("fit_wall_s", "fit_cpu_s", "fit_compile_s", "fit_peak_mb", "inference_us_per_atom", "inference_compile_s")
     columns = ["method", "structures", "fit, wall (s)", "fit, processor (s)", "fit, compiling (s)"]
-    columns += ["fit, memory (MB)", "prediction (µs/atom)", "prediction, compiling (s)", "parameters"]
+    columns += ["fit, added memory (MB)", "prediction (µs/atom)", "prediction, compiling (s)", "parameters"]
     note = (
         "Prediction: energy, forces and stress, without compiling. The fit's wall time includes compiling, short "
         "where JAX's cache already had the program."

@@ -17,7 +17,7 @@ from jaxmlip.potentials.presets import preset
 from jaxmlip.study.config import Method, StudyConfig
 from jaxmlip.study.sources import fingerprint
 
-_FORMAT = 2  # raise when the meaning of a kept result changes
+_FORMAT = 3  # raise when the meaning of a kept result changes
 
 
 class Task(NamedTuple):

@@ -25,7 +25,7 @@ class Times:
     cpu: float = 0.0
     compile: float = 0.0
     peak: float | None = None
-    """MB: the largest memory of the process within the block; None where the system does not tell (not Linux)."""
+    """MB: the largest memory within the block beyond that at its start; None where the system does not tell."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def stopwatch() -> Iterator[Times]:
     """
     total = _compile_seconds()
     times = Times()
-    _forget_peak()
+    before = _forget_peak()
     wall, cpu, compiled = time.perf_counter(), time.process_time(), total[0]
     try:
         yield times
@@ -47,19 +47,21 @@ def stopwatch() -> Iterator[Times]:
         times.wall = time.perf_counter() - wall
         times.cpu = time.process_time() - cpu
         times.compile = total[0] - compiled
-        times.peak = _peak_memory()
+        peak = _memory("VmHWM")
+        times.peak = None if peak is None or before is None else max(peak - before, 0.0)
 
 
-def _forget_peak() -> None:
-    """Linux starts the record of the largest memory anew."""
+def _forget_peak() -> float | None:
+    """Linux starts the record of the largest memory anew; the memory now, MB."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _memory("VmRSS")
 
 
-def _peak_memory() -> float | None:
+def _memory(name: str) -> float | None:
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) / 1024
     return None
 

@@ -156,8 +156,7 @@ def _tried(trial: Any, method: Method, space: Mapping[str, Mapping[str, Range]])
 
 def _suggest(trial: Any, name: str, found: Range) -> float | int:
     if found.step is not None:
-        value = trial.params.get(name)
-        return value if value is not None else trial.suggest_int(name, int(found.low), int(found.high), step=found.step)
+        return trial.suggest_int(name, int(found.low), int(found.high), step=found.step)
     return trial.suggest_float(name, found.low, found.high, log=found.log)
 
 

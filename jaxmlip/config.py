@@ -1,5 +1,6 @@
 """Settings as frozen dataclasses: the TOML file, the CLI flags, the record beside a result and the jit key in one."""
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -77,6 +78,13 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], *, where: str = "") -
 def to_mapping(config: Any) -> dict[str, Any]:
     """The inverse of `from_mapping`: plain dicts, lists, strings and numbers, ready for JSON (None is kept)."""
     return _plain(dataclasses.asdict(config))
+
+
+def replaced(config: T, values: Mapping[str, Any]) -> T:
+    """A copy of settings with other ``values``, unchecked: for numbers that JAX traces, which no check can compare."""
+    new = copy.copy(config)
+    vars(new).update(values)
+    return new
 
 
 def toml_text(mapping: Mapping[str, Any]) -> str:

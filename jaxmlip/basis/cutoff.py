@@ -5,10 +5,13 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Scalar = float | Float[Array, ""]
+"""A setting: a number, or one that JAX traces to differentiate by it."""
+
 _TERMS = {2: 4, 4: 7, 8: 12}  # of the series, by bytes of a number; the next one is below rounding
 
 
-def cosine_cutoff(r: Float[Array, "*shape"], cutoff: float) -> Float[Array, "*shape"]:
+def cosine_cutoff(r: Float[Array, "*shape"], cutoff: Scalar) -> Float[Array, "*shape"]:
     """f_c(r) = ½ (cos(π r / R_c) + 1) for r < R_c (Å), else 0.
 
     Evaluated as ½ (1 + sin π y), y = ½ − r/R_c, with Taylor's series of the sine: on a CPU a polynomial is some five
@@ -28,7 +31,7 @@ def cosine_cutoff(r: Float[Array, "*shape"], cutoff: float) -> Float[Array, "*sh
     return jnp.where(r < cutoff, 0.5 + 0.5 * series * y, 0)
 
 
-def transition_cutoff(r: Float[Array, "*shape"], cutoff: float, width: float) -> Float[Array, "*shape"]:
+def transition_cutoff(r: Float[Array, "*shape"], cutoff: Scalar, width: Scalar) -> Float[Array, "*shape"]:
     """f_c(r) = 1 up to R_c − w, ½ (1 + cos(π (r − R_c + w) / w)) up to R_c, 0 beyond; all in Å. Once differentiable.
 
     >>> transition_cutoff(jnp.array([1.0, 3.5, 3.75, 4.0, 9.0]), 4.0, 0.5).round(6).tolist()

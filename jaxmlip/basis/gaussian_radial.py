@@ -16,17 +16,18 @@ References:
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Float
-from scipy.fft import dct
-from scipy.linalg import cholesky, solve
-from scipy.special import erf, ive
 
 from jaxmlip.basis.chebyshev import unfolding
 
 _DEGREES = tuple(p * p - 1 for p in range(4, 17))  # so that products of p and p polynomials span exactly these
+_NODES = 256  # of a quadrature: exact to rounding for arguments of the Bessel functions up to some 3,000
 
 
 class Radial(NamedTuple):
@@ -49,39 +50,39 @@ class RadialTable(NamedTuple):
     origin: Float[np.ndarray, ""]
 
 
-def radial_functions(r: Float[np.ndarray, " n_points"], radial: Radial) -> Float[np.ndarray, "n_points n_l n_max"]:
-    """g_ln at distances ``r`` in Å, without the cutoff function; on the host, exact for any distance.
+def radial_functions(r: Float[Any, " n_points"], radial: Radial) -> Float[Any, "n_points n_l n_max"]:
+    """g_ln at distances ``r`` in Å, without the cutoff function; exact for any distance.
 
     >>> radial_functions(np.array([0.0, 2.0]), Radial(5.0, 4, 4, 0.5, 10.0)).shape
     (2, 5, 4)
     """
-    a = 0.5 / radial.sigma**2
+    xp, a, r_b = _numpy(radial), 0.5 / radial.sigma**2, _centres(radial)
     U, _ = _orthonormal(radial)
-    r_b = _centres(radial)
-    x = 2 * a * np.asarray(r, float)[:, None] * r_b
-    gaussian = np.exp(-a * (np.asarray(r, float)[:, None] - r_b) ** 2)
-    h = np.stack([gaussian * _scaled_bessel(degree, x) for degree in range(radial.l_max + 1)], axis=1)
-    return h @ U
+    gaussian = xp.exp(-a * (r[:, None] - r_b[None]) ** 2)
+    return (gaussian[:, None] * _scaled_bessel(2 * a * r[:, None] * r_b[None], radial.l_max, xp)) @ U
 
 
-@lru_cache(maxsize=64)
 def radial_table(radial: Radial, itemsize: int = 8, *, like: Radial | None = None) -> RadialTable:
     """The interpolated basis, to rounding of floating-point numbers of ``itemsize`` bytes.
 
-    ``like``, a basis of narrower Gaussians, says how many polynomials to take: tables of one shape for several widths.
+    ``cutoff``, ``sigma`` and ``basis_error_exponent`` may be numbers that JAX traces: the table is differentiable by
+    them. ``like``, a basis of plain numbers, then says how many polynomials to take; without it they are the most.
 
     >>> radial_table(Radial(5.0, 4, 4, 0.5, 10.0)).coefficients.shape[1:]
     (5, 4)
+    >>> slope = jax.jacfwd(lambda sigma: radial_table(Radial(5.0, 4, 4, sigma, 10.0)).coefficients)(0.5)
+    >>> slope.shape[1:]
+    (5, 4)
+
+    Raises:
+        TypeError: traced numbers that are not float64, too short for the inverse of a covariance.
     """
-    tolerance = {8: 1e-14, 4: 2e-7, 2: 1e-3}[itemsize]
-    for highest in _DEGREES if like is None else (degree_of(radial_table(like, itemsize)),):
-        coefficients = _interpolated(radial, highest)
-        size = np.abs(coefficients).reshape(highest + 1, -1).max(axis=1)
-        if size[-3:].max() <= tolerance * size.max() or highest == _DEGREES[-1]:
-            break
-    _, L = _orthonormal(radial)
-    products = np.tensordot(unfolding(highest), coefficients, axes=1)
-    return RadialTable(products, np.asarray(L[0, 0]))
+    if _numpy(radial) is np:
+        return _table(radial, itemsize)
+    dtypes = {str(x.dtype) for x in radial if isinstance(x, jax.Array)}
+    if dtypes != {"float64"}:
+        raise TypeError(f"derivatives of SOAP's radial basis need float64, got {dtypes}: use jax.enable_x64(True)")
+    return _interpolated(radial, _DEGREES[-1] if like is None else degree_of(_table(like, itemsize)))
 
 
 def degree_of(table: RadialTable) -> int:
@@ -89,32 +90,58 @@ def degree_of(table: RadialTable) -> int:
     return table.coefficients.shape[0] - 1
 
 
-def _interpolated(radial: Radial, highest: int) -> Float[np.ndarray, "n_polynomials n_degrees n_max"]:
-    """Coefficients of T_0 … T_highest through the Chebyshev points of 0 … cutoff."""
-    nodes = np.cos(np.pi * (np.arange(highest + 1) + 0.5) / (highest + 1))
-    values = radial_functions(radial.cutoff * (nodes + 1) / 2, radial)
-    coefficients = np.asarray(dct(values, type=2, axis=0)) / (highest + 1)
-    coefficients[0] /= 2
-    return coefficients
+@lru_cache(maxsize=64)
+def _table(radial: Radial, itemsize: int) -> RadialTable:
+    """Of as many polynomials as it takes."""
+    tolerance = {8: 1e-14, 4: 2e-7, 2: 1e-3}[itemsize]
+    for highest in _DEGREES:
+        table = _interpolated(radial, highest)
+        coefficients = np.linalg.solve(unfolding(highest), table.coefficients.reshape(highest + 1, -1))
+        size = np.abs(coefficients).max(axis=1)
+        if size[-3:].max() <= tolerance * size.max():
+            break
+    return table
 
 
-def _centres(radial: Radial) -> np.ndarray:
+def _interpolated(radial: Radial, highest: int) -> RadialTable:
+    """Through the Chebyshev points of 0 … cutoff by T_0 … T_highest."""
+    xp, n = _numpy(radial), np.arange(highest + 1)
+    angles = np.pi * (n + 0.5) / (highest + 1)
+    transform = np.cos(n[:, None] * angles) * (2 - (n[:, None] == 0)) / (highest + 1)
+    values = radial_functions(radial.cutoff * ((np.cos(angles) + 1) / 2), radial)
+    _, L = _orthonormal(radial)
+    return RadialTable(xp.tensordot(unfolding(highest) @ transform, values, axes=1), L[0, 0])
+
+
+def _centres(radial: Radial) -> Any:
     """r_b, without the end of the interval."""
-    reach = radial.cutoff + radial.sigma * np.sqrt(2 * radial.basis_error_exponent * np.log(10))
-    return np.arange(radial.n_max) * reach / radial.n_max
+    reach = radial.cutoff + radial.sigma * (2 * radial.basis_error_exponent * np.log(10)) ** 0.5
+    return np.arange(radial.n_max) / radial.n_max * reach
 
 
-def _orthonormal(radial: Radial) -> tuple[np.ndarray, np.ndarray]:
+def _orthonormal(radial: Radial) -> tuple[Any, Any]:
     """U = C⁻¹ L and L, the lower Cholesky factor of the overlap ∫ r² exp(−a (r − r_b)²) exp(−a (r − r_b')²) dr."""
-    a, r_b = 0.5 / radial.sigma**2, _centres(radial)
-    P, D = r_b[:, None] + r_b, r_b[:, None] - r_b
-    S = np.sqrt(2) * a**1.5 * P * np.exp(-a * (r_b[:, None] ** 2 + r_b**2))
-    S += a * np.sqrt(np.pi) * np.exp(-a * D**2 / 2) * (1 + a * P**2) * (1 + erf(np.sqrt(a / 2) * P))
-    L = cholesky(S / np.sqrt(128 * a**5), lower=True)
-    return solve(np.exp(-a * D**2), L, assume_a="pos"), L
+    xp, a, r_b = _numpy(radial), 0.5 / radial.sigma**2, _centres(radial)
+    erf: Any = scipy.special.erf if xp is np else jax.scipy.special.erf
+    P, D = r_b[:, None] + r_b[None], r_b[:, None] - r_b[None]
+    S = np.sqrt(2) * a**1.5 * P * xp.exp(-a * (r_b[:, None] ** 2 + r_b[None] ** 2))
+    S += a * np.sqrt(np.pi) * xp.exp(-a * D**2 / 2) * (1 + a * P**2) * (1 + erf((a / 2) ** 0.5 * P))
+    L = xp.linalg.cholesky(S / (128 * a**5) ** 0.5)
+    return xp.linalg.solve(xp.exp(-a * D**2), L), L
 
 
-def _scaled_bessel(degree: int, x: np.ndarray) -> np.ndarray:
-    """e^{−x} i_l(x)."""
-    safe = np.where(x > 0, x, 1.0)
-    return np.where(x > 0, np.sqrt(np.pi / (2 * safe)) * ive(degree + 0.5, safe), float(degree == 0))
+def _scaled_bessel(x: Any, l_max: int, xp: Any) -> Any:
+    """e^{−x} i_l(x) = ½ ∫ exp(x (t − 1)) P_l(t) dt, l = 0 … l_max before the last axis, by a Gauss quadrature."""
+    t, weights, P = _quadrature(l_max)
+    return xp.swapaxes(xp.exp(xp.tensordot(x, t - 1, axes=0)) @ (weights[:, None] / 2 * P), -1, -2)
+
+
+@lru_cache
+def _quadrature(l_max: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    t, weights = np.polynomial.legendre.leggauss(_NODES)
+    return t, weights, np.polynomial.legendre.legvander(t, l_max)
+
+
+def _numpy(radial: Radial) -> Any:
+    """NumPy, or JAX's where a number is traced."""
+    return jnp if any(isinstance(x, jax.Array) for x in radial) else np

@@ -14,7 +14,7 @@ References:
 """
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import ase
@@ -24,7 +24,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from jaxmlip.basis.gaussian_radial import Radial, RadialTable, radial_table
+from jaxmlip.basis.gaussian_radial import RadialTable, radial_table
 from jaxmlip.descriptors.soap import soap_vectors
 from jaxmlip.fitting.gaussian_process import GaussianProcessFit, batch_stream
 from jaxmlip.fitting.objective import check_labels
@@ -33,8 +33,6 @@ from jaxmlip.graph.batch import Graph, Labels, Shape, batch, edge_vectors, label
 from jaxmlip.potentials.base import safe_vectors
 from jaxmlip.potentials.gap import GAPConfig
 from jaxmlip.potentials.offsets import fit_offsets
-
-STEP = 1e-4  # relative; of the central differences that give the radial basis's dependence on σ
 
 
 class Hyperparameters(NamedTuple):
@@ -107,9 +105,10 @@ def evidence(problem: Problem, hyper: Hyperparameters) -> Evidence:
     """
     with jax.enable_x64(True):
         logs = Hyperparameters(*(jnp.log(jnp.asarray(x, jnp.float64)) for x in hyper))
-        config = problem.config
-        here, slope = _table_and_slope(config.soap.radial, float(hyper.sigma_atom))
-        value, gradient = _value_and_gradient(config, logs, (here, slope), problem[1:])
+        radial = problem.config.soap.radial
+        # the polynomials that half the width needs, or less: one compiled program for a range of widths
+        narrow = radial._replace(sigma=radial.sigma / 2 ** max(1, np.ceil(np.log2(radial.sigma / hyper.sigma_atom))))
+        value, gradient = _value_and_gradient((problem.config, narrow), logs, problem[1:])
         return Evidence(float(value), Hyperparameters(*map(float, gradient)))
 
 
@@ -137,23 +136,13 @@ def improve(problem: Problem, start: Hyperparameters, *, iterations: int = 20) -
     return Hyperparameters(*map(float, np.exp(done.x))), values
 
 
-@lru_cache(maxsize=4)
-def _table_and_slope(radial: Radial, sigma: float) -> tuple[RadialTable, RadialTable]:
-    """The basis of width σ and its derivative by log σ; of one shape down to half the width of ``radial``."""
-    narrow = radial._replace(sigma=min(sigma * np.exp(-2 * STEP), radial.sigma / 2))
-    steps = {k: radial_table(radial._replace(sigma=sigma * np.exp(k * STEP)), like=narrow) for k in (-2, -1, 0, 1, 2)}
-    slope = jax.tree.map(lambda a, b, c, d: (8 * (c - b) - (d - a)) / (12 * STEP), *(steps[k] for k in (-2, -1, 1, 2)))
-    return steps[0], slope
-
-
 @partial(jax.jit, static_argnums=0)
 @partial(jax.value_and_grad, argnums=1)
-def _value_and_gradient(config: GAPConfig, logs: Hyperparameters, tables: tuple, data: tuple) -> Array:
+def _value_and_gradient(static: tuple, logs: Hyperparameters, data: tuple) -> Array:
     graph, labels, offsets, sparse, jitter = data
-    here, slope = tables
-    moved = logs.sigma_atom - jax.lax.stop_gradient(logs.sigma_atom)
-    table = jax.tree.map(lambda value, by_log: jnp.asarray(value) + moved * by_log, here, slope)
+    config, narrow = static
     hyper = Hyperparameters(*map(jnp.exp, logs))
+    table = radial_table(config.soap.radial._replace(sigma=hyper.sigma_atom), like=narrow)
     energy, forces, K_mm = _rows(config, hyper, table, (graph, sparse))
     n_atoms = jax.ops.segment_sum(jnp.ones(graph.n_atoms), graph.atom_graph, graph.n_graphs)
     free = jax.ops.segment_sum(jnp.asarray(offsets)[graph.species], graph.atom_graph, graph.n_graphs)

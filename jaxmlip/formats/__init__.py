@@ -11,6 +11,7 @@ from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.nequip import read_nequip, write_nequip
 from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.hyperparameters import params_as_settings
 
 _READERS = {".mtp": read_mtp, ".almtp": read_mtp, ".snapcoeff": read_snap, ".snapparam": read_snap}
 _READERS |= {".yaml": read_nequip, ".xml": read_gap}
@@ -66,7 +67,7 @@ def save(model: Model, path: str | Path) -> None:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
-    _WRITERS[_checked(Path(path), _WRITERS)](model, path)
+    _WRITERS[_checked(Path(path), _WRITERS)](params_as_settings(model), path)
 
 
 def _checked(path: Path, known: Iterable[str]) -> str:

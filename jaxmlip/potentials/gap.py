@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.cutoff import transition_cutoff
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import ConfigError, Range, replaced
 from jaxmlip.descriptors.soap import SOAP, alchemical_embedding, power_spectrum, soap_vectors
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import Config, Params, Potential, safe_vectors
@@ -98,17 +98,21 @@ class GAPConfig(Config):
                 raise ConfigError(f"{name} must lie within the cutoff {self.cutoff} Å, got {given}")
         if self.distance_2b_cutoff and not 0 < self.distance_2b_transition_width <= self.distance_2b_cutoff:
             raise ConfigError(f"distance_2b_transition_width must lie within {self.distance_2b_cutoff} Å")
-        _ = self.soap  # refuses what the descriptor cannot be
+        SOAP(**self._soap_settings)  # refuses what the descriptor cannot be
 
     @property
     def soap(self) -> SOAP:
         """The descriptor."""
+        return replaced(SOAP(self.species), self._soap_settings)
+
+    @property
+    def _soap_settings(self) -> dict[str, Any]:
         shared = {field.name for field in dataclasses.fields(SOAP)} & {field.name for field in dataclasses.fields(self)}
         settings: dict[str, Any] = {name: getattr(self, name) for name in shared}
-        settings["cutoff"] = self.soap_cutoff or self.cutoff
+        settings["cutoff"] = self.cutoff if self.soap_cutoff is None else self.soap_cutoff
         if self.n_channels is not None:
             settings["embedding"] = alchemical_embedding(self.species, self.n_channels)
-        return SOAP(**settings)
+        return settings
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -169,9 +173,9 @@ def dot_product_kernel(config: GAPConfig, overlap: Float[Array, "*shape"]) -> Fl
     return config.delta**2 * power(overlap, config.zeta)
 
 
-def power(base: Float[Array, "*shape"], exponent: float) -> Float[Array, "*shape"]:
+def power(base: Float[Array, "*shape"], exponent: Any) -> Float[Array, "*shape"]:
     """``base`` to a power; one that is not a whole number takes negative bases (rounding of zero) as zero."""
-    if float(exponent).is_integer():
+    if not isinstance(exponent, jax.Array) and float(exponent).is_integer():
         return base ** int(exponent)
     return jnp.where(base > 0, jnp.where(base > 0, base, 1) ** exponent, 0)
 

@@ -85,10 +85,9 @@ class MTPConfig(Config):
             raise ConfigError(f"scaling must be a number that is not zero, got {self.scaling}")
 
     @property
-    def r_min(self) -> float:
+    def r_min(self) -> Any:
         """R_min in Å."""
-        r_min: Any = self.min_dist  # a number since __post_init__
-        return r_min
+        return self.min_dist  # a number since __post_init__
 
     @property
     def basis(self) -> MomentBasis:

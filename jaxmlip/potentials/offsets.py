@@ -266,12 +266,15 @@ def config_from_mapping(mapping: dict[str, Any]) -> Config:
 
 def potential_of(config: Config) -> Potential:
     """The potential of any configuration, sums included."""
-    if isinstance(config, SumConfig):
-        return sum_of(config)
+    return sum_of(config) if isinstance(config, SumConfig) else factory_of(config)(config)
+
+
+def factory_of(config: Config) -> Any:
+    """The function that builds potentials of the family of ``config``, which is no sum."""
     for kind, build in _families().values():
         if kind is type(config):
-            return build(config)
-    raise ConfigError(f"{type(config).__name__} belongs to no family: {', '.join(_families())} can be summed")
+            return build
+    raise ConfigError(f"{type(config).__name__} belongs to no family: {', '.join(_families())} can be built")
 
 
 def _families() -> dict[str, tuple[type[Config], Any]]:

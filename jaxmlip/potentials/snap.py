@@ -165,17 +165,17 @@ def _pairs(config: SNAPConfig, graph: Graph, dtype) -> PairGeometry:
     """R_ij, w_j and the inner switch of each pair."""
     n_species = len(config.species)
 
-    def mean(values: tuple[float, ...] | np.ndarray) -> Array:
-        table = np.asarray(values, dtype)
-        return jnp.asarray((table[:, None] + table) / 2)[graph.species[:, None], graph.neighbor_species]
+    def mean(table: Array) -> Array:
+        return ((table[:, None] + table[None]) / 2)[graph.species[:, None], graph.neighbor_species]
 
-    radii = np.asarray(config.radii if config.radii is not None else (1.0,) * n_species)
-    weights = np.asarray(config.weights if config.weights is not None else (1.0,) * n_species, dtype)
+    equal = (1.0,) * n_species
+    radii = jnp.asarray(equal if config.radii is None else config.radii, dtype)
+    weights = jnp.asarray(equal if config.weights is None else config.weights, dtype)
     inner = None
     if config.sinner is not None and config.dinner is not None:
-        inner = (mean(config.sinner), mean(config.dinner))
-    cutoff = mean(config.cutoff * radii / radii.max())
-    return PairGeometry(cutoff, jnp.asarray(weights)[graph.neighbor_species], graph.mask, inner)
+        inner = (mean(jnp.asarray(config.sinner, dtype)), mean(jnp.asarray(config.dinner, dtype)))
+    cutoff = mean(config.cutoff * radii / jnp.max(radii))
+    return PairGeometry(cutoff, weights[graph.neighbor_species], graph.mask, inner)
 
 
 def _channels(config: SNAPConfig, graph: Graph, dtype) -> Float[Array, "n_atoms n_channels max_neighbors"]:

@@ -79,7 +79,7 @@ def _groups(folder: str, options: argparse.Namespace) -> list[list[Job]]:
 
     groups = []
     for job in cases(tuple(FAMILIES), folder, smoke=options.smoke):
-        if options.only and job.kind not in options.only:
+        if (options.only and job.kind not in options.only) or (options.families and job.family not in options.families):
             continue
         group = [job, replace(job, precision="float32")]
         if (job.kind, job.family) in PEERS:
@@ -146,6 +146,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="measurements with a warm cache (default %(default)s)")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round, partly in this process")
     parser.add_argument("--only", nargs="+", choices=list(report.UNITS), help="these benchmarks alone")
+    parser.add_argument("--families", nargs="+", help="these families alone")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rounds < 1:

@@ -134,7 +134,7 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
         settings = PREDICTIONS.get(family, [{}])[0]
         settings = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
         jobs += [
-            Job("md", family, settings, n, folder, repeats=1 if smoke else 3)
+            Job("md", family, settings, n, folder, repeats=1 if smoke else 2 if n == 10000 else 3)
             for n in list(MD_STEPS)[: 1 if smoke else None]
         ]
     unique = {job.name: job for job in jobs}  # tiny cases coincide

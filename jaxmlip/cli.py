@@ -19,6 +19,10 @@ COMMANDS = {
     ),
     "relax": ("relax positions and cells", "jaxmlip relax snap/model.npz start.xyz --out relaxed.xyz"),
     "md": ("molecular dynamics", "jaxmlip md snap/model.npz start.xyz --ensemble npt --temperature 600 --out run"),
+    "properties": (
+        "equation of state, elastic tensor, phonons",
+        "jaxmlip properties snap/model.npz crystal.cif --out properties",
+    ),
     "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
     "grade": (
         "how far structures lie outside of the training data",

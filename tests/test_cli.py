@@ -356,3 +356,34 @@ def test_md_writes_a_log_and_frames_and_goes_on(fitted, data, tmp_path, capsys):
     assert (tmp_path / "run" / "run.json").exists()
     assert main([*words, "--index", "99999"]) == 2
     assert "--index 99999" in capsys.readouterr().err
+
+
+def test_properties_of_a_crystal(tmp_path, capsys):
+    """Copper-like pairs (of ZBL and SNAP there is no small stable crystal): the potential is put in by hand."""
+    from ase.build import bulk
+    from ase.io import read
+    from morse import model
+
+    import jaxmlip.commands.properties as module
+
+    crystal = bulk("Cu", cubic=True, a=3.6)
+    crystal.symbols[[0, 1]] = "Ni"
+    jaxmlip.write(tmp_path / "crystal.xyz", [crystal])
+    out = tmp_path / "out"
+    words = ["properties", "model.npz", str(tmp_path / "crystal.xyz"), "--out", str(out), "--strain", "0.03"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_model", lambda path: model(3.3))
+        assert main([*words, "--supercell", "2", "2", "2"]) == 0
+        text = capsys.readouterr().out
+        assert "bulk modulus (Hill)" in text
+        assert "highest frequency" in text
+        assert main([*words, "--only", "elastic", "--no-relax"]) == 1
+        assert "elastic: Cu2Ni2 is no minimum" in capsys.readouterr().out.replace("\n", " ")
+    assert {path.name for path in out.iterdir()} == {
+        *("relaxed.xyz", "properties.json", "run.json", "POSCAR", "FORCE_CONSTANTS"),
+        *("equation_of_state.png", "phonons.png"),
+    }
+    assert len(read(out / "POSCAR")) == 2
+    assert (out / "FORCE_CONSTANTS").read_text().split()[:2] == ["2", "16"]
+    assert "largest force" in json.loads((out / "run.json").read_text())["problems"][0]
+    assert complaint(capsys, ["properties", str(tmp_path / "no.npz"), str(tmp_path / "crystal.xyz")])

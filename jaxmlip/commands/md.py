@@ -9,9 +9,8 @@ import tyro
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
-from jaxmlip.commands.output import console, need_folder, record_beside, structures
+from jaxmlip.commands.output import console, need_folder, one_structure, record_beside
 from jaxmlip.commands.parse import parse, take_config
-from jaxmlip.config import ConfigError
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def main(words: Sequence[str]) -> int:
     with double_precision():
         from jaxmlip.simulate import molecular_dynamics
 
-        model, start = load_model(job.model), _start(job)
+        model, start = load_model(job.model), one_structure(job.data, job.index) * job.repeat
         settings = _settings(job)
         console().print(
             f"{job.ensemble}, {len(start)} atoms, {job.n_steps} steps of {job.timestep} fs", highlight=False
@@ -86,13 +85,6 @@ def main(words: Sequence[str]) -> int:
     record_beside(job.out, job, ["md", *words], drift_meV_per_atom_ps=run.drift)
     console().print(f"wrote log.csv and trajectory.{job.trajectory} to {job.out}", highlight=False)
     return 0
-
-
-def _start(job: MD):
-    frames = structures([job.data] if job.data else [], "structure")
-    if not -len(frames) <= job.index < len(frames):
-        raise ConfigError(f"--index {job.index}: {job.data} has {len(frames)} structures, counted from 0")
-    return frames[job.index] * job.repeat
 
 
 def _settings(job: MD):

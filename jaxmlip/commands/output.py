@@ -30,6 +30,18 @@ def structures(sources: Sequence[str], what: str, **keys: Any) -> list[ase.Atoms
     return [frame for source in sources for frame in load_structures(source, **given)]
 
 
+def one_structure(source: str, index: int) -> ase.Atoms:
+    """One structure of a source.
+
+    Raises:
+        ConfigError: no source was named, or it has no structure of this index.
+    """
+    frames = structures([source] if source else [], "structure")
+    if not -len(frames) <= index < len(frames):
+        raise ConfigError(f"--index {index}: {source} has {len(frames)} structures, counted from 0")
+    return frames[index]
+
+
 def record_beside(path: Path, settings: Any, words: Sequence[str], **facts: Any) -> None:
     """Write ``NAME.run.json`` beside the result ``NAME.suffix``, or ``run.json`` into a folder."""
     from jaxmlip.evaluate.provenance import provenance, write_json

@@ -9,10 +9,13 @@ from typing import NamedTuple
 import ase
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from jaxmlip.evaluate.predictions import predict_atoms
+from jaxmlip.evaluate.style import styled
 from jaxmlip.potentials.base import Model
 from jaxmlip.simulate.relax import relax
+from jaxmlip.units import GPA, MEV
 
 
 class EquationOfState(NamedTuple):
@@ -76,6 +79,23 @@ def equation_of_state(
     derivative = float(-1 - V * (third(inside[0]) * x1**3 + 3 * curvature(inside[0]) * x1 * x2) / second)
     residual = float(np.abs(polynomial(x / scale) - energies).max())
     return EquationOfState(V, float(polynomial(inside[0])), bulk_modulus, derivative, volumes, energies, residual)
+
+
+@styled
+def equation_of_state_figure(found: EquationOfState, n_atoms: int) -> Figure:
+    """Energies in meV/atom above the minimum against volume: the points, and the fit through them."""
+    figure = Figure(figsize=(3.6, 2.8), layout="constrained")
+    axes, scale = figure.subplots(), MEV / n_atoms
+    volumes = np.linspace(found.volumes[0], found.volumes[-1], 200)
+    x, ratio = volumes ** (-2 / 3), found.volumes.mean() ** (-2 / 3)
+    fit = np.polynomial.Polynomial.fit(found.volumes ** (-2 / 3) / ratio, found.energies, 3)
+    axes.plot(volumes / n_atoms, (fit(x / ratio) - found.energy) * scale, color="#0072b2")
+    axes.plot(found.volumes / n_atoms, (found.energies - found.energy) * scale, "o", color="#0072b2")
+    axes.axvline(found.volume / n_atoms, color="#5b5b5b", linewidth=0.8)
+    axes.set(xlabel="volume (Å³/atom)", ylabel="energy above minimum (meV/atom)")
+    title = f"$V_0$ {found.volume / n_atoms:.2f} Å³/atom, $B_0$ {found.bulk_modulus * GPA:.0f} GPa"
+    axes.set_title(title)
+    return figure
 
 
 def _energies(model: Model, frames: list[ase.Atoms], relaxed: bool) -> np.ndarray:

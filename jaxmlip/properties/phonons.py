@@ -64,7 +64,7 @@ def phonon_bands(
     if model.potential.local and repeat is None:
         matrices = dynamical_matrices(model, atoms, band.kpts)
     else:
-        repeat = repeat or _repeat(atoms, 2 * model.potential.config.cutoff)
+        repeat = repeat or default_supercell(atoms, model.potential.config.cutoff)
         matrices = _fourier(atoms, repeat, force_constants(model, atoms, repeat), band.kpts)
     squares = np.linalg.eigvalsh(matrices)
     distance, ticks, labels = band.get_linear_kpoint_axis()
@@ -121,6 +121,13 @@ def phonopy_supercell(atoms: ase.Atoms, repeat: Sequence[int]) -> ase.Atoms:
     return ase.Atoms(numbers, positions.reshape(-1, 3), cell=cell, pbc=atoms.pbc, masses=masses)
 
 
+def default_supercell(atoms: ase.Atoms, cutoff: float) -> tuple[int, int, int]:
+    """Repetitions that make a supercell twice as wide as ``cutoff`` (Å) along each vector."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    a, b, c = np.ceil(2 * cutoff / heights).astype(int)
+    return int(a), int(b), int(c)
+
+
 def write_force_constants(path: str | Path, model: Model, atoms: ase.Atoms, repeat: Sequence[int]) -> None:
     """A ``FORCE_CONSTANTS`` file that phonopy reads (``phonopy --dim … --readfc``), compact, in eV/Å²."""
     constants = force_constants(model, atoms, repeat)
@@ -150,12 +157,6 @@ def bands_figure(bands: Bands) -> Figure:
 def _translations(repeat: Sequence[int]) -> np.ndarray:
     c, b, a = (x.ravel() for x in np.meshgrid(*(np.arange(n) for n in reversed(repeat)), indexing="ij"))
     return np.stack([a, b, c], axis=1)
-
-
-def _repeat(atoms: ase.Atoms, length: float) -> tuple[int, int, int]:
-    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
-    a, b, c = np.ceil(length / heights).astype(int)
-    return int(a), int(b), int(c)
 
 
 def _fourier(atoms: ase.Atoms, repeat: Sequence[int], constants: np.ndarray, points: np.ndarray) -> np.ndarray:

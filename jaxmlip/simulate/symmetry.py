@@ -1,7 +1,10 @@
-"""Symmetry operations of structures, for relaxations that keep them: found by spglib through ASE."""
+"""Symmetry of structures, found by spglib: operations for relaxations that keep them, and primitive cells."""
+
+from typing import Any
 
 import ase
 import numpy as np
+import spglib
 from ase.spacegroup.symmetrize import prep_symmetry
 from jaxtyping import Float, Int
 
@@ -32,3 +35,26 @@ def operations(
     columns = atoms.cell.array.T
     rotations = columns @ np.asarray(scaled, float) @ np.linalg.inv(columns)
     return rotations, np.argsort(np.asarray(images), axis=1)  # images[g][j] is where atom j goes
+
+
+def primitive(atoms: ase.Atoms, symprec: float = 1e-3) -> ase.Atoms:
+    """The primitive cell of a crystal in the same orientation, atoms sorted by element.
+
+    >>> from ase.build import bulk
+    >>> primitive(bulk("NaCl", "rocksalt", a=5.6, cubic=True)).get_chemical_formula()
+    'ClNa'
+
+    Args:
+        atoms: a structure with three periodic directions.
+        symprec: Å, how exact the translations must be.
+
+    Raises:
+        ValueError: spglib finds none.
+    """
+    crystal: Any = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    found: Any = spglib.standardize_cell(crystal, to_primitive=True, no_idealize=True, symprec=symprec)
+    if found is None:
+        raise ValueError(f"no primitive cell of {atoms.get_chemical_formula()} within {symprec} Å: do atoms overlap?")
+    cell, positions, numbers = found
+    order = np.argsort(numbers, kind="stable")
+    return ase.Atoms(numbers[order], scaled_positions=positions[order], cell=cell, pbc=True)

@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA prints pages about eac
 
 import jax
 import matplotlib
+import pytest
 
 matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
@@ -16,3 +17,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 cache = Path(os.environ.get("JAXMLIP_TEST_CACHE", Path(tempfile.gettempdir()) / "jaxmlip-test-cache"))
 jax.config.update("jax_compilation_cache_dir", str(cache))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="module")
+def compile_quickly():
+    """Compilation without optimisation, for tests that run many programs for a moment each."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

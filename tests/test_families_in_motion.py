@@ -16,7 +16,7 @@ from jaxmlip.simulate.neighbor_list import plan
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def moving(request):
+def moving(request, compile_quickly):
     return model(request.param)
 
 
@@ -24,7 +24,7 @@ def test_dynamics(moving):
     run = molecular_dynamics(moving, rocksalt(), ensemble="nve", timestep=0.5, n_steps=10, log_every=1, frame_every=10)
     total = run.potential_energy + run.kinetic_energy
     # velocity Verlet's error is of second order: what is exchanged in 5 fs is kept to a percent
-    assert np.ptp(run.potential_energy) > 1e-3
+    assert np.ptp(run.potential_energy) > 1e-5
     assert np.ptp(total) < 0.01 * np.ptp(run.potential_energy)
     atoms = rocksalt()
     atoms.calc = calculator(moving)
@@ -56,8 +56,8 @@ def test_fifty_thousand_atoms():
     run = molecular_dynamics(morse_model(cutoff), crystal, ensemble="nvt", n_steps=4, log_every=4, frame_every=4)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert (after - before) * 1024 < 1.5e9
-    assert np.ptp(run.conserved_energy) / len(crystal) < 1e-5
-    assert np.ptp(run.kinetic_energy) / len(crystal) > 1e-4
+    assert np.ptp(run.conserved_energy) / len(crystal) < 1e-6
+    assert np.ptp(run.kinetic_energy) / len(crystal) > 2e-5
     one = bulk("Cu", cubic=True, a=3.6)
     one.calc = calculator(morse_model(cutoff))
     assert run.potential_energy[0] / len(crystal) == pytest.approx(one.get_potential_energy() / 4, abs=1e-9)

@@ -123,6 +123,19 @@ def test_splits_are_shared_nested_and_drawn_by_the_seed(atoms):
         parts(atoms, StudyConfig(sizes=(3, 60)), 0)
 
 
+def test_a_method_may_have_sizes_of_its_own(atoms):
+    methods = {"snap": Method(), "qsnap": Method(sizes=(4, 2))}
+    config = from_mapping(StudyConfig, {"methods": {"snap": {}, "qsnap": {"sizes": [4, 2]}}, "sizes": [6, 3]})
+    assert config.methods == methods
+    assert [(t.size, t.name) for t in make_tasks(atoms, config)] == [
+        (2, "qsnap"), (3, "snap"), (4, "qsnap"), (6, "snap")
+    ]  # fmt: skip
+    alone = make_tasks(atoms, StudyConfig(methods={"qsnap": Method()}, sizes=(2,)))
+    assert alone[0].key == make_tasks(atoms, config)[0].key  # a finished fit stays one
+    with pytest.raises(ConfigError, match=r"60 training structures asked for, but 10 .* leave 8"):
+        parts(atoms, StudyConfig(methods={"snap": Method(sizes=(60,))}, sizes=(3,)), 0)
+
+
 def test_mistakes_are_found_before_the_first_fit(atoms):
     cases = [
         ({"snapp": Method()}, "methods.snapp: unknown family 'snapp'; did you mean 'snap'"),
@@ -139,6 +152,7 @@ def test_mistakes_are_found_before_the_first_fit(atoms):
     ("settings", "message"),
     [
         ({"sizes": []}, "sizes"),
+        ({"methods": {"snap": {"sizes": [0]}}}, "methods.snap: sizes .*≥ 1"),
         ({"test_fraction": 1.5}, "between 0 and 1, got 1.5"),
         ({"size": [3]}, "did you mean 'sizes'"),
         ({"methods": {"snap": {"potental": {}}}}, "did you mean 'potential'"),

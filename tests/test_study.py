@@ -94,6 +94,28 @@ def test_finished_fits_are_not_repeated_and_changed_ones_are(study, monkeypatch)
     assert done == [("snap", 3)]
 
 
+def test_figures_are_drawn_again_only_for_other_results(study):
+    config, _ = study
+    report = config.out / "report.html"
+
+    def drawn(config=config):
+        """Whether a run draws: the report then is another file."""
+        old = report.stat().st_ino if report.exists() else None
+        run_study(config)
+        return report.stat().st_ino != old
+
+    figure = config.out / "figures" / "heat_map.png"
+    before = figure.stat().st_mtime_ns
+    assert not drawn()
+    assert figure.stat().st_mtime_ns == before
+    assert drawn(dataclasses.replace(config, note="Labels: none."))
+    assert "Labels: none." in report.read_text(encoding="utf-8")
+    report.unlink()
+    assert drawn()
+    assert drawn(dataclasses.replace(config, sizes=(3,)))
+    assert drawn()
+
+
 def test_a_stopped_study_goes_on(study, tmp_path, monkeypatch):
     config, _ = study
     config = dataclasses.replace(config, out=tmp_path / "stopped")

@@ -1,13 +1,18 @@
 """A study's figures, models and report from its outcomes."""
 
+import hashlib
+import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxmlip import __version__
+from jaxmlip.config import to_mapping
 from jaxmlip.evaluate.parity import Parity, parity, parity_figure
 from jaxmlip.evaluate.report import Picture, Section, Table, write_report
 from jaxmlip.evaluate.style import label, save_figure
@@ -16,6 +21,7 @@ from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.figures import error_time_figure, heat_map_figure, overfitting_figure, voltage_figure
 from jaxmlip.study.fits import Outcome, model_path
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study.projection import projection_table
 from jaxmlip.study.report_points import study_charts
 from jaxmlip.study.tasks import Parts, Task
 from jaxmlip.study.voltages import voltage_table
@@ -26,6 +32,18 @@ CITATION = (
     "disordered rocksalts, J. Chem. Theory Comput. (2024), arXiv:2304.01650, tables S3 and S6"
 )
 _QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
+
+
+@contextmanager
+def drawn_once(config: StudyConfig, rows: Sequence[Any], voltages: Sequence[Any]) -> Iterator[bool]:
+    """Whether ``config.out`` shows these results already; after the block it is taken to do so."""
+    mark = config.out / "fits" / "drawn.txt"
+    facts = json.dumps([__version__, to_mapping(config), rows, voltages], sort_keys=True, default=str)
+    key = hashlib.sha256(facts.encode()).hexdigest()
+    is_drawn = mark.exists() and mark.read_text(encoding="utf-8") == key and (config.out / "report.html").exists()
+    yield is_drawn
+    with atomic_path(mark) as temporary:
+        temporary.write_text(key, encoding="utf-8")
 
 
 def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any]) -> None:
@@ -156,11 +174,12 @@ def _sections(
         "components.",
         *([config.note] if config.note else []),
     ]
+    projected = [table] if (table := projection_table(rows)) else []
     sections = [
         Section("Errors", text, error_tables(rows)),
         Section("Parity", (), (), pictures),
         Section("Learning curve", (), (), _present(figures, "learning_curve", "heat_map", "overfitting")),
-        Section("Time", (), [time_table(rows)], _present(figures, "times", "error_time")),
+        Section("Time", (), [time_table(rows), *projected], _present(figures, "times", "error_time")),
     ]
     if voltages:
         sections.append(_voltage_section(config, voltages, figures["voltages"]))

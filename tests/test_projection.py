@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxmlip.study.projection import PUBLISHED_SIZES, power_law, projection_table, training_cpu
+from jaxmlip.study.learning_curve import training_cpu
+from jaxmlip.study.projection import PUBLISHED_SIZES, power_law, projection_table
 
 
 def rows_of(method, sizes, seconds, *, compiling=0.0, load=1.0):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import jaxmlip
 from jaxmlip.config import ConfigError, from_mapping
 from jaxmlip.study import Method, StudyConfig, run_study
 from jaxmlip.study import fits as fits_module
+from jaxmlip.study import run as run_module
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
 from jaxmlip.study.sources import fingerprint, load_structures
 from jaxmlip.study.tasks import make_tasks, parts
@@ -94,26 +96,23 @@ def test_finished_fits_are_not_repeated_and_changed_ones_are(study, monkeypatch)
     assert done == [("snap", 3)]
 
 
-def test_figures_are_drawn_again_only_for_other_results(study):
-    config, _ = study
-    report = config.out / "report.html"
+def test_figures_are_drawn_again_only_for_other_results(study, tmp_path, monkeypatch):
+    config = dataclasses.replace(study[0], out=tmp_path / "copy")
+    shutil.copytree(study[0].out / "fits", config.out / "fits")
+    drawn = []
 
-    def drawn(config=config):
-        """Whether a run draws: the report then is another file."""
-        old = report.stat().st_ino if report.exists() else None
-        run_study(config)
-        return report.stat().st_ino != old
+    def draw(config, results, extra):
+        drawn.append(len(results))
+        (config.out / "report.html").touch()
 
-    figure = config.out / "figures" / "heat_map.png"
-    before = figure.stat().st_mtime_ns
-    assert not drawn()
-    assert figure.stat().st_mtime_ns == before
-    assert drawn(dataclasses.replace(config, note="Labels: none."))
-    assert "Labels: none." in report.read_text(encoding="utf-8")
-    report.unlink()
-    assert drawn()
-    assert drawn(dataclasses.replace(config, sizes=(3,)))
-    assert drawn()
+    monkeypatch.setattr(run_module, "write_results", draw)
+    again = dataclasses.replace(config, note="Labels: none.")
+    for one in (config, config, again, again, dataclasses.replace(config, sizes=(3,)), config):
+        run_study(one)
+    assert drawn == [4, 4, 2, 4]
+    (config.out / "report.html").unlink()
+    run_study(config)
+    assert drawn == [4, 4, 2, 4, 4]
 
 
 def test_a_stopped_study_goes_on(study, tmp_path, monkeypatch):
@@ -199,10 +198,19 @@ def test_sources_that_do_not_exist(tmp_path):
 
 
 def test_figures_mark_the_sizes_and_one_size_is_a_figure_too():
-    row = {"method": "snap", "size": 30, "fit_wall_s": 2.0, "fit_compile_s": 1.0, "inference_us_per_atom": 5.0}
+    row = {
+        "method": "snap",
+        "size": 30,
+        "fit_wall_s": 2.0,
+        "fit_cpu_s": 1.5,
+        "fit_compile_s": 1.0,
+        "inference_us_per_atom": 5.0,
+    }
     row |= {"train_energy_rmse": 1.0, "test_energy_rmse": 2.0}
     assert len(learning_curve_figure([row]).axes) == 1  # no forces, no panel for them
-    assert times_figure([row]).axes[0].get_xticks().tolist() == [30]
+    times = times_figure([row]).axes[0]
+    assert times.get_xticks().tolist() == [30]
+    assert [line.get_ydata().tolist() for line in times.lines] == [[0.75], [1.5]]  # of the processor, not the wall
 
 
 def test_voltage_table_shows_what_went_wrong():

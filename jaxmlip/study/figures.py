@@ -9,7 +9,7 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jaxmlip.evaluate import style
-from jaxmlip.study.learning_curve import curve
+from jaxmlip.study.learning_curve import curve, time_curve
 
 Row = Mapping[str, Any]
 _QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å"}
@@ -64,19 +64,20 @@ def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[s
 
 @style.styled
 def error_time_figure(rows: Sequence[Row]) -> Figure:
-    """Test errors against training time without compilation; one line a method, larger points for larger sets."""
+    """Test errors against processor time of training, not compiling; one line a method, larger points: larger sets."""
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     sizes = sorted({row["size"] for row in rows})
     for axis, (quantity, unit) in zip(figure.subplots(1, 2), _QUANTITIES.items(), strict=True):
         for method in methods_of(rows):
-            n, total, *_ = curve(rows, method, "fit_wall_s")
-            compiling = curve(rows, method, "fit_compile_s")[1]
+            n, seconds = time_curve(rows, method)
             found, error, *_ = curve(rows, method, f"test_{quantity}_rmse")
-            time = (total - compiling)[np.isin(n, found)]
+            time = seconds[np.isin(n, found)]
             axis.plot(time, error, color=style.color(method), label=style.label(method))
             area = [16 + 50 * sizes.index(size) / max(len(sizes) - 1, 1) for size in found]
             axis.scatter(time, error, s=area, color=style.color(method), zorder=3)
-        axis.set(xscale="log", yscale="log", xlabel="training time (s)", ylabel=f"test {quantity} RMSE ({unit})")
+        axis.set(
+            xscale="log", yscale="log", xlabel="training, processor time (s)", ylabel=f"test {quantity} RMSE ({unit})"
+        )
         _plain(axis.xaxis)
         _plain(axis.yaxis)
     _legend_below(figure)

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxmlip.evaluate.report import Table
 from jaxmlip.evaluate.style import label
+from jaxmlip.study.learning_curve import training_cpu
 from jaxmlip.study.published import N_STRUCTURES
 
 PUBLISHED_SIZES = (*range(2000, 9001, 1000), round(0.9 * N_STRUCTURES))
@@ -28,11 +29,6 @@ class PowerLaw(NamedTuple):
         16.0
         """
         return self.seconds * (size / self.size) ** self.exponent
-
-
-def training_cpu(row: Mapping[str, Any]) -> float:
-    """Processor seconds of a fit without compiling, which took the same share of them as of its wall time."""
-    return row["fit_cpu_s"] * max(1 - row["fit_compile_s"] / row["fit_wall_s"], 0.0)
 
 
 def power_law(rows: Sequence[Mapping[str, Any]], method: str) -> PowerLaw | None:

@@ -90,8 +90,8 @@ def _figures(results: Results, by_seed: Mapping[int, Parts], voltages: Sequence[
     caption = "Root-mean-square error against the number of training structures: test solid, training dashed."
     figures["learning_curve"] = Picture(learning_curve_figure(rows), caption, has_chart=True)
     caption = (
-        "Left: wall time of a fit, without (solid) and with (dashed) compilation. Right: energy, forces and stress in "
-        "float64 once compiled, without neighbour lists."
+        "Left: processor time of a fit, without (solid) and with (dashed) compilation. Right: energy, forces and "
+        "stress in float64 once compiled, without neighbour lists."
     )
     figures["times"] = Picture(times_figure(rows), caption)
     figures |= _comparisons(rows)
@@ -105,7 +105,7 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
     if all(row.get("test_energy_rmse") is None or row.get("test_forces_rmse") is None for row in rows):
         return {}
     heat = "RMSE of each method and size: training structures lower left, test structures upper right of a cell."
-    time = "Test error against training time without compilation; larger points are larger training sets."
+    time = "Test error against processor time of training without compilation; larger points are larger training sets."
     ratio = "Overfitting: test over training error."
     return {
         "heat_map": Picture(heat_map_figure(rows), heat),

@@ -55,16 +55,19 @@ def projection_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     for method in dict.fromkeys(row["method"] for row in rows):
         law = power_law(rows, method)
         if law is not None:
-            hours = [law.at(size) / 3600 for size in PUBLISHED_SIZES]
-            lines.append([label(method), law.size, law.seconds, law.exponent, hours[0], hours[-1], sum(hours)])
+            hours = np.array([law.at(size) for size in PUBLISHED_SIZES]) / 3600
+            found = [law.size, law.seconds, round(law.exponent, 2), hours[0], hours[-1], hours.sum()]
+            lines.append([label(method), *found])
     if not lines:
         return None
-    total = ["sum", None, None, None, *(sum(line[k] for line in lines) for k in (4, 5, 6))]
+    total = ["sum", None, None, None, *np.sum([line[4:] for line in lines], 0)]
+    lines = [[*line[:4], *(float(f"{hours:.2g}") for hours in line[4:])] for line in (*lines, total)]
     columns = ["method", "structures, largest here", "fit there, processor (s)", "exponent"]
     columns += ["2,000 (h)", f"{PUBLISHED_SIZES[-1]:,} (h)", "all nine sizes (h)"]
     note = (
         "Extrapolated by t ∝ n^exponent, fitted to sizes from a quarter of the largest on, without compiling, on this "
         "machine's processor with the settings of this study: fits on 2,000, 3,000, … 9,000 and "
-        f"{PUBLISHED_SIZES[-1]:,} structures, as the published study had. Far beyond the sizes measured it is a guess."
+        f"{PUBLISHED_SIZES[-1]:,} structures, as the published study had. Far beyond the sizes measured it is a guess. "
+        "Fits are independent: N cores, such as with --dask local, take an Nth of the sum."
     )
-    return Table(columns, [*lines, total], "Projected training time of the published study", note, 1)
+    return Table(columns, lines, "Projected training time of the published study", note, 1)

@@ -4,13 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import jaxmlip
 from jaxmlip.config import ConfigError, from_mapping
 from jaxmlip.study import Method, StudyConfig, run_study
 from jaxmlip.study import fits as fits_module
 from jaxmlip.study import run as run_module
-from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study.learning_curve import learning_curve_figure, plain_numbers, times_figure
 from jaxmlip.study.sources import fingerprint, load_structures
 from jaxmlip.study.tasks import make_tasks, parts
 from jaxmlip.study.timing import stopwatch
@@ -211,6 +212,20 @@ def test_figures_mark_the_sizes_and_one_size_is_a_figure_too():
     times = times_figure([row]).axes[0]
     assert times.get_xticks().tolist() == [30]
     assert [line.get_ydata().tolist() for line in times.lines] == [[0.75], [1.5]]  # of the processor, not the wall
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"), [((0.15, 0.47), {"0.2", "0.3", "0.4"}), ((4, 250), {"5", "10", "20", "50", "100", "200"})]
+)
+def test_logarithmic_axes_have_plain_numbers(limits, expected):
+    figure = Figure()
+    axis = figure.subplots()
+    axis.set(yscale="log", ylim=limits)
+    plain_numbers(axis.yaxis)
+    figure.draw_without_rendering()
+    ticks = [*axis.yaxis.get_major_ticks(), *axis.yaxis.get_minor_ticks()]
+    shown = {tick.label1.get_text() for tick in ticks if limits[0] <= tick.get_loc() <= limits[1]}
+    assert shown - {""} == expected
 
 
 def test_voltage_table_shows_what_went_wrong():

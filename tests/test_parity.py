@@ -42,7 +42,7 @@ def test_train_stands_above_test_on_equal_axes():
     top, _, bottom, _ = figure.axes
     assert "train" in top.get_ylabel()
     assert "test" in bottom.get_ylabel()
-    assert bottom.get_xlabel() == "DFT energy (eV/atom)"
+    assert bottom.get_xlabel() == "reference energy (eV/atom)"
     assert [axis.get_title() for axis in figure.axes] == ["SNAP", "qSNAP", "", ""]
     assert {axis.get_xlim() for axis in figure.axes} == {axis.get_ylim() for axis in figure.axes} == {top.get_xlim()}
 

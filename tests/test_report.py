@@ -97,6 +97,6 @@ def test_versions_date_and_command_are_in_it(tmp_path):
 def test_json_has_no_nan_and_rows_keep_all_columns(tmp_path):
     write_json(tmp_path / "a.json", {"x": np.float64("nan"), "y": np.arange(2), "p": tmp_path})
     assert '"x": null' in (tmp_path / "a.json").read_text()
-    write_rows(tmp_path, "rows", [{"a": 1, "b": [1, 2]}, {"a": 2, "c": "x,y"}])
-    assert (tmp_path / "rows.csv").read_text().splitlines() == ["a,b,c", '1,"[1, 2]",', '2,,"x,y"']
+    write_rows(tmp_path, "rows", [{"a": 1, "b": {"d": None}}, {"a": 2, "c": "x,y"}])
+    assert (tmp_path / "rows.csv").read_text().splitlines() == ["a,b,c", '1,"{""d"": null}",', '2,,"x,y"']
     assert (tmp_path / "rows.jsonl").read_text().count("\n") == 2

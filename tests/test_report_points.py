@@ -12,6 +12,7 @@ from jaxmlip.evaluate.report_charts import chart_html
 from jaxmlip.study.config import Method
 from jaxmlip.study.fits import Outcome
 from jaxmlip.study.report_points import chosen_points, learning_curves, parity_chart, study_charts
+from jaxmlip.study.summary import family_parity
 from jaxmlip.study.tasks import Parts, Task
 
 NAMES = ("snap", "qsnap", "mtp", "gap", "aenet", "nequip")
@@ -64,7 +65,9 @@ def large():
 
 
 def panel(chart, *choice):
-    return next(panel for panel in chart.panels if panel.choice == choice)
+    """The panel of a quantity, size, part and seed, the first unless given."""
+    wanted = choice if len(choice) == 4 else (*choice, "0")
+    return next(panel for panel in chart.panels if panel.choice == wanted)
 
 
 def test_points_know_their_structure_atom_and_component(large):
@@ -109,7 +112,7 @@ def test_six_families_at_three_sizes_stay_small(large):
     data = json.loads(re.search(r"<script[^>]*>(.*)</script>", text, re.DOTALL).group(1))
     assert len(data["panels"]) == 2 * 3 * 2
     assert data["names"]["values"] == ["SNAP", "qSNAP", "MTP", "GAP", "AENET", "NequIP"]
-    assert data["start"] == ["energy", "60", "test"]
+    assert data["start"] == ["energy", "60", "test", "0"]
 
 
 def test_methods_that_lack_a_size_and_diverged_ones():
@@ -123,6 +126,31 @@ def test_methods_that_lack_a_size_and_diverged_ones():
     assert list(panel(chart, "energy", "4", "test").predicted) == ["SNAP", "MTP"]
     assert panel(chart, "stress", "4", "test").caption == "All 18 stress components."
     assert '"MTP":[null,null]' in chart_html(0, chart)
+
+
+def test_every_seed_can_be_chosen_and_more_seeds_make_no_larger_page(large):
+    atoms, pieces, alone = large
+    other = Parts(pieces.test, pieces.train)
+    seeds = {0: pieces, 7: other, 8: pieces}
+    chart = parity_chart(outcomes(pieces) + outcomes(other, seeds=(7,)) + outcomes(pieces, seeds=(8,)), seeds, atoms)
+    assert chart.menus["seed"] == ["0", "7", "8"]
+    assert len(chart.panels) == 3 * len(alone.panels)
+    owners = [panel(chart, "energy", "60", "test", seed).owner for seed in ("0", "7", "8")]
+    assert [found.min() for found in owners] == [0, 60, 0]  # the test structures of each seed's own split
+    notes = {panel(chart, "energy", "60", "test", seed).notes["SNAP"] for seed in ("0", "7", "8")}
+    assert len(notes) == 3
+    assert len(chart_html(0, chart).encode()) < 2.2e6
+
+
+def test_static_parity_has_the_points_of_all_seeds(large):
+    atoms, pieces, _ = large
+    seeds = {0: pieces, 7: Parts(pieces.test, pieces.train)}
+    results = outcomes(pieces, ("snap",), (20,)) + outcomes(seeds[7], ("snap",), (20,), (7,))
+    figure = family_parity(results, seeds)["parity_energy_snap"]
+    points = [axis.collections[0].get_offsets().data[:, 0] for axis in figure.axes]
+    assert [len(found) for found in points] == [40, 120]  # training above test
+    expected = [frame.get_potential_energy() / len(frame) for frame in atoms]
+    assert np.sort(points[1]) == pytest.approx(np.sort(expected), rel=1e-12)
 
 
 def test_worst_points_include_those_that_are_not_numbers():

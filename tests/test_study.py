@@ -1,14 +1,17 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import jaxmlip
 from jaxmlip.config import ConfigError, from_mapping
 from jaxmlip.study import Method, StudyConfig, run_study
 from jaxmlip.study import fits as fits_module
-from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study import run as run_module
+from jaxmlip.study.learning_curve import learning_curve_figure, plain_numbers, times_figure
 from jaxmlip.study.sources import fingerprint, load_structures
 from jaxmlip.study.tasks import make_tasks, parts
 from jaxmlip.study.timing import stopwatch
@@ -94,6 +97,25 @@ def test_finished_fits_are_not_repeated_and_changed_ones_are(study, monkeypatch)
     assert done == [("snap", 3)]
 
 
+def test_figures_are_drawn_again_only_for_other_results(study, tmp_path, monkeypatch):
+    config = dataclasses.replace(study[0], out=tmp_path / "copy")
+    shutil.copytree(study[0].out / "fits", config.out / "fits")
+    drawn = []
+
+    def draw(config, results, extra):
+        drawn.append(len(results))
+        (config.out / "report.html").touch()
+
+    monkeypatch.setattr(run_module, "write_results", draw)
+    again = dataclasses.replace(config, note="Labels: none.")
+    for one in (config, config, again, again, dataclasses.replace(config, sizes=(3,)), config):
+        run_study(one)
+    assert drawn == [4, 4, 2, 4]
+    (config.out / "report.html").unlink()
+    run_study(config)
+    assert drawn == [4, 4, 2, 4, 4]
+
+
 def test_a_stopped_study_goes_on(study, tmp_path, monkeypatch):
     config, _ = study
     config = dataclasses.replace(config, out=tmp_path / "stopped")
@@ -123,6 +145,19 @@ def test_splits_are_shared_nested_and_drawn_by_the_seed(atoms):
         parts(atoms, StudyConfig(sizes=(3, 60)), 0)
 
 
+def test_a_method_may_have_sizes_of_its_own(atoms):
+    methods = {"snap": Method(), "qsnap": Method(sizes=(4, 2))}
+    config = from_mapping(StudyConfig, {"methods": {"snap": {}, "qsnap": {"sizes": [4, 2]}}, "sizes": [6, 3]})
+    assert config.methods == methods
+    assert [(t.size, t.name) for t in make_tasks(atoms, config)] == [
+        (2, "qsnap"), (3, "snap"), (4, "qsnap"), (6, "snap")
+    ]  # fmt: skip
+    alone = make_tasks(atoms, StudyConfig(methods={"qsnap": Method()}, sizes=(2,)))
+    assert alone[0].key == make_tasks(atoms, config)[0].key  # a finished fit stays one
+    with pytest.raises(ConfigError, match=r"60 training structures asked for, but 10 .* leave 8"):
+        parts(atoms, StudyConfig(methods={"snap": Method(sizes=(60,))}, sizes=(3,)), 0)
+
+
 def test_mistakes_are_found_before_the_first_fit(atoms):
     cases = [
         ({"snapp": Method()}, "methods.snapp: unknown family 'snapp'; did you mean 'snap'"),
@@ -139,6 +174,7 @@ def test_mistakes_are_found_before_the_first_fit(atoms):
     ("settings", "message"),
     [
         ({"sizes": []}, "sizes"),
+        ({"methods": {"snap": {"sizes": [0]}}}, "methods.snap: sizes .*≥ 1"),
         ({"test_fraction": 1.5}, "between 0 and 1, got 1.5"),
         ({"size": [3]}, "did you mean 'sizes'"),
         ({"methods": {"snap": {"potental": {}}}}, "did you mean 'potential'"),
@@ -163,10 +199,33 @@ def test_sources_that_do_not_exist(tmp_path):
 
 
 def test_figures_mark_the_sizes_and_one_size_is_a_figure_too():
-    row = {"method": "snap", "size": 30, "fit_wall_s": 2.0, "fit_compile_s": 1.0, "inference_us_per_atom": 5.0}
+    row = {
+        "method": "snap",
+        "size": 30,
+        "fit_wall_s": 2.0,
+        "fit_cpu_s": 1.5,
+        "fit_compile_s": 1.0,
+        "inference_us_per_atom": 5.0,
+    }
     row |= {"train_energy_rmse": 1.0, "test_energy_rmse": 2.0}
     assert len(learning_curve_figure([row]).axes) == 1  # no forces, no panel for them
-    assert times_figure([row]).axes[0].get_xticks().tolist() == [30]
+    times = times_figure([row]).axes[0]
+    assert times.get_xticks().tolist() == [30]
+    assert [line.get_ydata().tolist() for line in times.lines] == [[0.75], [1.5]]  # of the processor, not the wall
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"), [((0.15, 0.47), {"0.2", "0.3", "0.4"}), ((4, 250), {"5", "10", "20", "50", "100", "200"})]
+)
+def test_logarithmic_axes_have_plain_numbers(limits, expected):
+    figure = Figure()
+    axis = figure.subplots()
+    axis.set(yscale="log", ylim=limits)
+    plain_numbers(axis.yaxis)
+    figure.draw_without_rendering()
+    ticks = [*axis.yaxis.get_major_ticks(), *axis.yaxis.get_minor_ticks()]
+    shown = {tick.label1.get_text() for tick in ticks if limits[0] <= tick.get_loc() <= limits[1]}
+    assert shown - {""} == expected
 
 
 def test_voltage_table_shows_what_went_wrong():

@@ -19,7 +19,7 @@ _BASE = StudyConfig()
 class Study:
     """Compare potentials over training-set sizes: errors, parity plots, learning curves, times, voltages, a report.
 
-    Without a file: SNAP and qSNAP on 150 real disordered-rocksalt structures, in a few minutes. Finished fits are
+    Without a file: all families on 150 real disordered-rocksalt structures, in some ten minutes. Finished fits are
     kept in OUT/fits, so a study that was stopped goes on, and a finished one is shown again in seconds.
 
     example: jaxmlip study study.toml --sizes 50 100 200 --out comparison
@@ -35,13 +35,15 @@ class Study:
     """
 
     methods: tuple[str, ...] = ()
-    """Only these methods of the file (or of the example: snap, qsnap); none: all."""
+    """Only these methods of the file (or of the example, which has all families); none: all."""
     data: str = _BASE.data
     """Shipped data set, file, folder or pattern."""
     sizes: tuple[int, ...] = _BASE.sizes
-    """Training-set sizes."""
+    """Training-set sizes of methods that name none of their own."""
     seeds: tuple[int, ...] = _BASE.seeds
     """Each draws its own split."""
+    note: str = _BASE.note
+    """What readers of the report must know of the data."""
     test_fraction: float = _BASE.test_fraction
     """Of the structures, kept for testing."""
     split: str = _BASE.split

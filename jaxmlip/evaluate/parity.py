@@ -102,7 +102,7 @@ def parity_figure(
         if i == 0:
             axis.set_title(style.label(name))
         quantity, unit = _quantity(panels)
-        axis.set_xlabel(f"DFT {_NAMES[quantity]} ({unit})" if i == len(rows) - 1 else "")
+        axis.set_xlabel(f"reference {_NAMES[quantity]} ({unit})" if i == len(rows) - 1 else "")
         axis.set_ylabel(f"{row}\npredicted ({unit})" if j % width == 0 else "")
     if title:
         figure.suptitle(title, fontsize=11)

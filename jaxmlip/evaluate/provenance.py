@@ -50,7 +50,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_rows(folder: str | Path, stem: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Tidy rows as ``stem.jsonl`` (with types) and ``stem.csv`` (all columns of any row, empty where missing)."""
+    """Tidy rows as ``stem.jsonl`` (with types) and ``stem.csv`` (all columns of any row, empty where missing).
+
+    What is nested stands in the CSV as JSON.
+    """
     plain = [_plain(row) for row in rows]
     with atomic_path(Path(folder) / f"{stem}.jsonl") as temporary:
         lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain]
@@ -59,7 +62,13 @@ def write_rows(folder: str | Path, stem: str, rows: Sequence[Mapping[str, Any]])
     with atomic_path(Path(folder) / f"{stem}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, columns, restval="")
         writer.writeheader()
-        writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in plain)
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in plain)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else value
 
 
 def _version(name: str) -> str | None:

@@ -20,6 +20,12 @@ class Method:
     """Settings of the fit; ``method`` chooses among `jaxmlip.fitting.METHODS`."""
     preset: str = ""
     """A name in `jaxmlip.potentials.presets`: its family and settings, which those above complete or replace."""
+    sizes: tuple[int, ...] = ()
+    """Training-set sizes of this method alone, such as fewer of a slow one; none: the study's."""
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that are none."""
+        _check_sizes(self.sizes)
 
 
 LDR_WEIGHTS = {
@@ -67,11 +73,13 @@ class StudyConfig:
     methods: Mapping[str, Method] = dataclasses.field(default_factory=dict)
     """Name → `Method`; in TOML ``[methods.NAME]``. None named: all families (`default_methods`)."""
     sizes: tuple[int, ...] = (30, 60, 120)
-    """Training-set sizes; a larger set contains the smaller ones."""
+    """Training-set sizes of methods that name none; a larger set contains the smaller ones."""
     seeds: tuple[int, ...] = (0,)
     """Each draws its own split and order."""
     test_fraction: float = 0.2
     """Of the structures, kept for testing: the same for every method."""
+    note: str = ""
+    """What a reader of the report must know of the data, such as where its labels are from."""
     split: str = "random"
     """random, composition, trajectory, or a key of ``atoms.info``: the last three keep near twins on one side."""
     voltages: bool = True
@@ -87,9 +95,19 @@ class StudyConfig:
         """Refuses what cannot be run."""
         if not self.methods:
             object.__setattr__(self, "methods", default_methods(self.data))
-        if not self.sizes or min(self.sizes) < 1:
-            raise ConfigError(f"sizes must be numbers of structures, at least one and all ≥ 1: got {self.sizes}")
+        if not self.sizes:
+            raise ConfigError("sizes: give at least one number of training structures")
+        _check_sizes(self.sizes)
         if not self.seeds:
             raise ConfigError("seeds: give at least one")
         if not 0 < self.test_fraction < 1:
             raise ConfigError(f"test_fraction must lie between 0 and 1, got {self.test_fraction}")
+
+    def sizes_of(self, name: str) -> tuple[int, ...]:
+        """Training-set sizes of a method, ascending."""
+        return tuple(sorted(self.methods[name].sizes or self.sizes))
+
+
+def _check_sizes(sizes: tuple[int, ...]) -> None:
+    if any(size < 1 for size in sizes):
+        raise ConfigError(f"sizes must be numbers of structures, all ≥ 1: got {sizes}")

@@ -9,7 +9,7 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jaxmlip.evaluate import style
-from jaxmlip.study.learning_curve import curve
+from jaxmlip.study.learning_curve import curve, plain_numbers, time_curve
 
 Row = Mapping[str, Any]
 _QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å"}
@@ -59,26 +59,27 @@ def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[s
     axis.grid(visible=False)
     axis.tick_params(length=0)
     bar = figure.colorbar(ScalarMappable(norm, colors), ax=axis, pad=0.02)
-    _plain(bar.ax.yaxis)
+    plain_numbers(bar.ax.yaxis)
 
 
 @style.styled
 def error_time_figure(rows: Sequence[Row]) -> Figure:
-    """Test errors against training time without compilation; one line a method, larger points for larger sets."""
+    """Test errors against processor time of training, not compiling; one line a method, larger points: larger sets."""
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     sizes = sorted({row["size"] for row in rows})
     for axis, (quantity, unit) in zip(figure.subplots(1, 2), _QUANTITIES.items(), strict=True):
         for method in methods_of(rows):
-            n, total, *_ = curve(rows, method, "fit_wall_s")
-            compiling = curve(rows, method, "fit_compile_s")[1]
+            n, seconds = time_curve(rows, method)
             found, error, *_ = curve(rows, method, f"test_{quantity}_rmse")
-            time = (total - compiling)[np.isin(n, found)]
+            time = seconds[np.isin(n, found)]
             axis.plot(time, error, color=style.color(method), label=style.label(method))
             area = [16 + 50 * sizes.index(size) / max(len(sizes) - 1, 1) for size in found]
             axis.scatter(time, error, s=area, color=style.color(method), zorder=3)
-        axis.set(xscale="log", yscale="log", xlabel="training time (s)", ylabel=f"test {quantity} RMSE ({unit})")
-        _plain(axis.xaxis)
-        _plain(axis.yaxis)
+        axis.set(
+            xscale="log", yscale="log", xlabel="training, processor time (s)", ylabel=f"test {quantity} RMSE ({unit})"
+        )
+        plain_numbers(axis.xaxis)
+        plain_numbers(axis.yaxis)
     _legend_below(figure)
     return figure
 
@@ -97,7 +98,7 @@ def overfitting_figure(rows: Sequence[Row]) -> Figure:
         axis.xaxis.set_major_locator(FixedLocator(sorted({row["size"] for row in rows})))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        _plain(axis.yaxis)
+        plain_numbers(axis.yaxis)
     _legend_below(figure)
     return figure
 
@@ -131,13 +132,6 @@ def voltage_figure(rows: Sequence[Row]) -> Figure:
 def methods_of(rows: Sequence[Row]) -> list[str]:
     """The methods in the order in which they appear."""
     return list(dict.fromkeys(row["method"] for row in rows))
-
-
-def _plain(axis: Any) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    low, high = axis.get_view_interval()
-    shown = "123456789" if high / low < 5 else "125" if high / low < 50 else "1"
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else ""))
 
 
 def _legend_below(figure: Figure) -> None:

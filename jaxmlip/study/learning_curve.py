@@ -26,6 +26,16 @@ def curve(rows: Sequence[Row], method: str, value: str) -> tuple[np.ndarray, np.
     return np.array(sizes, int), columns[0], columns[1], columns[2]
 
 
+def training_cpu(row: Row) -> float:
+    """Processor seconds of a fit without compiling, which took the same share of them as of its wall time."""
+    return row["fit_cpu_s"] * max(1 - row["fit_compile_s"] / row["fit_wall_s"], 0.0)
+
+
+def time_curve(rows: Sequence[Row], method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes, and the mean of `training_cpu` over the seeds at each."""
+    return curve([{**row, "seconds": training_cpu(row)} for row in rows], method, "seconds")[:2]
+
+
 @style.styled
 def learning_curve_figure(rows: Sequence[Row]) -> Figure:
     """RMSE of energy and forces against training-set size; test solid, train dashed, a band over seeds."""
@@ -38,7 +48,7 @@ def learning_curve_figure(rows: Sequence[Row]) -> Figure:
             _draw(axis, rows, method, quantity)
         axis.set(xscale="log", yscale="log", xlabel="training structures", ylabel=text)
         _mark_sizes(axis, rows)
-        _plain_numbers(axis.yaxis)
+        plain_numbers(axis.yaxis)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), handlelength=2.6)
     return figure
@@ -46,7 +56,7 @@ def learning_curve_figure(rows: Sequence[Row]) -> Figure:
 
 @style.styled
 def times_figure(rows: Sequence[Row]) -> Figure:
-    """Training time against size, and time per atom for energy, forces and stress, both once compiled.
+    """Processor time of training against size, and time per atom for energy, forces and stress, both once compiled.
 
     Dashed: training time with the compilation that this run had to do.
     """
@@ -55,15 +65,12 @@ def times_figure(rows: Sequence[Row]) -> Figure:
     methods = _methods(rows)
     for method in methods:
         color = style.color(method)
-        size, total, *_ = curve(rows, method, "fit_wall_s")
-        _, compiling, *_ = curve(rows, method, "fit_compile_s")
-        left.plot(size, total - compiling, "o-", color=color, label=style.label(method))
-        left.plot(
-            size, total, "o--", color=color, markerfacecolor="white", label=f"{style.label(method)}, compiled anew"
-        )
-    left.set(xscale="log", yscale="log", xlabel="training structures", ylabel="training time (s)")
+        left.plot(*time_curve(rows, method), "o-", color=color, label=style.label(method))
+        both = curve(rows, method, "fit_cpu_s")[:2]
+        left.plot(*both, "o--", color=color, markerfacecolor="white", label=f"{style.label(method)}, compiled anew")
+    left.set(xscale="log", yscale="log", xlabel="training structures", ylabel="training, processor time (s)")
     _mark_sizes(left, rows)
-    _plain_numbers(left.yaxis)
+    plain_numbers(left.yaxis)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     means = [float(np.mean([r["inference_us_per_atom"] for r in rows if r["method"] == m])) for m in methods]
@@ -96,13 +103,10 @@ def _mark_sizes(axis, rows: Sequence[Row]) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _plain_numbers(axis) -> None:
-    """20 and 0.5 rather than powers of ten; on a short axis also the minor ticks."""
+def plain_numbers(axis) -> None:
+    """Logarithmic ticks as 20 and 0.5 rather than powers of ten; the shorter the axis, the more of them."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = axis.get_view_interval()
-    shown = "" if high / low > 12 else "1235" if high / low > 2.5 else "123456789"
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if _leading(value) in shown else ""))
-
-
-def _leading(value: float) -> str:
-    return f"{value:e}"[0]
+    decades = np.log10(high / low)
+    shown = "123456789" if decades < 0.4 else "12346" if decades < 1.1 else "125" if decades < 3 else "1"
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else ""))

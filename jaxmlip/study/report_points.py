@@ -1,6 +1,7 @@
 """The charts of a study's report: parity points of every fit, and learning curves."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import ase
@@ -18,6 +19,7 @@ from jaxmlip.units import MEV
 Results = Sequence[tuple[Task, Outcome]]
 MAX_POINTS = 4000
 """Of one panel."""
+_MIN_POINTS = 50  # of one panel, however many there are
 _MAX_NUMBERS = 250_000  # of all panels together: 1.7 MB of a report that shall stay below 5 MB
 _WORST = 20  # one point in this many is among the worst of a method
 _ITEMS = {"energy": "structures", "forces": "force components", "stress": "stress components"}
@@ -34,7 +36,7 @@ def study_charts(
 
 
 def parity_chart(results: Results, by_seed: Mapping[int, Parts], atoms: Sequence[ase.Atoms]) -> Scatter | None:
-    """Predicted against reference of every method, size, and train and test, for the first seed; None without labels.
+    """Predicted against reference of every method, size, part (train and test) and seed; None without labels.
 
     Points beyond `MAX_POINTS` a panel are left out at random, always in the same way; the worst of each method stay.
 
@@ -43,33 +45,32 @@ def parity_chart(results: Results, by_seed: Mapping[int, Parts], atoms: Sequence
         by_seed: seed → `Parts`, of the objects in ``atoms``.
         atoms: the data, whose order numbers the structures.
     """
-    seed = results[0][0].seed
-    ours = [(task, found) for task, found in results if task.seed == seed]
-    names, sizes = list(dict.fromkeys(t.name for t, _ in ours)), sorted({t.size for t, _ in ours})
-    pieces = by_seed[seed]
     place = {id(frame): k for k, frame in enumerate(atoms)}
-    settings = [(quantity, size, part) for quantity in UNITS for size in sizes for part in ("test", "train")]
+    sizes = sorted({task.size for task, _ in results})
     places, found = {}, {}
-    for quantity, size, part in settings:
-        frames = pieces.train[:size] if part == "train" else pieces.test
-        points = {t.name: parity(getattr(o, part), frames, quantity=quantity) for t, o in ours if t.size == size}
+    for quantity, size, part, seed in product(UNITS, sizes, ("test", "train"), by_seed):
+        frames = by_seed[seed].train[:size] if part == "train" else by_seed[seed].test
+        ours = [(task.name, getattr(o, part)) for task, o in results if (task.size, task.seed) == (size, seed)]
+        points = {name: parity(predicted, frames, quantity=quantity) for name, predicted in ours}
         if any(one.reference.size for one in points.values()):
-            found[quantity, str(size), part] = points
-            places[quantity, str(size), part] = np.array([place[id(frame)] for frame in frames])
+            choice = (quantity, str(size), part, str(seed))
+            found[choice] = points
+            places[choice] = np.array([place[id(frame)] for frame in frames])
+    if not found:
+        return None
     limit = _limit([(len(next(iter(points.values())).reference), len(points)) for points in found.values()])
     panels = [_panel(choice, points, places[choice], limit) for choice, points in found.items()]
-    quantities = list(dict.fromkeys(panel.choice[0] for panel in panels))
-    if not quantities:
-        return None
     shown = {int(owner) for panel in panels for owner in panel.owner}
-    menus = {"quantity": quantities, "training structures": list(map(str, sizes)), "data set": ["test", "train"]}
+    names = ("quantity", "training structures", "data set", "seed")
+    menus = {name: list(dict.fromkeys(choice[k] for choice in found)) for k, name in enumerate(names)}
+    start = [menus["quantity"][0], menus["training structures"][-1], "test", menus["seed"][0]]
     return Scatter(
         menus,
-        {label(name): color(name) for name in names},
+        {label(name): color(name) for name in dict.fromkeys(task.name for task, _ in results)},
         [structure_text(frame, k) if k in shown else "" for k, frame in enumerate(atoms)],
         panels,
-        [quantities[0], str(sizes[-1]), "test"],
-        caption=f"Predicted against DFT, seed {seed}. Hover, tap, or focus the plot and press the arrow keys to see "
+        start,
+        caption="Predicted against reference. Hover, tap, or focus the plot and press the arrow keys to see "
         "which structure a point is, from the worst on. Predictions beyond the frame stand at its edge.",
     )
 
@@ -108,14 +109,14 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Curves:
 
 def _limit(panels: Sequence[tuple[int, int]]) -> int:
     """Points a panel: `MAX_POINTS`, or fewer if panels of so many (points, methods) would make the page too large."""
-    for limit in range(MAX_POINTS, 200, -100):
+    for limit in range(MAX_POINTS, _MIN_POINTS, -_MIN_POINTS):
         if sum(min(n, limit) * (n_methods + 3) for n, n_methods in panels) <= _MAX_NUMBERS:
             return limit
-    return 200
+    return _MIN_POINTS
 
 
-def _panel(choice: tuple[str, str, str], found: Mapping[str, Parity], owners: Int[np.ndarray, " m"], limit: int):
-    """The points of all methods of one quantity, size and part; their references are the same."""
+def _panel(choice: tuple[str, ...], found: Mapping[str, Parity], owners: Int[np.ndarray, " m"], limit: int):
+    """The points of all methods of one quantity, size, part and seed; their references are the same."""
     quantity = choice[0]
     first = next(iter(found.values()))
     kept = chosen_points([points.predicted - points.reference for points in found.values()], limit)
@@ -124,7 +125,7 @@ def _panel(choice: tuple[str, str, str], found: Mapping[str, Parity], owners: In
     item = np.arange(len(first.structure)) - np.searchsorted(first.structure, first.structure)  # from each one's first
     return Points(
         choice,
-        Axes(f"DFT {quantity} ({unit})", f"predicted ({unit})", unit, _DIGITS[quantity], error_unit, error_scale),
+        Axes(f"reference {quantity} ({unit})", f"predicted ({unit})", unit, _DIGITS[quantity], error_unit, error_scale),
         first.reference[kept],
         {label(name): points.predicted[kept] for name, points in found.items()},
         owners[first.structure[kept]],

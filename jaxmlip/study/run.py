@@ -14,7 +14,7 @@ from jaxmlip.evaluate.provenance import provenance, write_json, write_rows
 from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.fits import Outcome, outcome
 from jaxmlip.study.sources import load_structures
-from jaxmlip.study.summary import write_results
+from jaxmlip.study.summary import drawn_once, write_results
 from jaxmlip.study.tasks import Task, elements, make_tasks, parts
 from jaxmlip.study.voltages import can_have_voltages, method_voltages
 
@@ -37,7 +37,8 @@ def run_study(
 ) -> StudyResult:
     """Fit every method at every size and seed, evaluate, relax the layered cells, and write ``config.out``.
 
-    Written: ``results`` and ``voltages`` (``.jsonl`` and ``.csv``), ``run.json``, ``report.html``, ``figures/``,
+    Figures and report are drawn only if results or settings changed since; without ``report.html`` always. Written:
+    ``results`` and ``voltages`` (``.jsonl`` and ``.csv``), ``run.json``, ``report.html``, ``figures/``,
     ``models/`` (the largest of each method) and ``fits/`` (every finished fit: a killed study goes on from them).
 
     >>> StudyConfig(voltages=False).sizes  # run_study(StudyConfig()) takes minutes
@@ -72,7 +73,9 @@ def run_study(
     if voltages:
         write_rows(config.out, "voltages", voltages)
     results = list(zip(tasks, outcomes, strict=True))
-    write_results(config, results, {"atoms": atoms, "parts": by_seed, "voltages": voltages, "record": record})
+    with drawn_once(config, rows, voltages) as is_drawn:
+        if not is_drawn:
+            write_results(config, results, {"atoms": atoms, "parts": by_seed, "voltages": voltages, "record": record})
     return StudyResult(rows, voltages, config.out)
 
 

@@ -1,13 +1,19 @@
 """A study's figures, models and report from its outcomes."""
 
+import hashlib
+import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from jaxmlip.evaluate.parity import parity, parity_figure
+from jaxmlip import __version__
+from jaxmlip.config import to_mapping
+from jaxmlip.evaluate.parity import Parity, parity, parity_figure
 from jaxmlip.evaluate.report import Picture, Section, Table, write_report
 from jaxmlip.evaluate.style import label, save_figure
 from jaxmlip.files import atomic_path
@@ -15,6 +21,7 @@ from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.figures import error_time_figure, heat_map_figure, overfitting_figure, voltage_figure
 from jaxmlip.study.fits import Outcome, model_path
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
+from jaxmlip.study.projection import projection_table
 from jaxmlip.study.report_points import study_charts
 from jaxmlip.study.tasks import Parts, Task
 from jaxmlip.study.voltages import voltage_table
@@ -25,6 +32,18 @@ CITATION = (
     "disordered rocksalts, J. Chem. Theory Comput. (2024), arXiv:2304.01650, tables S3 and S6"
 )
 _QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
+
+
+@contextmanager
+def drawn_once(config: StudyConfig, rows: Sequence[Any], voltages: Sequence[Any]) -> Iterator[bool]:
+    """Whether ``config.out`` shows these results already; after the block it is taken to do so."""
+    mark = config.out / "fits" / "drawn.txt"
+    facts = json.dumps([__version__, to_mapping(config), rows, voltages], sort_keys=True, default=str)
+    key = hashlib.sha256(facts.encode()).hexdigest()
+    is_drawn = mark.exists() and mark.read_text(encoding="utf-8") == key and (config.out / "report.html").exists()
+    yield is_drawn
+    with atomic_path(mark) as temporary:
+        temporary.write_text(key, encoding="utf-8")
 
 
 def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any]) -> None:
@@ -65,14 +84,14 @@ def _figures(results: Results, by_seed: Mapping[int, Parts], voltages: Sequence[
     for quantity in _QUANTITIES:
         figure = _parity(results, by_seed, quantity)
         if figure is not None:
-            caption = f"Predicted against DFT {quantity} of each method at its largest training set, seed "
-            caption += f"{results[0][0].seed}: training structures above test structures; colour: density."
+            caption = f"Predicted against reference {quantity} of each method at its largest training set, all seeds: "
+            caption += "training structures above test structures; colour: density."
             figures[f"parity_{quantity}"] = Picture(figure, caption, has_chart=True)
     caption = "Root-mean-square error against the number of training structures: test solid, training dashed."
     figures["learning_curve"] = Picture(learning_curve_figure(rows), caption, has_chart=True)
     caption = (
-        "Left: wall time of a fit, without (solid) and with (dashed) compilation. Right: energy, forces and stress in "
-        "float64 once compiled, without neighbour lists."
+        "Left: processor time of a fit, without (solid) and with (dashed) compilation. Right: energy, forces and "
+        "stress in float64 once compiled, without neighbour lists."
     )
     figures["times"] = Picture(times_figure(rows), caption)
     figures |= _comparisons(rows)
@@ -86,7 +105,7 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
     if all(row.get("test_energy_rmse") is None or row.get("test_forces_rmse") is None for row in rows):
         return {}
     heat = "RMSE of each method and size: training structures lower left, test structures upper right of a cell."
-    time = "Test error against training time without compilation; larger points are larger training sets."
+    time = "Test error against processor time of training without compilation; larger points are larger training sets."
     ratio = "Overfitting: test over training error."
     return {
         "heat_map": Picture(heat_map_figure(rows), heat),
@@ -96,18 +115,16 @@ def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Picture]:
 
 
 def family_parity(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, Figure]:
-    """Parity plots of each method over the training-set sizes of the first seed, as figures S4 to S11 of the study."""
-    seed, found = results[0][0].seed, {}
+    """Parity plots of each method over the training-set sizes, all seeds, as figures S4 to S11 of the study."""
+    found = {}
     for name in dict.fromkeys(task.name for task, _ in results):
+        ours = [(task, outcome) for task, outcome in results if task.name == name]
         for quantity in ("energy", "forces"):
             panels = {}
-            for task, outcome in results:
-                if (task.name, task.seed) != (name, seed):
-                    continue
-                pieces = by_seed[seed]
-                train = parity(outcome.train, pieces.train[: task.size], quantity=quantity)
-                panels[f"{task.size}"] = {"train": train, "test": parity(outcome.test, pieces.test, quantity=quantity)}
-            if any(points.reference.size for column in panels.values() for points in column.values()):
+            for size in dict.fromkeys(task.size for task, _ in ours):
+                chosen = [(task, outcome) for task, outcome in ours if task.size == size]
+                panels[f"{size}"] = _all_seeds(chosen, by_seed, quantity)
+            if _has_points(panels):
                 title = f"{label(name)}, by number of training structures"
                 found[f"parity_{quantity}_{name}"] = parity_figure(panels, title=title)
     return found
@@ -115,13 +132,27 @@ def family_parity(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, F
 
 def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Figure | None:
     panels = {}
-    for name, (task, found) in _largest(results).items():
+    for name, (best, _) in _largest(results).items():
+        chosen = [(task, found) for task, found in results if (task.name, task.size) == (name, best.size)]
+        panels[name] = _all_seeds(chosen, by_seed, quantity)
+    return parity_figure(panels, n_columns=3) if _has_points(panels) else None
+
+
+def _all_seeds(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> dict[str, Parity]:
+    """The points of fits that differ in their seed alone, training and test; structures are numbered a seed."""
+    parts = {"train": [], "test": []}
+    for task, found in results:
         pieces = by_seed[task.seed]
-        train = parity(found.train, pieces.train[: task.size], quantity=quantity)
-        test = parity(found.test, pieces.test, quantity=quantity)
-        panels[name] = {"train": train, "test": test}
-    has_points = any(points.reference.size for column in panels.values() for points in column.values())
-    return parity_figure(panels, n_columns=3) if has_points else None
+        parts["train"].append(parity(found.train, pieces.train[: task.size], quantity=quantity))
+        parts["test"].append(parity(found.test, pieces.test, quantity=quantity))
+    return {
+        part: Parity(quantity, *(np.concatenate(column) for column in zip(*(p[1:] for p in points), strict=True)))
+        for part, points in parts.items()
+    }
+
+
+def _has_points(panels: Mapping[str, Mapping[str, Parity]]) -> bool:
+    return any(points.reference.size for column in panels.values() for points in column.values())
 
 
 def _copy_models(results: Results, out: Path) -> None:
@@ -141,12 +172,14 @@ def _sections(
         f"Fits on {largest} structures and fewer, tested on {rows[0]['n_test']} others ({config.split} split). "
         "Energy errors are differences of total energies divided by the number of atoms; force errors are over "
         "components.",
+        *([config.note] if config.note else []),
     ]
+    projected = [table] if (table := projection_table(rows)) else []
     sections = [
         Section("Errors", text, error_tables(rows)),
         Section("Parity", (), (), pictures),
         Section("Learning curve", (), (), _present(figures, "learning_curve", "heat_map", "overfitting")),
-        Section("Time", (), [time_table(rows)], _present(figures, "times", "error_time")),
+        Section("Time", (), [time_table(rows), *projected], _present(figures, "times", "error_time")),
     ]
     if voltages:
         sections.append(_voltage_section(config, voltages, figures["voltages"]))

@@ -46,9 +46,10 @@ def parts(atoms: Sequence[ase.Atoms], config: StudyConfig, seed: int) -> Parts:
     """
     found = split(atoms, test=config.test_fraction, by=config.split, seed=seed)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(found.train)
-    if max(config.sizes) > len(order):
+    largest = max(config.sizes_of(name)[-1] for name in config.methods)
+    if largest > len(order):
         raise ConfigError(
-            f"sizes: {max(config.sizes)} training structures asked for, but {len(atoms)} structures with test_fraction "
+            f"sizes: {largest} training structures asked for, but {len(atoms)} structures with test_fraction "
             f"{config.test_fraction} leave {len(order)}; use smaller sizes or more data"
         )
     return Parts([atoms[i] for i in order], [atoms[i] for i in found.test])
@@ -64,9 +65,10 @@ def make_tasks(atoms: Sequence[ase.Atoms], config: StudyConfig) -> list[Task]:
     data = fingerprint(atoms)
     chosen = {name: _checked(name, method, species) for name, method in config.methods.items()}
     tasks = []
-    for size in sorted(config.sizes):
+    for size in sorted({size for name in chosen for size in config.sizes_of(name)}):
+        named = {name: method for name, method in chosen.items() if size in config.sizes_of(name)}
         for seed in config.seeds:
-            for name, method in chosen.items():
+            for name, method in named.items():
                 facts = [_FORMAT, __version__, data, method.family, method.potential, method.fit]
                 facts += [size, seed, config.test_fraction, config.split]
                 tasks.append(Task(name, method, size, seed, _hash(facts)))

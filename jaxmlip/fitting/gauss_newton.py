@@ -27,7 +27,14 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.fitting.devices import split
-from jaxmlip.fitting.jacobian_products import Facts, chunk_terms, normal_equations, normal_product, slope_and_diagonal
+from jaxmlip.fitting.jacobian_products import (
+    Facts,
+    chunk_terms,
+    design_columns,
+    normal_equations,
+    normal_product,
+    slope_and_diagonal,
+)
 from jaxmlip.fitting.objective import Terms
 from jaxmlip.fitting.problem import Problem, Training, chunks, split_params
 from jaxmlip.fitting.training import Method, add_terms
@@ -186,24 +193,19 @@ def _steps(facts: Facts, params: Params, data: Data) -> Any:
 
 def normal_matrix(facts: Facts, params: Params, data: Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
-    order = _named_order(params, facts.potential)
+    with_inner = not data.linear[chosen].all()
+    columns = [np.flatnonzero(_named(params, (name,))) for name in design_columns(facts.potential, with_inner)]
+    order = np.concatenate([*columns, np.zeros(0, int)])
     tangents = jnp.asarray(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
     places = np.concatenate([order, np.asarray(tangents)])
     for chunk in data.chunks:
-        product, gradient = normal_equations(facts, params, data.fixed, chunk, tangents)
+        product, gradient = normal_equations(facts, params, data.fixed, chunk, tangents, with_inner)
         matrix[np.ix_(places, places)] += np.asarray(product, float)
         slope[places] += np.asarray(gradient, float)
     pull = np.broadcast_to(data.prior, data.linear.shape)
     offset = np.asarray(ravel_pytree(params)[0]) - data.start
     return matrix[np.ix_(chosen, chosen)] + np.diag(pull[chosen]), (slope + pull * offset)[chosen]
-
-
-def _named_order(params: Params, potential: Potential) -> np.ndarray:
-    """Where the columns of the design matrix stand in the vector of all parameters; none without one."""
-    if potential.linear is None:
-        return np.zeros(0, int)
-    return np.concatenate([np.flatnonzero(_named(params, (name,))) for name in _LINEAR[True]])
 
 
 def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:

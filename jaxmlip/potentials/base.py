@@ -61,6 +61,9 @@ class Linear(NamedTuple):
     invariants: Callable  # the density summed over neighbours [n_atoms, n_basis] -> [n_atoms, n_invariants]
     jacobian: Callable  # the same -> [n_atoms, n_invariants, n_basis]; `dense_jacobian` serves every family
     quadratic: bool = False  # the features are B_k, then ½ B_k² and B_k B_l (l > k), row by row
+    inner: str | None = None  # name of the parameters that the density is linear in, [n_species, ...] by central species
+    slopes: Callable | None = None  # (…, vectors, w [n_atoms, n_basis]) -> derivatives by an atom's own n inner ones of
+    # its density, [n_atoms, n, n_basis], and of w · the density of each pair, [n_atoms, max_neighbors, n]
 
 
 class Potential(NamedTuple):

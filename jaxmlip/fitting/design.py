@@ -19,7 +19,6 @@ from jaxtyping import Array, Float
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_vectors
 
-
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 
 
@@ -92,22 +91,23 @@ def _derivatives(
         return jnp.einsum("aep,akp->aek", slope, outer).reshape(*vectors.shape, -1)
 
     found = [_Invariants(linear.invariants(params, graph, total), chain(linear.jacobian(params, graph, total)))]
-    if with_inner and linear.slopes is not None:
+    slopes = linear.slopes
+    if not with_inner or slopes is None:
+        return found
 
-        def energy(total: Array) -> Array:
-            return jnp.sum(linear.invariants(params, graph, total) @ params["coefficients"])
+    def energy(total: Array) -> Array:
+        return jnp.sum(linear.invariants(params, graph, total) @ params["coefficients"])
 
-        weights, curvature = jax.linearize(jax.grad(energy), total)
-        moved, _ = linear.slopes(params, graph, vectors, weights)
-        bent = jax.lax.map(curvature, jnp.moveaxis(moved, 1, 0), batch_size=_TANGENTS)
-        mixed = _by_vectors(lambda v: linear.slopes(params, graph, v, weights)[1], vectors)
-        values = jnp.einsum("akp,ap->ak", moved, weights)
-        found.append(_Invariants(values, chain(jnp.moveaxis(bent, 0, 1)) + mixed))
-    return found
+    weights, curvature = jax.linearize(jax.grad(energy), total)
+    moved, _ = slopes(params, graph, vectors, weights)
+    bent = jax.lax.map(curvature, jnp.moveaxis(moved, 1, 0), batch_size=_TANGENTS)
+    mixed = _by_vectors(lambda v: slopes(params, graph, v, weights)[1], vectors)
+    values = jnp.einsum("akp,ap->ak", moved, weights)
+    return [*found, _Invariants(values, chain(jnp.moveaxis(bent, 0, 1)) + mixed)]
 
 
 def _by_vectors(function: Callable, vectors: Array) -> Array:
-    """∂f_im/∂r_im for ``function(vectors)`` [n_atoms, max_neighbors, n] of each pair: [n_atoms, max_neighbors, 3, n]."""
+    """∂f_im/∂r_im of ``function(vectors)`` [n_atoms, max_neighbors, n], before its last axis."""
 
     def along(direction: Array) -> Array:
         return jax.jvp(function, (vectors,), (jnp.broadcast_to(direction, vectors.shape),))[1]

@@ -38,7 +38,7 @@ from jaxmlip.fitting.jacobian_products import (
 from jaxmlip.fitting.objective import Terms
 from jaxmlip.fitting.problem import Problem, Training, chunks, split_params
 from jaxmlip.fitting.training import Method, add_terms
-from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.base import Params
 
 _TRIES = 12  # dampings tried before the search is given up
 _LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
@@ -61,8 +61,8 @@ class GaussNewtonFit(Training):
     prior: float = 0.0
     """Pull of each parameter towards where it started, relative to the mean diagonal of JᵀJ there over the parameters
     of its kind: keeps what the data hardly determine (pairs of rare elements) from overfitting."""
-    tolerance: float = 1e-5
-    """Stop where a step lowers the loss by less, relatively."""
+    tolerance: float = 1e-3
+    """Stop where the quadratic model promises to lower the loss by less, relatively."""
     checkpoint_every: int = 5
     n_shapes: int = 1
     """Few steps do not repay the compilation of several sizes."""
@@ -101,14 +101,15 @@ def gauss_newton_method(problem: Problem) -> Method:
             loss = _loss(found, params, data)
             gain = (before - loss) / max(predicted, 1e-300)
             if gain > 0:  # also false for NaN
-                row = {"damping": damping, "gain": gain, "descent": 1 - loss / before}
+                row = {"damping": damping, "gain": gain, "descent": 1 - loss / before, "promised": predicted / before}
                 damping = max(damping / 5, 1e-12) if gain > 0.75 else damping * (3 if gain < 0.25 else 1)
                 return _State(params, np.asarray(damping)), found, row
             damping *= 5
-        return state, _sums(facts, state.params, data), {"damping": damping, "gain": 0.0, "descent": 0.0}
+        row = {"damping": damping, "gain": 0.0, "descent": 0.0, "promised": 0.0}
+        return state, _sums(facts, state.params, data), row
 
     def finished(row: dict[str, Any]) -> bool:
-        return row["descent"] <= settings.tolerance
+        return row["promised"] <= settings.tolerance
 
     return Method(lambda params: _State(params, np.asarray(settings.damping)), epoch, lambda s: s.params, finished)
 

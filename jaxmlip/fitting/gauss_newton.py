@@ -5,9 +5,10 @@ With the weighted residuals r(p) (`objective.residuals`) and their Jacobian J a 
     (JᵀJ + λ diag(JᵀJ)) δ = −Jᵀ r,
 
 λ falls where the quadratic model predicts the descent well and rises where it does not. With few parameters JᵀJ is
-summed up, one tangent of all residuals a parameter; with many it is only multiplied, in conjugate gradients with its
-diagonal as preconditioner. Parameters that enter linearly (offsets; the coefficients ξ of MTP) are not damped, and
-after a step they are solved for exactly (variable projection), so that the search is one over the others alone.
+summed up, from a design matrix where the potential has one, else one tangent of all residuals a parameter; with many it
+is only multiplied, in conjugate gradients with its diagonal as preconditioner. Parameters that enter linearly (offsets;
+the coefficients ξ of MTP) are not damped, and after a step they are solved for exactly (variable projection), so that
+the search is one over the others alone.
 
 References:
     Golub, Pereyra, Inverse Problems 19, R1 (2003): variable projection.
@@ -40,6 +41,7 @@ from jaxmlip.fitting.problem import Problem, Training, chunks, split_params
 from jaxmlip.fitting.training import Method, add_terms
 from jaxmlip.potentials.base import Params
 
+_TANGENT_LIMIT = 400  # parameters without a column in the design matrix, for which JᵀJ is still held
 _TRIES = 12  # dampings tried before the search is given up
 _LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
 _FLOOR = 1e-11  # relative damping of linear parameters: only what keeps a singular matrix solvable
@@ -54,8 +56,9 @@ class GaussNewtonFit(Training):
     dtype: Literal["float32", "float64"] = "float64"
     damping: float = 1e-3
     """λ of the first step, relative to the diagonal of JᵀJ."""
-    dense_limit: int = 400
-    """Up to so many parameters JᵀJ is held; beyond, conjugate gradients multiply with it."""
+    dense_limit: int = 2500
+    """Up to so many parameters JᵀJ is held; beyond, or with more than 400 that need a tangent each, conjugate gradients
+    multiply with it."""
     cg_steps: int = 50
     """Conjugate-gradient steps in a step, each of the cost of two gradients."""
     prior: float = 0.0
@@ -140,10 +143,14 @@ def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _with_prior(facts: Facts, params: Params, data: Data) -> Data:
+    """The data with the prior of ``params``, which are where it pulls to.
+
+    JᵀJ is that of the start with its linear parameters fitted: where they are zero nothing depends on the others.
+    """
     if not facts.settings.prior:
         return data
     vector, _ = ravel_pytree(params)
-    _, diagonal = _slope_and_diagonal(facts, params, data)
+    diagonal = _diagonal(facts, _projected(facts, params, data), data)
     weights = np.zeros(len(vector))
     for name in set(params) - {"offsets"}:
         mine = _named(params, (name,))
@@ -171,10 +178,18 @@ def _projected(facts: Facts, params: Params, data: Data) -> Params:
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
 
 
+def _held(facts: Facts, params: Params) -> bool:
+    """Whether JᵀJ of all parameters is held."""
+    columns = design_columns(facts.potential, with_inner=True)
+    sizes = {name: len(ravel_pytree(part)[0]) for name, part in params.items()}
+    n_tangents = sum(size for name, size in sizes.items() if name not in columns)
+    return sum(sizes.values()) <= facts.settings.dense_limit and n_tangents <= _TANGENT_LIMIT
+
+
 def _steps(facts: Facts, params: Params, data: Data) -> Any:
     """The function λ → (step, descent that the quadratic model predicts) at ``params``."""
     vector, _ = ravel_pytree(params)
-    if len(vector) > facts.settings.dense_limit:
+    if not _held(facts, params):
         return _iterative_steps(facts, params, data)
     matrix, slope = normal_matrix(facts, params, data, np.arange(len(vector)))
     # A parameter that nothing depends on (a pair of species that never meets) stays where it is; linear ones are free.
@@ -225,6 +240,13 @@ def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:
         return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ image)
 
     return step_of
+
+
+def _diagonal(facts: Facts, params: Params, data: Data) -> np.ndarray:
+    """The diagonal of JᵀJ of all structures, from the matrix where it is held."""
+    if not _held(facts, params):
+        return _slope_and_diagonal(facts, params, data)[1]
+    return np.diag(normal_matrix(facts, params, data, np.arange(len(data.linear)))[0])
 
 
 def _slope_and_diagonal(facts: Facts, params: Params, data: Data) -> tuple[np.ndarray, np.ndarray]:

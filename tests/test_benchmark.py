@@ -30,7 +30,7 @@ def test_every_family_has_a_row_for_each_benchmark_and_precision(smoke):
     kinds = [("predict", family) for family in FAMILIES]
     direct = ("linear", "gaussian-process")
     kinds += [("fit" if FAMILIES[family].method in direct else "train", family) for family in FAMILIES]
-    kinds += [("soap", "gap"), ("soap gradients", "gap"), ("md", "snap")]
+    kinds += [("soap", "gap"), ("soap gradients", "gap"), ("md", "snap"), ("elements", "mtp")]
     expected = {(*kind, p) for kind in kinds for p in ("float64", "float32")}
     assert rows.keys() >= expected | {("graphs", "", "float64"), ("graphs", "", "float32")}
     for (kind, _, precision), row in rows.items():
@@ -54,6 +54,7 @@ def test_a_peer_is_measured_and_agrees_or_the_table_says_why_not(smoke):
         ("md", "snap", "LAMMPS"),
         ("fit", "qsnap", "LAMMPS"),
         ("predict", "mtp", "motep"),
+        ("elements", "mtp", "motep"),
         ("predict", "gap", "quippy"),
     }
     for row in peers:

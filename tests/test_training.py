@@ -13,6 +13,8 @@ from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate import errors, predict_atoms
 from jaxmlip.fitting import GaussNewtonFit, GradientFit, LinearFit, QuasiNewtonFit, gradient, read_log, training
+from jaxmlip.fitting.gauss_newton import normal_matrix, prepared
+from jaxmlip.fitting.problem import make_problem
 from jaxmlip.potentials.base import Model
 
 WEIGHTS = {"energy_weight": 10.0, "force_weight": 1.0, "stress_weight": 2.0}
@@ -100,6 +102,26 @@ def test_variable_projection_fits_moment_tensors(frames):
     )
     model, _ = jaxmlip.fit(start, made, settings=held)
     np.testing.assert_allclose(model.params["radial"], start.params["radial"], rtol=1e-2)
+
+
+def test_the_normal_matrix_of_moment_tensors_is_that_of_plain_tangents():
+    """The structure of the density and forward derivatives of everything: float64, 1e-12 of the largest entry."""
+    frames = jaxmlip.datasets.load("ldr")[:2]
+    species = tuple(np.unique(np.concatenate([frame.numbers for frame in frames])).tolist())
+    assert len(species) > 2
+    potential = jaxmlip.build("mtp", species=species, level=6, cutoff=4.0, min_dist=1.6, radial_basis_size=2)
+    plain = potential._replace(linear=potential.linear._replace(inner=None, slopes=None))
+    found = []
+    for one in (potential, plain):
+        with training.precision("float64"):
+            problem = make_problem(one, frames, [], MARQUARDT)
+            rng = np.random.default_rng(0)
+            params = jax.tree.map(lambda x, rng=rng: jnp.asarray(rng.normal(size=x.shape)), problem.params)
+            facts, trained, data = prepared(problem._replace(params=params))
+            found.append(normal_matrix(facts, trained, data, np.arange(len(data.linear))))
+    (matrix, slope), (expected, expected_slope) = found
+    np.testing.assert_allclose(matrix, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_allclose(slope, expected_slope, rtol=0, atol=1e-12 * np.abs(expected_slope).max())
 
 
 @pytest.mark.parametrize("settings", [GRADIENT, NEWTON, MARQUARDT], ids=["gradient", "quasi-newton", "gauss-newton"])

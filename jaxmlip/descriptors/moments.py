@@ -39,6 +39,7 @@ class MomentTables(NamedTuple):
     max_degree: int
     degrees: tuple[int, ...]  # the highest ν of each μ
     basic: Int[np.ndarray, " n_basic"]  # of all components up to these degrees, μ by μ, those of the list
+    names: tuple[Int[np.ndarray, " n_basic"], Int[np.ndarray, " n_basic"]]  # μ and monomial of each basic moment
     layers: tuple[Products, ...]  # stored moments: the basic ones, then these
     products: Products  # scalars that are not stored
     stored: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # scalars that are: their moments, their places
@@ -75,24 +76,35 @@ def moment_tables(basis: MomentBasis) -> MomentTables:
         int(basis.basic[basis.basic[:, 0] == mu, 1:].sum(axis=1).max(initial=0)) for mu in range(basis.n_mu)
     )
     columns = _columns(degrees, basis.basic)
-    return MomentTables(max(degrees), degrees, columns, tuple(layers), _products(basis.times, place, final), at)
+    names = (basis.basic[:, 0], _columns((max(degrees),), basis.basic * [0, 1, 1, 1]))
+    return MomentTables(max(degrees), degrees, columns, names, tuple(layers), _products(basis.times, place, final), at)
 
 
 def radial_functions(
     r: Float[Array, "*pairs"], coefficients: Float[Array, "n_mu n_radial *#pairs"], config
 ) -> Float[Array, "n_mu *pairs"]:
-    """f_μ(r) = Σ_k c_μk scaling T_k(s) (R − r)², s = (2r − R_min − R)/(R − R_min): Chebyshev on [R_min, R].
+    """f_μ(r) = Σ_k c_μk Q_k(r), see `radial_basis`."""
+    T, cut = _polynomials(r, config)
+    return jnp.sum(coefficients * T[None], axis=1) * cut[None]
+
+
+def radial_basis(r: Float[Array, "*pairs"], config) -> Float[Array, "n_radial *pairs"]:
+    """Q_k(r) = scaling T_k(s) (R − r)², s = (2r − R_min − R)/(R − R_min): Chebyshev polynomials on [R_min, R].
 
     Zero from R on. Below R_min the polynomials go on, or stay what they are there with ``repulsive``.
     """
+    T, cut = _polynomials(r, config)
+    return T * cut[None]
+
+
+def _polynomials(r: Array, config) -> tuple[Array, Array]:
     distance = jnp.maximum(r, config.r_min) if config.repulsive else r
     s = (2 * distance - (config.r_min + config.cutoff)) / (config.cutoff - config.r_min)
     polynomials = [jnp.ones_like(s), s]
     for _ in range(2, config.radial_basis_size):
         polynomials.append(2 * s * polynomials[-1] - polynomials[-2])
-    Q = jnp.stack(polynomials[: config.radial_basis_size])
     cut = jnp.where(r < config.cutoff, config.scaling * (config.cutoff - distance) ** 2, 0)
-    return jnp.sum(coefficients * Q[None], axis=1) * cut[None]
+    return jnp.stack(polynomials[: config.radial_basis_size]), cut
 
 
 def direction_monomials(directions: Float[Array, "3 *pairs"], max_degree: int) -> Float[Array, "n_monomials *pairs"]:
@@ -124,6 +136,30 @@ def pair_moments(
     """The terms of `basic_moments`, neighbour by neighbour."""
     terms = [radial[mu][None] * monomials[: _count(degree)] for mu, degree in enumerate(tables.degrees)]
     return _listed(terms, tables)
+
+
+def radial_slopes(
+    Q: Float[Array, "n_radial n_atoms max_neighbors"],
+    monomials: Float[Array, "n_monomials n_atoms max_neighbors"],
+    neighbor: Float[Array, "n_atoms max_neighbors n_species"],
+    weights: Float[Array, "n_atoms n_basic"],
+    tables: MomentTables,
+) -> tuple[Float[Array, "n_atoms n_coefficients n_basic"], Float[Array, "n_atoms max_neighbors n_coefficients"]]:
+    """Derivatives by the radial coefficients c_zμk of M, and of Σ w M pair by pair, for neighbours of species z.
+
+    ∂M_μn/∂c_zμk = Σ_j δ(z, z_j) Q_k(r_j) Y_n(r̂_j) with the monomials Y_n, ``neighbor`` = δ(z, z_j);
+    ∂(w·M_j)/∂c_zμk = δ(z, z_j) Q_k(r_j) Σ_n w_μn Y_n(r̂_j).
+    """
+    mu, monomial = tables.names
+    n_atoms, n_mu, width = weights.shape[0], len(tables.degrees), monomials.shape[0]
+    sums = jnp.einsum("kamz,nam->azkn", Q[..., None] * neighbor[None], monomials)
+    of_mu = jnp.asarray(mu == np.arange(n_mu)[:, None], sums.dtype)
+    moments = sums[:, :, None, :, monomial] * of_mu[:, None, :]
+    by_mu = jnp.zeros((n_atoms, n_mu, width), weights.dtype).at[:, mu, monomial].set(weights)
+    seen = jnp.einsum("aun,nam->amu", by_mu, monomials)
+    pairs = neighbor[..., None, None] * seen[:, :, None, :, None] * jnp.moveaxis(Q, 0, -1)[:, :, None, None, :]
+    n_columns = neighbor.shape[-1] * n_mu * Q.shape[0]
+    return moments.reshape(n_atoms, n_columns, -1), pairs.reshape(n_atoms, -1, n_columns)
 
 
 def stored_moments(basic: Float[Array, "n_basic n_atoms"], tables: MomentTables) -> Float[Array, "n_stored n_atoms"]:

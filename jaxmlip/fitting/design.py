@@ -1,10 +1,13 @@
-"""Rows of the design matrix of a linear potential: energies, forces and stresses as functions of its coefficients.
+"""Rows of the design matrix of a potential: derivatives of energies, forces and stresses by its coefficients.
 
 Columns: the offsets of each species, then for each species the features of one atom summed over its atoms,
 E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)], exactly as `Potential.features` and ``params`` order them. Where all species
-share the coefficients (`Potential.shared`) the features are summed over all atoms.
+share the coefficients (`Potential.shared`) the features are summed over all atoms. After these, where asked for, the
+parameters of the density (`Linear.inner`): the energy is not linear in them, and these are the derivatives at their
+values.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +19,8 @@ from jaxtyping import Array, Float
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_vectors
 
+_TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
+
 
 class Design(NamedTuple):
     """A row times the coefficients is an energy in eV, a force component in eV/Å, a stress component in eV/Å³."""
@@ -26,14 +31,16 @@ class Design(NamedTuple):
 
 
 class _Invariants(NamedTuple):
-    """Invariants of each atom and their derivatives with respect to its neighbours' vectors and its virial."""
+    """Invariants of each atom and their derivatives with respect to its neighbours' vectors."""
 
     values: Float[Array, "n_atoms n_invariants"]
     gradient: Float[Array, "n_atoms max_neighbors 3 n_invariants"]
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def design(potential: Potential, params: Params, graph: Graph, with_stress: bool = True) -> Design:
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def design(
+    potential: Potential, params: Params, graph: Graph, with_stress: bool = True, with_inner: bool = False
+) -> Design:
     """The rows of one batch; ``params`` matter only to families whose features have parameters of their own.
 
     With D_im = ∂B_i/∂r_im the force on atom a is Σ_m (D_am − D_reverse(am)) c, each D with the coefficients of its own
@@ -44,39 +51,68 @@ def design(potential: Potential, params: Params, graph: Graph, with_stress: bool
     """
     vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else 4096
-    B, D = map_blocks(partial(_derivatives, potential, params), graph, vectors, min(block, graph.n_atoms))
-    D = jnp.where(graph.mask[:, :, None, None], D, 0)
-    n_species = len(potential.config.species)
-    counts = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, B.dtype), 0)
-    own = jnp.sum(counts, axis=1, keepdims=True) if potential.shared else counts
+    function = partial(_derivatives, potential, params, with_inner)
+    found = map_blocks(function, graph, vectors, min(block, graph.n_atoms))
+    found = [part._replace(gradient=jnp.where(graph.mask[:, :, None, None], part.gradient, 0)) for part in found]
+    n_species, dtype = len(potential.config.species), vectors.dtype
+    counts = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, dtype), 0)
+    own = [jnp.sum(counts, axis=1, keepdims=True) if potential.shared else counts, counts]
     quadratic = potential.linear is not None and potential.linear.quadratic
 
-    features = _features(B, quadratic)
-    energy = _segment(graph, own[:, :, None] * features[:, None, :])
-    forces = _forces(graph, (B, D), own, quadratic)
-    energy = jnp.concatenate([_segment(graph, counts), energy.reshape(graph.n_graphs, -1)], axis=1)
-    forces = _no_offsets(forces.reshape(graph.n_atoms, 3, -1), n_species)
-    stress = jnp.zeros((graph.n_graphs, 3, 3, 0))
-    if with_stress:
-        stress = _no_offsets(_stress(graph, vectors, (B, D), own, quadratic), n_species)
-    return Design(energy, forces, stress)
+    energy, forces = [_segment(graph, counts)], [jnp.zeros((graph.n_atoms, 3, n_species), dtype)]
+    stress = [jnp.zeros((graph.n_graphs, 3, 3, n_species), dtype)]
+    for part, mine in zip(found, own):
+        values = mine[:, :, None] * _features(part.values, quadratic)[:, None, :]
+        energy.append(_segment(graph, values).reshape(graph.n_graphs, -1))
+        forces.append(_forces(graph, part, mine, quadratic).reshape(graph.n_atoms, 3, -1))
+        if with_stress:
+            stress.append(_stress(graph, vectors, part, mine, quadratic))
+    empty = jnp.zeros((graph.n_graphs, 3, 3, 0), dtype)
+    rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, stress if with_stress else [empty]))
+    return Design(*rows)
 
 
-def _derivatives(potential: Potential, params: Params, graph: Graph, vectors: Array) -> _Invariants:
-    """B and ∂B_i/∂r_im = ∂B_i/∂(density) · ∂(density of the pair)/∂r_im, one matrix product an atom."""
+def _derivatives(
+    potential: Potential, params: Params, with_inner: bool, graph: Graph, vectors: Array
+) -> list[_Invariants]:
+    """B and ∂B_i/∂r_im = ∂B_i/∂ρ_i · ∂ρ_im/∂r_im with the density ρ_i = Σ_m ρ_im, one matrix product an atom.
+
+    With the parameters p of the density the same for ∂E_i/∂p, E_i(ρ_i) = Σ_k c_k B_k:
+    ∂²E_i/∂p∂r_im = (∂²E_i/∂ρ_i² ∂ρ_i/∂p) · ∂ρ_im/∂r_im + ∂E_i/∂ρ_i · ∂²ρ_im/∂p∂r_im.
+    """
     linear = potential.linear
     if linear is None:
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients")
-    density_fn = partial(linear.density, params, graph)
+    total = linear.density(params, graph, vectors).sum(axis=1)
+    slope = _by_vectors(partial(linear.density, params, graph), vectors)
+    slope = slope.reshape(slope.shape[0], -1, slope.shape[-1])  # [n_atoms, max_neighbors · 3, n_basis]
+
+    def chain(outer: Array) -> Array:
+        return jnp.einsum("aep,akp->aek", slope, outer).reshape(*vectors.shape, -1)
+
+    found = [_Invariants(linear.invariants(params, graph, total), chain(linear.jacobian(params, graph, total)))]
+    slopes = linear.slopes
+    if not with_inner or slopes is None:
+        return found
+
+    def energy(total: Array) -> Array:
+        return jnp.sum(linear.invariants(params, graph, total) @ params["coefficients"])
+
+    weights, curvature = jax.linearize(jax.grad(energy), total)
+    moved, _ = slopes(params, graph, vectors, weights)
+    bent = jax.lax.map(curvature, jnp.moveaxis(moved, 1, 0), batch_size=_TANGENTS)
+    mixed = _by_vectors(lambda v: slopes(params, graph, v, weights)[1], vectors)
+    values = jnp.einsum("akp,ap->ak", moved, weights)
+    return [*found, _Invariants(values, chain(jnp.moveaxis(bent, 0, 1)) + mixed)]
+
+
+def _by_vectors(function: Callable, vectors: Array) -> Array:
+    """∂f_im/∂r_im of ``function(vectors)`` [n_atoms, max_neighbors, n], before its last axis."""
 
     def along(direction: Array) -> Array:
-        return jax.jvp(density_fn, (vectors,), (jnp.broadcast_to(direction, vectors.shape),))[1]
+        return jax.jvp(function, (vectors,), (jnp.broadcast_to(direction, vectors.shape),))[1]
 
-    slope = jax.vmap(along, out_axes=2)(jnp.eye(3, dtype=vectors.dtype))  # [n_atoms, max_neighbors, 3, n_basis]
-    total = density_fn(vectors).sum(axis=1)
-    flat = slope.reshape(slope.shape[0], -1, slope.shape[-1])
-    gradient = jnp.einsum("aep,akp->aek", flat, linear.jacobian(params, graph, total))
-    return _Invariants(linear.invariants(params, graph, total), gradient.reshape(*slope.shape[:3], -1))
+    return jax.vmap(along, out_axes=2)(jnp.eye(3, dtype=vectors.dtype))
 
 
 def _features(B: Array, quadratic: bool) -> Array:
@@ -95,7 +131,7 @@ def _half_triangle(outer: Array) -> Array:
     return (outer[..., k, l] + outer[..., l, k]) * half
 
 
-def _forces(graph: Graph, derivatives: tuple[Array, Array], own: Array, quadratic: bool) -> Array:
+def _forces(graph: Graph, derivatives: _Invariants, own: Array, quadratic: bool) -> Array:
     """[n_atoms, 3, n_species, n_features]; one species for all where ``own`` has one column."""
     B, D = derivatives
     arriving = D.reshape(-1, *D.shape[2:])[graph.reverse]  # the neighbours' invariants seen from their side
@@ -111,7 +147,7 @@ def _forces(graph: Graph, derivatives: tuple[Array, Array], own: Array, quadrati
     return jnp.concatenate([linear, _half_triangle(mine - outer)], axis=-1)
 
 
-def _stress(graph: Graph, vectors: Array, derivatives: tuple[Array, Array], own: Array, quadratic: bool) -> Array:
+def _stress(graph: Graph, vectors: Array, derivatives: _Invariants, own: Array, quadratic: bool) -> Array:
     """[n_graphs, 3, 3, n_species · n_features]; zero where the cell spans no volume."""
     B, D = derivatives
     virial = jnp.einsum("amx,amyk->axyk", vectors, D)
@@ -123,11 +159,6 @@ def _stress(graph: Graph, vectors: Array, derivatives: tuple[Array, Array], own:
     volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None, None, None]
     stress = jnp.where(volume > 0, summed / jnp.where(volume > 0, volume, 1), 0)
     return stress.reshape(graph.n_graphs, 3, 3, -1)
-
-
-def _no_offsets(rows: Array, n_species: int) -> Array:
-    """Offsets do not act on forces and stresses: zeros in their columns."""
-    return jnp.concatenate([jnp.zeros((*rows.shape[:-1], n_species), rows.dtype), rows], axis=-1)
 
 
 def _segment(graph: Graph, rows: Array) -> Array:

@@ -5,9 +5,10 @@ With the weighted residuals r(p) (`objective.residuals`) and their Jacobian J a 
     (JᵀJ + λ diag(JᵀJ)) δ = −Jᵀ r,
 
 λ falls where the quadratic model predicts the descent well and rises where it does not. With few parameters JᵀJ is
-summed up, one tangent of all residuals a parameter; with many it is only multiplied, in conjugate gradients with its
-diagonal as preconditioner. Parameters that enter linearly (offsets; the coefficients ξ of MTP) are not damped, and
-after a step they are solved for exactly (variable projection), so that the search is one over the others alone.
+summed up, from a design matrix where the potential has one, else one tangent of all residuals a parameter; with many it
+is only multiplied, in conjugate gradients with its diagonal as preconditioner. Parameters that enter linearly (offsets;
+the coefficients ξ of MTP) are not damped, and after a step they are solved for exactly (variable projection), so that
+the search is one over the others alone.
 
 References:
     Golub, Pereyra, Inverse Problems 19, R1 (2003): variable projection.
@@ -27,12 +28,20 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.fitting.devices import split
-from jaxmlip.fitting.jacobian_products import Facts, chunk_terms, normal_equations, normal_product, slope_and_diagonal
+from jaxmlip.fitting.jacobian_products import (
+    Facts,
+    chunk_terms,
+    design_columns,
+    normal_equations,
+    normal_product,
+    slope_and_diagonal,
+)
 from jaxmlip.fitting.objective import Terms
 from jaxmlip.fitting.problem import Problem, Training, chunks, split_params
 from jaxmlip.fitting.training import Method, add_terms
-from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.base import Params
 
+_TANGENT_LIMIT = 400  # parameters without a column in the design matrix, for which JᵀJ is still held
 _TRIES = 12  # dampings tried before the search is given up
 _LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
 _FLOOR = 1e-11  # relative damping of linear parameters: only what keeps a singular matrix solvable
@@ -47,15 +56,16 @@ class GaussNewtonFit(Training):
     dtype: Literal["float32", "float64"] = "float64"
     damping: float = 1e-3
     """λ of the first step, relative to the diagonal of JᵀJ."""
-    dense_limit: int = 400
-    """Up to so many parameters JᵀJ is held; beyond, conjugate gradients multiply with it."""
+    dense_limit: int = 2500
+    """Up to so many parameters JᵀJ is held; beyond, or with more than 400 that need a tangent each, conjugate gradients
+    multiply with it."""
     cg_steps: int = 50
     """Conjugate-gradient steps in a step, each of the cost of two gradients."""
     prior: float = 0.0
     """Pull of each parameter towards where it started, relative to the mean diagonal of JᵀJ there over the parameters
     of its kind: keeps what the data hardly determine (pairs of rare elements) from overfitting."""
-    tolerance: float = 1e-5
-    """Stop where a step lowers the loss by less, relatively."""
+    tolerance: float = 1e-3
+    """Stop where the quadratic model promises to lower the loss by less, relatively."""
     checkpoint_every: int = 5
     n_shapes: int = 1
     """Few steps do not repay the compilation of several sizes."""
@@ -94,14 +104,15 @@ def gauss_newton_method(problem: Problem) -> Method:
             loss = _loss(found, params, data)
             gain = (before - loss) / max(predicted, 1e-300)
             if gain > 0:  # also false for NaN
-                row = {"damping": damping, "gain": gain, "descent": 1 - loss / before}
+                row = {"damping": damping, "gain": gain, "descent": 1 - loss / before, "promised": predicted / before}
                 damping = max(damping / 5, 1e-12) if gain > 0.75 else damping * (3 if gain < 0.25 else 1)
                 return _State(params, np.asarray(damping)), found, row
             damping *= 5
-        return state, _sums(facts, state.params, data), {"damping": damping, "gain": 0.0, "descent": 0.0}
+        row = {"damping": damping, "gain": 0.0, "descent": 0.0, "promised": 0.0}
+        return state, _sums(facts, state.params, data), row
 
     def finished(row: dict[str, Any]) -> bool:
-        return row["descent"] <= settings.tolerance
+        return row["promised"] <= settings.tolerance
 
     return Method(lambda params: _State(params, np.asarray(settings.damping)), epoch, lambda s: s.params, finished)
 
@@ -132,10 +143,14 @@ def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
 
 
 def _with_prior(facts: Facts, params: Params, data: Data) -> Data:
+    """The data with the prior of ``params``, which are where it pulls to.
+
+    JᵀJ is that of the start with its linear parameters fitted: where they are zero nothing depends on the others.
+    """
     if not facts.settings.prior:
         return data
     vector, _ = ravel_pytree(params)
-    _, diagonal = _slope_and_diagonal(facts, params, data)
+    diagonal = _diagonal(facts, _projected(facts, params, data), data)
     weights = np.zeros(len(vector))
     for name in set(params) - {"offsets"}:
         mine = _named(params, (name,))
@@ -163,10 +178,18 @@ def _projected(facts: Facts, params: Params, data: Data) -> Params:
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
 
 
+def _held(facts: Facts, params: Params) -> bool:
+    """Whether JᵀJ of all parameters is held."""
+    columns = design_columns(facts.potential, with_inner=True)
+    sizes = {name: len(ravel_pytree(part)[0]) for name, part in params.items()}
+    n_tangents = sum(size for name, size in sizes.items() if name not in columns)
+    return sum(sizes.values()) <= facts.settings.dense_limit and n_tangents <= _TANGENT_LIMIT
+
+
 def _steps(facts: Facts, params: Params, data: Data) -> Any:
     """The function λ → (step, descent that the quadratic model predicts) at ``params``."""
     vector, _ = ravel_pytree(params)
-    if len(vector) > facts.settings.dense_limit:
+    if not _held(facts, params):
         return _iterative_steps(facts, params, data)
     matrix, slope = normal_matrix(facts, params, data, np.arange(len(vector)))
     # A parameter that nothing depends on (a pair of species that never meets) stays where it is; linear ones are free.
@@ -186,24 +209,19 @@ def _steps(facts: Facts, params: Params, data: Data) -> Any:
 
 def normal_matrix(facts: Facts, params: Params, data: Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
-    order = _named_order(params, facts.potential)
+    with_inner = not data.linear[chosen].all()
+    columns = [np.flatnonzero(_named(params, (name,))) for name in design_columns(facts.potential, with_inner)]
+    order = np.concatenate([*columns, np.zeros(0, int)])
     tangents = jnp.asarray(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
     places = np.concatenate([order, np.asarray(tangents)])
     for chunk in data.chunks:
-        product, gradient = normal_equations(facts, params, data.fixed, chunk, tangents)
+        product, gradient = normal_equations(facts, params, data.fixed, chunk, tangents, with_inner)
         matrix[np.ix_(places, places)] += np.asarray(product, float)
         slope[places] += np.asarray(gradient, float)
     pull = np.broadcast_to(data.prior, data.linear.shape)
     offset = np.asarray(ravel_pytree(params)[0]) - data.start
     return matrix[np.ix_(chosen, chosen)] + np.diag(pull[chosen]), (slope + pull * offset)[chosen]
-
-
-def _named_order(params: Params, potential: Potential) -> np.ndarray:
-    """Where the columns of the design matrix stand in the vector of all parameters; none without one."""
-    if potential.linear is None:
-        return np.zeros(0, int)
-    return np.concatenate([np.flatnonzero(_named(params, (name,))) for name in _LINEAR[True]])
 
 
 def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:
@@ -222,6 +240,13 @@ def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:
         return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ image)
 
     return step_of
+
+
+def _diagonal(facts: Facts, params: Params, data: Data) -> np.ndarray:
+    """The diagonal of JᵀJ of all structures, from the matrix where it is held."""
+    if not _held(facts, params):
+        return _slope_and_diagonal(facts, params, data)[1]
+    return np.diag(normal_matrix(facts, params, data, np.arange(len(data.linear)))[0])
 
 
 def _slope_and_diagonal(facts: Facts, params: Params, data: Data) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxmlip.fitting.devices import summed
-from jaxmlip.fitting.objective import Terms, linear_derivatives, residuals, terms
+from jaxmlip.fitting.objective import Terms, linearized, residuals, terms
 from jaxmlip.fitting.problem import Part, drawn
 from jaxmlip.potentials.base import Params, Potential
 
@@ -43,26 +43,53 @@ def _vector_residuals(facts: Facts, unravel: Any, fixed: Params, example: tuple)
     return function
 
 
-@partial(jax.jit, static_argnums=0)
-def normal_equations(
-    facts: Facts, params: Params, fixed: Params, chunk: tuple, tangents: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """JᵀJ and Jᵀr of a chunk for the columns of the design matrix, then for the parameters ``tangents``."""
+def design_columns(potential: Potential, with_inner: bool) -> tuple[str, ...]:
+    """Which parts of the parameters have columns in the `design` matrix, in its order."""
+    linear = potential.linear
+    if linear is None:
+        return ()
+    return ("offsets", "coefficients", *([linear.inner] if with_inner and linear.inner else []))
 
-    def found(rows: jax.Array, part: Part, params: Params, fixed: Params, tangents: jax.Array) -> tuple:
-        example = drawn(part, rows)
-        vector, unravel = ravel_pytree(params)
-        value, tangent_of = jax.linearize(_vector_residuals(facts, unravel, fixed, example), vector)
-        parts = []
-        if facts.potential.linear is not None:
-            parts.append(linear_derivatives(facts.potential, {**params, **fixed}, example, facts.settings))
-        if len(tangents):
-            unit = jax.nn.one_hot(tangents, len(vector), dtype=vector.dtype)
-            parts.append(jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(tangents))))
-        J = jnp.concatenate(parts)
-        return J @ J.T, J @ value
+
+@partial(jax.jit, static_argnums=(0, 5))
+def normal_equations(
+    facts: Facts, params: Params, fixed: Params, chunk: tuple, tangents: jax.Array, with_inner: bool
+) -> tuple[jax.Array, jax.Array]:
+    """JᵀJ and Jᵀr of a chunk for the columns of the design matrix, then for the parameters ``tangents``.
+
+    On a CPU one structure after the other, so that its derivatives stay in the cache.
+    """
+
+    def found(rows: jax.Array, part: Part, *known: Any) -> tuple:
+        def of_some(rows: jax.Array) -> tuple:
+            return _value_and_jacobian(facts, drawn(part, rows), with_inner, *known)
+
+        def add(sums: tuple, rows: jax.Array) -> tuple[tuple, None]:
+            value, J = of_some(rows)
+            return (sums[0] + J @ J.T, sums[1] + J @ value), None
+
+        rows = rows.reshape((-1, 1) if jax.default_backend() == "cpu" else (1, -1))
+        n = jax.eval_shape(of_some, rows[0])[1]
+        start = (jnp.zeros((n.shape[0], n.shape[0]), n.dtype), jnp.zeros(n.shape[0], n.dtype))
+        return jax.lax.scan(add, start, rows)[0]
 
     return summed(found)(*chunk, params, fixed, tangents)
+
+
+def _value_and_jacobian(
+    facts: Facts, example: tuple, with_inner: bool, params: Params, fixed: Params, tangents: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The weighted residuals of an example, and their derivatives, a row a parameter."""
+    parts, value = [], jnp.zeros(0)
+    if facts.potential.linear is not None:
+        value, J = linearized(facts.potential, {**params, **fixed}, example, facts.settings, with_inner)
+        parts.append(J)
+    if len(tangents):
+        vector, unravel = ravel_pytree(params)
+        value, tangent_of = jax.linearize(_vector_residuals(facts, unravel, fixed, example), vector)
+        unit = jax.nn.one_hot(tangents, len(vector), dtype=vector.dtype)
+        parts.append(jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(tangents))))
+    return value, jnp.concatenate(parts)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -84,21 +84,26 @@ def residuals(potential: Potential, params: Params, example: tuple, weights: Wei
     return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
 
 
-def linear_derivatives(
-    potential: Potential, params: Params, example: tuple, weights: Weights
-) -> Float[Array, "n_linear n_residuals"]:
-    """Derivatives of all `residuals` in turn by the offsets and coefficients of a linear potential."""
+def linearized(
+    potential: Potential, params: Params, example: tuple, weights: Weights, with_inner: bool
+) -> tuple[Float[Array, " n_residuals"], Float[Array, "n_columns n_residuals"]]:
+    """All `residuals` in turn and their derivatives by the columns of the `design` matrix of a linear potential."""
     graph, labels, _ = example
-    found = design(potential, params, graph, bool(weights.stress_weight))
-    n_columns, dtype = found.energy.shape[-1], found.energy.dtype
-    n_atoms = jnp.maximum(_n_atoms(graph, dtype), 1)
-    stress = jnp.zeros((graph.n_graphs, 6, n_columns), dtype)
-    if weights.stress_weight:
-        known = labels.has_stress[:, None, None]
-        stress = weights.stress_weight * jnp.where(known, found.stress[:, *_VOIGT], 0)
-    energy = weights.energy_weight * jnp.where(labels.has_energy, 1 / n_atoms, 0)[:, None] * found.energy
-    forces = weights.force_weight * jnp.where(labels.has_forces[:, None, None], found.forces, 0)
-    return jnp.concatenate([energy, forces.reshape(-1, n_columns), stress.reshape(-1, n_columns)]).T
+    found = design(potential, params, graph, bool(weights.stress_weight), with_inner)
+    per_atom = jnp.where(labels.has_energy, 1 / jnp.maximum(_n_atoms(graph, found.energy.dtype), 1), 0)
+    factors = (
+        weights.energy_weight * per_atom,
+        weights.force_weight * jnp.repeat(labels.has_forces, 3),
+        weights.stress_weight * jnp.repeat(labels.has_stress, 6),
+    )
+    n_columns = found.energy.shape[-1]
+    stress = found.stress if weights.stress_weight else jnp.zeros((graph.n_graphs, 3, 3, n_columns), per_atom.dtype)
+    rows = (found.energy, found.forces.reshape(-1, n_columns), stress[:, *_VOIGT].reshape(-1, n_columns))
+    given = (labels.energy, labels.forces.ravel(), labels.stress[:, *_VOIGT].ravel())
+    J = jnp.concatenate([w[:, None] * x for w, x in zip(factors, rows)])
+    target = jnp.concatenate([w * x for w, x in zip(factors, given)])
+    linear = jnp.concatenate([params["offsets"], params["coefficients"].ravel()])
+    return J[:, : len(linear)] @ linear - target, J.T
 
 
 def _differences(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:

@@ -55,12 +55,19 @@ class Linear(NamedTuple):
 
     The design matrix needs derivatives of every feature; from these stages they cost one small matrix product a
     neighbour instead of one backward pass a feature. All take ``(params, graph, …)``.
+
+    A density may have parameters p of its own, ``params[inner]`` [n_species, …] by the species of the central atom;
+    it is linear in them. ``slopes`` gives, for ``vectors`` and weights w [n_atoms, n_basis], the derivatives by those
+    of an atom's own species: of its density [n_atoms, n_p, n_basis], and of w · the density of each pair
+    [n_atoms, max_neighbors, n_p].
     """
 
     density: AtomFn  # per pair: [n_atoms, max_neighbors, n_basis]; a row depends on its own vector only; 0 if masked
     invariants: Callable  # the density summed over neighbours [n_atoms, n_basis] -> [n_atoms, n_invariants]
     jacobian: Callable  # the same -> [n_atoms, n_invariants, n_basis]; `dense_jacobian` serves every family
     quadratic: bool = False  # the features are B_k, then ½ B_k² and B_k B_l (l > k), row by row
+    inner: str | None = None
+    slopes: Callable | None = None
 
 
 class Potential(NamedTuple):

@@ -30,7 +30,9 @@ from jaxmlip.descriptors.moments import (
     moment_energy,
     moment_tables,
     pair_moments,
+    radial_basis,
     radial_functions,
+    radial_slopes,
     scalar_moments,
 )
 from jaxmlip.graph.batch import Graph
@@ -139,7 +141,13 @@ def mtp(config: MTPConfig) -> Potential:
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
         return scalar_moments(total.T, tables).T
 
-    linear = Linear(density, invariants, partial(_jacobian, tables))
+    def slopes(params: Params, graph: Graph, vectors: Array, weights: Array) -> tuple[Array, Array]:
+        r, directions = _spherical(vectors)
+        Q = jnp.where(graph.mask[None], radial_basis(r, config), 0)
+        neighbor = jax.nn.one_hot(graph.neighbor_species, n_species, dtype=vectors.dtype)
+        return radial_slopes(Q, direction_monomials(directions, tables.max_degree), neighbor, weights, tables)
+
+    linear = Linear(density, invariants, partial(_jacobian, tables), inner="radial", slopes=slopes)
     return Potential(config, init, atomic_energies, features, linear, shared=True)
 
 
@@ -173,15 +181,21 @@ def _pairs(
     config: MTPConfig, tables: MomentTables, radial: Array, graph: Graph, vectors: Array
 ) -> tuple[Float[Array, "n_mu n_atoms max_neighbors"], Float[Array, "n_monomials n_atoms max_neighbors"]]:
     """Radial functions, zero for padding, and monomials of the directions of all pairs."""
-    v = jnp.moveaxis(vectors, -1, 0)
-    r = jnp.sqrt(jnp.sum(v**2, axis=0))
+    r, directions = _spherical(vectors)
     if len(config.species) == 1:
         coefficients = radial[0, 0][:, :, None, None]
     else:
         by_pair = radial[graph.species[:, None], graph.neighbor_species]  # one contiguous row a pair
         coefficients = jnp.transpose(by_pair, (2, 3, 0, 1))
     f = jnp.where(graph.mask[None], radial_functions(r, coefficients, config), 0)
-    return f, direction_monomials(v / r[None], tables.max_degree)
+    return f, direction_monomials(directions, tables.max_degree)
+
+
+def _spherical(vectors: Array) -> tuple[Array, Array]:
+    """Lengths ``[n_atoms, max_neighbors]`` and directions ``[3, n_atoms, max_neighbors]``."""
+    v = jnp.moveaxis(vectors, -1, 0)
+    r = jnp.sqrt(jnp.sum(v**2, axis=0))
+    return r, v / r[None]
 
 
 def _jacobian(tables: MomentTables, params: Params, graph: Graph, total: Array) -> Array:

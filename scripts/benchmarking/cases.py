@@ -38,6 +38,11 @@ FITS: dict[str, list[dict[str, Any]]] = {
 DESCRIPTORS: dict[str, list[dict[str, Any]]] = {"gap": [{"cutoff": 5.0, "n_max": 8, "l_max": 8}]}
 """Settings of descriptors that are timed for themselves: SOAP, without and with derivatives."""
 
+ELEMENTS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 16, "cutoff": 5.0, "min_dist": 2.0, "n_elements": n} for n in (1, 4, 11)]
+}
+"""Settings of families whose cost should not grow with the number of elements, which are mixed on the atoms of Mo."""
+
 TRAINING: dict[str, list[dict[str, Any]]] = {
     "mtp": [{"level": 8, "cutoff": 5.0, "method": "gauss-newton"}],
     "aenet": [{"cutoff": 8.0, "method": "quasi-newton"}, {"cutoff": 8.0, "method": "gradient"}],
@@ -77,6 +82,7 @@ SMALLEST |= {"n_max": 2, "l_max": 2, "n_sparse": 8}
 
 PEERS = {
     ("predict", "mtp"): "motep",
+    ("elements", "mtp"): "motep",
     **{(kind, "gap"): "quippy" for kind in ("predict", "soap", "soap gradients")},
     **{(kind, family): "LAMMPS" for kind in ("predict", "fit", "md") for family in ("snap", "qsnap")},
 }
@@ -91,7 +97,7 @@ GRAPH_CUTOFF = 5.0  # Å
 class Job:
     """One measurement in one process: what is timed, by which code."""
 
-    kind: str  # "predict", "md", "fit", "train", "soap", "soap gradients" or "graphs"
+    kind: str  # "predict", "elements", "md", "fit", "train", "soap", "soap gradients" or "graphs"
     family: str
     settings: dict[str, Any]
     size: int  # cubic cells an edge, or structures; atoms of dynamics
@@ -117,6 +123,7 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
     for family in families:
         edge = (1, 5) if family in ROCKSALT_FAMILIES else (2, 8)
         kinds = [("predict", PREDICTIONS, edge[not smoke])]
+        kinds += [("elements", ELEMENTS, edge[not smoke])]
         kinds += [("fit", FITS, 2 if smoke else 10**6)] if family in FITS else []
         kinds += [
             (kind, DESCRIPTORS, 2 if smoke else 4) for kind in ("soap", "soap gradients") if family in DESCRIPTORS
@@ -127,7 +134,7 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
             else []
         )
         for kind, table, size in kinds:
-            for settings in table.get(family, [{}])[: 1 if smoke else None]:
+            for settings in table.get(family, [] if kind == "elements" else [{}])[: 1 if smoke else None]:
                 chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
     for family in ("snap",) if smoke else families:
@@ -145,7 +152,11 @@ def structure(job: Job) -> ase.Atoms:
     """What energies are computed of, or what moves."""
     kind = "rocksalt" if job.family in ROCKSALT_FAMILIES else "Mo"
     cells = MD_CELLS[kind][job.size] if job.kind == "md" else job.size
-    return {"rocksalt": disordered_rocksalt, "Mo": molybdenum}[kind](cells)
+    atoms = {"rocksalt": disordered_rocksalt, "Mo": molybdenum}[kind](cells)
+    if "n_elements" in job.settings:
+        mixed = np.random.default_rng(0).permutation(np.resize(np.arange(job.settings["n_elements"]), len(atoms)))
+        atoms.numbers = atoms.numbers + mixed
+    return atoms
 
 
 def molybdenum(n_cells: int | tuple[int, int, int]) -> ase.Atoms:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarking.cases import Job, molybdenum
+from benchmarking.cases import Job, structure
 from benchmarking.clock import median, timed
 
 
@@ -26,7 +26,7 @@ def run(job: Job) -> dict[str, Any]:
     from motep.calculator import make_mtp_engine  # pyright: ignore[reportMissingImports]
     from motep.io.mlip.mtp import read_mtp  # pyright: ignore[reportMissingImports]
 
-    atoms, folder = molybdenum(job.size), Path(job.folder)
+    atoms, folder = structure(job), Path(job.folder)
     data: Any = read_mtp(folder / f"{job.name}.mtp")
     data.species = sorted(set(atoms.numbers))
     engine = make_mtp_engine("cext")(data)

@@ -37,7 +37,8 @@ def run(job: Job) -> dict[str, Any]:
     jax.config.update("jax_compilation_cache_dir", str(Path(job.folder) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with jax.enable_x64(job.precision == "float64"):
-        run_fns = {"predict": _predict, "fit": _fit, "md": _md, "train": _train, "graphs": _graphs}
+        run_fns = {"predict": _predict, "elements": _predict, "fit": _fit, "md": _md}
+        run_fns |= {"train": _train, "graphs": _graphs}
         result = run_fns.get(job.kind, _soap)(job)
     return result | {"peak_gb": peak_gb(), "version": jaxmlip.__version__, "device": str(jax.devices()[0])}
 
@@ -52,6 +53,7 @@ def _model(job: Job, atoms: Any) -> jaxmlip.Model:
     """The potential of ``job`` with random parameters, saved for the peer."""
     settings = dict(job.settings)
     n_sparse = settings.pop("n_sparse", None)
+    settings.pop("n_elements", None)
     potential = jaxmlip.build(job.family, species=elements([atoms]), **settings)
     with jax.enable_x64(True):  # the same random numbers in each precision
         params = potential.init(jax.random.key(0), None)

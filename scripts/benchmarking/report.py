@@ -12,6 +12,7 @@ from benchmarking.cases import LIMITS, PEERS, RATIO_LIMITS, Job
 
 UNITS = {
     "predict": "µs/atom",
+    "elements": "µs/atom",
     "md": "µs/atom",
     "fit": "s",
     "train": "µs/atom",
@@ -20,6 +21,7 @@ UNITS = {
     "soap gradients": "µs/atom",
 }
 TITLES = {"predict": "energy + forces", "fit": "whole fit", "train": "an epoch", "graphs": "graph building"}
+TITLES["elements"] = "energy + forces, elements mixed"
 TITLES |= {"md": "a step of NVT", "soap": "SOAP vectors", "soap gradients": "SOAP, derivatives"}
 ENERGY_LIMIT, FORCE_LIMIT, RESIDUAL_LIMIT = 1e-8, 1e-7, 1e-6  # eV/atom, eV/Å, relative
 

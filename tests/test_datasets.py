@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 
 from jaxmlip import datasets
-from jaxmlip.data import labels
+from jaxmlip.data import labels, leakage
 
 
 @pytest.mark.parametrize(
     ("name", "n_frames", "n_atoms", "has_stress"),
-    [("ldr", 150, 4224, False), ("mo", 217, 11276, True), ("si", 239, 14758, True), ("layered", 16, 56, True)],
+    [
+        ("ldr", 150, 4224, False),
+        ("ldr-surrogate", 2898, 66953, True),
+        ("mo", 217, 11276, True),
+        ("si", 239, 14758, True),
+        ("layered", 16, 56, True),
+    ],
 )
 def test_content(name, n_frames, n_atoms, has_stress):
     frames = datasets.load(name)
@@ -38,6 +44,13 @@ def test_info_of_the_source_is_kept():
     assert all("not DFT" in atoms.info["labels"] for atoms in layered)
 
 
+def test_surrogate_says_what_it_is():
+    frames = datasets.load("ldr-surrogate")
+    assert all("not DFT" in atoms.info["labels"] for atoms in frames)
+    assert len({atoms.info["composition_id"] for atoms in frames}) == 110
+    assert leakage(frames, datasets.load("ldr")) == []
+
+
 @pytest.mark.parametrize(("name", "n_train", "n_test"), [("mo", 194, 23), ("si", 214, 25)])
 def test_published_splits(name, n_train, n_test):
     assert len(datasets.load(name, split="train")) == n_train
@@ -51,10 +64,10 @@ def test_stress_of_the_source():
 
 
 def test_names_teach():
-    assert datasets.available() == ["ldr", "mo", "si", "layered"]
+    assert datasets.available() == ["ldr", "ldr-surrogate", "mo", "si", "layered"]
     for name in datasets.available():
         assert "cite:" in datasets.describe(name)
-    assert "not DFT" in datasets.describe("layered")
+    assert all("not DFT" in datasets.describe(name) for name in ("ldr-surrogate", "layered"))
     with pytest.raises(ValueError, match="unknown data set 'layerd'; did you mean 'layered'"):
         datasets.load("layerd")
     with pytest.raises(ValueError, match="did you mean 'test'"):

@@ -30,6 +30,14 @@ _DATASETS = {
         _ROCKSALTS,
         "Choyal, Sagar and Sai Gautam, J. Chem. Theory Comput. (2024), arXiv:2304.01650",
     ),
+    "ldr-surrogate": _Dataset(
+        "2,898 disordered-rocksalt LiTMO2 and TMO2 cells of the elements of ldr, 6–36 atoms, partly relaxed, metals "
+        "swapped, strained and rattled: SURROGATE, energies, forces and stresses are those of a universal potential on "
+        "the energy scale of ldr, not DFT; for pre-training and large learning curves; info kind and composition_id "
+        "(of cells from one parent: split by it)",
+        _CHGNET,
+        "Deng et al., Nat. Mach. Intell. 5, 1031 (2023)",
+    ),
     "mo": _Dataset(
         "molybdenum, 194 train and 23 test structures: ground state, strained, surfaces, vacancies, AIMD; PBE "
         "energies, forces and stresses; info split and group",
@@ -82,7 +90,7 @@ def available() -> list[str]:
     """The names that `load` knows.
 
     >>> available()
-    ['ldr', 'mo', 'si', 'layered']
+    ['ldr', 'ldr-surrogate', 'mo', 'si', 'layered']
     """
     return list(_DATASETS)
 

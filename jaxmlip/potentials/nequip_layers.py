@@ -122,11 +122,8 @@ def to_flat(features: Mapping[Irrep, Array]) -> Float[Array, "n_atoms n"]:
 
 def from_flat(x: Float[Array, "n_atoms n"], blocks: Sequence[Block]) -> dict[Irrep, Array]:
     """The inverse of `to_flat`."""
-    starts = np.cumsum([0, *(b.size for b in blocks)]).tolist()
-    return {
-        b.irrep: x[:, start : start + b.size].reshape(len(x), -1, b.channels)
-        for b, start in zip(blocks, starts, strict=False)
-    }
+    pieces = _pieces(x, [b.size for b in blocks])
+    return {b.irrep: piece.reshape(len(x), -1, b.channels) for b, piece in zip(blocks, pieces, strict=True)}
 
 
 def linear(weights: Mapping[str, Array], features: Mapping[Irrep, Array]) -> dict[Irrep, Array]:
@@ -153,14 +150,17 @@ def contributions(
     features: Float[Array, "n_atoms max_neighbors n_in"],
 ) -> Float[Array, "n_atoms n_messages"]:
     """Σ_j R_path(r_ij) (x_j ⊗ Y(r_ij)) of each path, flat, in the order of `Layer.paths`."""
-    blocks = dict(zip(layer.sent, _slices(layer.sent), strict=True))
-    results, start = [], 0
-    for path in layer.paths:
-        block, n = blocks[layer.inputs[path.source]], layer.inputs[path.source].channels
-        coupling = _coupling(layer, path)
-        results.append(_sums(radial[..., start : start + n], Y, features[..., block], coupling, path.degree))
-        start += n
-    return jnp.concatenate(results, axis=1)
+    sent = dict(zip(layer.sent, _pieces(features, [block.size for block in layer.sent]), strict=True))
+    sources = [layer.inputs[path.source] for path in layer.paths]
+    R = _pieces(radial, [block.channels for block in sources])
+    y = _degrees(Y)
+    return jnp.concatenate(
+        [
+            _sums(w, y[path.degree], sent[block], _coupling(layer, path))
+            for path, block, w in zip(layer.paths, sources, R, strict=True)
+        ],
+        axis=1,
+    )
 
 
 def adjoint_contributions(
@@ -173,16 +173,15 @@ def adjoint_contributions(
 
     ``Y`` is that of the vector from the atom i which receives to the atom j whose row it is.
     """
+    sources = [layer.inputs[path.source] for path in layer.paths]
+    received = [Block(path.target, block.channels) for path, block in zip(layer.paths, sources, strict=True)]
+    R = _pieces(radial, [block.channels for block in sources])
+    c = _pieces(cotangents, [block.size for block in received])
+    y = _degrees(Y)
     results: dict[Block, Array] = {}
-    start, at = 0, 0
-    for path in layer.paths:
-        n = layer.inputs[path.source].channels
-        size = n * (2 * path.target.degree + 1)
-        coupling = _coupling(layer, path).transpose(2, 1, 0)
-        part = _sums(radial[..., start : start + n], Y, cotangents[..., at : at + size], coupling, path.degree)
-        source = layer.inputs[path.source]
-        results[source] = results[source] + part if source in results else part
-        start, at = start + n, at + size
+    for k, (path, block) in enumerate(zip(layer.paths, sources, strict=True)):
+        part = _sums(R[k], y[path.degree], c[k], _coupling(layer, path).transpose(2, 1, 0))
+        results[block] = results[block] + part if block in results else part
     return jnp.concatenate([results[block] for block in layer.sent], axis=1)
 
 
@@ -192,8 +191,8 @@ def combined(
     """The linear map of all messages of a representation, path after path, to the channels before the gate."""
     blocks = [Block(path.target, layer.inputs[path.source].channels) for path in layer.paths]
     found: dict[Irrep, list[Array]] = {}
-    for block, where in zip(blocks, _slices(blocks), strict=True):
-        found.setdefault(block.irrep, []).append(messages[:, where].reshape(len(messages), -1, block.channels))
+    for block, part in zip(blocks, _pieces(messages, [block.size for block in blocks]), strict=True):
+        found.setdefault(block.irrep, []).append(part.reshape(len(messages), -1, block.channels))
     joined = {block.irrep: jnp.concatenate(found[block.irrep], axis=-1) for block in layer.convolved}
     return linear(weights, joined)
 
@@ -240,14 +239,19 @@ def _coupling(layer: Layer, path: Path) -> Float[np.ndarray, "m1 m2 m3"]:
     return tensor * np.sqrt(2 * path.target.degree + 1)
 
 
-def _slices(blocks: Sequence[Block]) -> list[slice]:
-    stops = np.cumsum([b.size for b in blocks]).tolist()
-    return [slice(stop - b.size, stop) for stop, b in zip(stops, blocks, strict=True)]
+def _pieces(x: Array, sizes: Sequence[int]) -> list[Array]:
+    """Consecutive pieces of the last axis. Their gradients are concatenated, where those of slices would be padded."""
+    return jnp.split(x, np.cumsum(sizes)[:-1].tolist(), axis=-1)
 
 
-def _sums(w: Array, Y: Array, x: Array, coupling: np.ndarray, degree: int) -> Float[Array, "n_atoms n"]:
-    """Σ_j w_u Σ_cd C[c, d, k] x_cu Y_d, flat."""
-    y = Y[..., degree**2 : (degree + 1) ** 2]
+def _degrees(Y: Array) -> list[Array]:
+    """Harmonics of each degree."""
+    l_max = round(Y.shape[-1] ** 0.5) - 1
+    return _pieces(Y, [2 * degree + 1 for degree in range(l_max + 1)])
+
+
+def _sums(w: Array, y: Array, x: Array, coupling: np.ndarray) -> Float[Array, "n_atoms n"]:
+    """Σ_j w_u Σ_cd C[c, d, k] x_cu y_d, flat."""
     x = x.reshape(*x.shape[:2], coupling.shape[0], -1)
     C = jnp.asarray(coupling, x.dtype)
     matrix = jnp.einsum("amd,cdk->amkc", y, C)

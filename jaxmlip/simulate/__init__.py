@@ -1,6 +1,8 @@
-"""Simulations with any potential: ASE's calculator, and relaxation and dynamics through jax-md.
+"""Simulations with any potential: ASE's calculator, relaxation, dynamics, and an adapter to jax-md.
 
-Importing this package imports no jax-md, which costs many seconds: its functions do when they are called.
+Neighbour lists (`neighbor_list`) and equations of motion (`integrators`) are our own, in jax-md's manner; their modules
+say why. `to_jaxmd` gives a model and a structure to everything that jax-md has. Importing this package imports no
+jax-md, which costs many seconds: that function does when it is called.
 """
 
 from jaxmlip.simulate.calculator import calculator

@@ -1,7 +1,9 @@
 """Equations of motion as pure functions in jax-md's manner: one step takes a `State` to the next.
 
 A step calls ``evaluate(state) -> state`` once, which finds neighbours, forces, energy and stress at the new positions:
-what a log needs costs nothing more. Units: eV, Å, amu, and Å·sqrt(amu/eV) for time.
+what a log needs costs nothing more. jax-md's `simulate` has no flexible cell, computes forces alone, so that a log
+evaluates everything once more, and moves atoms in the precision of the potential: with float32 a step of 1 fs loses
+digits of positions. Here motion is float64 whatever the potential is. Units: eV, Å, amu, and Å·sqrt(amu/eV) for time.
 
 References:
     Swope et al., J. Chem. Phys. 76, 637 (1982): velocity Verlet.

@@ -48,7 +48,6 @@ class Engine(NamedTuple):
     """The compiled part of an adapter: shared by all structures of one potential."""
 
     update: Callable[..., NeighborList]
-    moved: Callable[..., Array]  # (positions, neighbor, box) -> Å that a pair may have changed since the list was built
     energy_fn: Callable[..., Array]  # (positions, neighbor=, box=, params=, species=, perturbation=None) -> eV
     shift_fn: Callable[..., Array]
 
@@ -145,16 +144,15 @@ class ListSize(NamedTuple):
     images: tuple[int, int, int]  # searched from −n to n along each lattice vector
 
 
-def list_size(atoms: ase.Atoms, reach: float, extra: int = 0, *, stretch: float = 1.0) -> ListSize:
+def list_size(atoms: ase.Atoms, reach: float, extra: int = 0) -> ListSize:
     """Sizes for neighbours within ``reach`` (Å), with room so that like structures get equal sizes and share code.
 
-    Room: an eighth of the neighbours, rounded up to a multiple of 8; and for a cell ``stretch`` times thinner along
-    one vector, so ``stretch`` times denser, as many images and neighbours more.
+    Room: an eighth of the neighbours, rounded up to a multiple of 8.
     """
     found = max_neighbors(atoms, neighbor_pairs(atoms, reach))
     heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
-    images = np.where(atoms.pbc, np.ceil(reach * stretch / heights), 0).astype(int)
-    width = -(-int(found * stretch * 1.125 + extra) // 8) * 8
+    images = np.where(atoms.pbc, np.ceil(reach / heights), 0).astype(int)
+    width = -(-int(found * 1.125 + extra) // 8) * 8
     return ListSize(width, (int(images[0]), int(images[1]), int(images[2])))
 
 
@@ -207,9 +205,6 @@ def engine_of(potential: Potential, skin: float, pbc: tuple[bool, bool, bool], d
             new = raw(inside, neighbor.set(update_fn=raw), box=box)
         return new.set(update_fn=update)
 
-    def moved(positions: Array, neighbor: NeighborList, box: Array) -> Array:
-        return _pair_change(_anchored(positions, neighbor, periodic), neighbor, box)
-
     def energy_fn(
         positions: Array, *, neighbor: NeighborList, box: Array, params: Params, species: Array, perturbation=None, **_
     ) -> Array:
@@ -218,7 +213,7 @@ def engine_of(potential: Potential, skin: float, pbc: tuple[bool, bool, bool], d
         vectors = safe_vectors(edge_vectors(graph) @ strain.T, graph, potential.config.cutoff)
         return _energy(potential, params, graph, vectors)
 
-    return Engine(update, moved, energy_fn, shift_fn)
+    return Engine(update, energy_fn, shift_fn)
 
 
 def neighbor_graph(
@@ -265,13 +260,6 @@ def _anchored(positions: Array, neighbor: NeighborList, periodic: np.ndarray) ->
     """Each atom at the image nearest to where the list was built, because the list's shifts belong to that image."""
     lattice = jnp.round(jax.lax.stop_gradient(positions) - neighbor.reference_position)
     return positions - jnp.where(periodic, lattice, 0)
-
-
-def _pair_change(positions: Array, neighbor: NeighborList, box: Array) -> Array:
-    """Upper bound in Å of the change of any pair vector since the list was built: 2 max|Δr| + max|s ΔL|."""
-    change = positions @ box.T - neighbor.reference_position @ neighbor.reference_box.T
-    images = neighbor.search_shifts @ (box - neighbor.reference_box).T
-    return 2 * jnp.linalg.norm(change, axis=1).max() + jnp.linalg.norm(images, axis=1).max()
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

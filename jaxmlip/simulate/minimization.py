@@ -97,10 +97,7 @@ def _minimize_group(model: Model, frames: list[ase.Atoms], n_atoms: int, limits:
         progress = _refill(program, slots, progress, waiting, ends)
         if not bool(progress.active.any()):
             continue
-        n_active = int(progress.active.sum())
-        stop_at = (
-            n_active - max(1, n_active // 4) if waiting else n_slots // _SHRINK if n_slots * n_atoms > _SMALL else 0
-        )
+        stop_at = _enough(slots, progress, bool(waiting))
         numbers = jax.tree.map(jnp.asarray, limits._replace(smax=limits.smax or 0.0))
         structures = table.on_device(slots)
         progress, valid = program.advance(structures, progress, numbers, jnp.asarray(stop_at), params)

@@ -58,7 +58,9 @@ def page(tmp_path_factory):
     rows += [["NequIP", 1234.559, 6], ["mean", 1.0, 7]]
     wide = Table(["method", *(f"quantity {k} (meV/atom)" for k in range(12))], [["SNAP", *([0.12345] * 12)]] * 2)
     sections = [
-        Section("Errors", ["Text."], [Table(["method", "RMSE", "n"], rows, "Errors", "", 1), wide]),
+        Section(
+            "Errors", ["Data: " + 9 * "../unbroken"], [Table(["method", "RMSE", "n"], rows, "Errors", "", 1), wide]
+        ),
         Section("Parity", (), (), [Picture(figure, "static", has_chart=True)], [scatter()]),
         Section("Learning curve", (), (), [Picture(figure, "also shown")], [curves()]),
     ]

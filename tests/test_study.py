@@ -13,6 +13,7 @@ from jaxmlip.study import fits as fits_module
 from jaxmlip.study import run as run_module
 from jaxmlip.study.learning_curve import learning_curve_figure, plain_numbers, times_figure
 from jaxmlip.study.sources import fingerprint, load_structures
+from jaxmlip.study.summary import error_tables
 from jaxmlip.study.tasks import make_tasks, parts
 from jaxmlip.study.timing import stopwatch
 from jaxmlip.study.voltages import can_have_voltages, voltage_table
@@ -260,6 +261,15 @@ def test_the_example_compares_all_families():
     assert {method.family or name for name, method in StudyConfig().methods.items()} >= {"snap", "qsnap", "nequip"}
     tasks = make_tasks(load_structures("ldr"), StudyConfig(sizes=(30,)))
     assert {task.method.family for task in tasks} == set(FAMILIES)
+
+
+def test_error_tables_name_seeds_where_there_are_several():
+    rows = [{"method": "qsnap", "size": 3, "seed": seed, "test_energy_rmse": 1.0 + seed} for seed in (0, 1)]
+    (alone,), (both,) = error_tables(rows[:1]), error_tables(rows)
+    assert alone.columns == ["method", "structures", "train RMSE", "train MAE", "test RMSE", "test MAE"]
+    assert alone.rows == [["qSNAP", 3, None, None, 1.0, None]]
+    assert both.columns[:3] == ["method", "structures", "seed"]
+    assert [row[2] for row in both.rows] == [0, 1]
 
 
 def test_voltages_are_drawn_beside_the_published_ones():

@@ -108,5 +108,5 @@ def plain_numbers(axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = axis.get_view_interval()
     decades = np.log10(high / low)
-    shown = "123456789" if decades < 0.4 else "12346" if decades < 1.1 else "125" if decades < 3 else "1"
+    shown = "123456789" if decades < 0.5 else "12346" if decades < 1.1 else "125" if decades < 3 else "1"
     axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else ""))

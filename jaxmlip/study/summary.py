@@ -191,17 +191,17 @@ def _present(figures: Mapping[str, Picture], *names: str) -> list[Picture]:
 
 
 def error_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Training and test RMSE and MAE of each fit, one table a quantity."""
+    """Training and test RMSE and MAE of each fit, one table a quantity; seeds are named if there are several."""
+    several = len({row["seed"] for row in rows}) > 1
+    names = {"structures": "size", "seed": "seed"} if several else {"structures": "size"}
     kinds = [(part, measure) for part in ("train", "test") for measure in ("rmse", "mae")]
     tables = []
     for quantity, unit in _QUANTITIES.items():
         if all(row.get(f"test_{quantity}_rmse") is None for row in rows):
             continue
-        columns = ["method", "structures", "seed", *(f"{part} {measure.upper()}" for part, measure in kinds)]
-        lines = [
-            [label(row["method"]), row["size"], row["seed"], *(row.get(f"{p}_{quantity}_{m}") for p, m in kinds)]
-            for row in rows
-        ]
+        columns = ["method", *names, *(f"{part} {measure.upper()}" for part, measure in kinds)]
+        keys = [*names.values(), *(f"{part}_{quantity}_{measure}" for part, measure in kinds)]
+        lines = [[label(row["method"]), *(row.get(key) for key in keys)] for row in rows]
         tables.append(Table(columns, lines, f"{quantity.capitalize()} ({unit})"))
     return tables
 

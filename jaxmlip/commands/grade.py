@@ -47,11 +47,16 @@ def main(words: Sequence[str]) -> int:
     with double_precision():
         model = load_model(job.model)
         frames, train = structures(job.data, "structures"), structures(job.train, "training data (--train)")
-        found = grades(model, active_set(model, train, mode=job.mode), frames)
+        active = active_set(model, train, mode=job.mode)
+        found = grades(model, active, frames)
         order = list(range(len(frames)))
         if job.select is not None:
             order = select(model, train, frames, mode=job.mode)[: job.select]
     _show(frames, found.structures, order, job.limit)
+    unseen = int((active.rows.index < 0).sum())
+    if unseen:
+        words = f"{unseen} of the model's {len(active.rows.index)} parameters are not determined by the training data"
+        console().print(f"{words}: every structure that depends on them is graded high", highlight=False)
     if job.out is not None:
         _write(job.out, frames, found, order)
         record_beside(job.out, job, ["grade", *words], n_structures=len(order))

@@ -44,7 +44,6 @@ from jaxmlip.potentials.base import Params
 _TANGENT_LIMIT = 400  # parameters without a column in the design matrix, for which JᵀJ is still held
 _TRIES = 12  # dampings tried before the search is given up
 _LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
-_FLOOR = 1e-11  # relative damping of linear parameters: only what keeps a singular matrix solvable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +173,13 @@ def _projected(facts: Facts, params: Params, data: Data) -> Params:
         return params
     matrix, slope = normal_matrix(facts, params, data, chosen)
     scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
-    scaled = matrix / scale[:, None] / scale + _FLOOR * np.eye(len(chosen))
+    scaled = matrix / scale[:, None] / scale + _floor(vector) * np.eye(len(chosen))
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
+
+
+def _floor(vector: Any) -> float:
+    """Relative damping of linear parameters: only what keeps a singular matrix solvable."""
+    return max(1e-11, 10 * float(jnp.finfo(vector.dtype).eps))
 
 
 def _held(facts: Facts, params: Params) -> bool:
@@ -194,11 +198,12 @@ def _steps(facts: Facts, params: Params, data: Data) -> Any:
     matrix, slope = normal_matrix(facts, params, data, np.arange(len(vector)))
     # A parameter that nothing depends on (a pair of species that never meets) stays where it is; linear ones are free.
     diagonal = np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0)
-    weights = np.where(data.linear, _FLOOR, 1.0)
+    floor = _floor(vector)
+    weights = np.where(data.linear, floor, 1.0)
 
     def step_of(damping: float) -> tuple[Any, float]:
         try:
-            added = diagonal * np.maximum(damping * weights, _FLOOR)
+            added = diagonal * np.maximum(damping * weights, floor)
             step = -cho_solve(cho_factor(matrix + np.diag(added)), slope)
         except LinAlgError:
             return jnp.zeros_like(vector), 0.0
@@ -235,7 +240,7 @@ def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:
         return np.sum([np.asarray(part) for part in parts], axis=0) + data.prior * x
 
     def step_of(damping: float) -> tuple[Any, float]:
-        added = damping * diagonal * np.where(data.linear, _FLOOR, 1.0)
+        added = damping * diagonal * np.where(data.linear, _floor(vector), 1.0)
         step, image = _conjugate_gradients(multiply, -slope, (diagonal, added), facts.settings.cg_steps)
         return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ image)
 

@@ -87,7 +87,8 @@ def read_mtp(path: str | Path, *, species: Sequence[int | str] | None = None) ->
         given = "none were given" if species is None else f"{len(species)} were given"
         raise ValueError(
             f"{path} has {count} species but does not say which elements they are, and {given}: name them in the "
-            f"file's order, jaxmlip.load({Path(path).name!r}, species=[...])"
+            f"file's order, jaxmlip.load({Path(path).name!r}, species=[...]) or "
+            f"`jaxmlip convert {Path(path).name} model.npz --species …`, whose model.npz knows them"
         )
     basis = _read_basis(file)
     config = _config(file, basis, tuple(species))

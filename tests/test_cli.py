@@ -159,6 +159,22 @@ def test_a_preset_gives_family_and_settings(data, tmp_path):
     assert jaxmlip.load(out / "model.npz").potential.config.symbols == ("Si",)
 
 
+def test_a_model_is_fine_tuned(fitted, data, tmp_path, capsys):
+    out, model = tmp_path / "tuned", str(fitted / "model.npz")
+    words = ["fit", data, "--start", model, "--out", str(out), "--fit.method", "gradient", "--fit.epochs", "1"]
+    assert main([*words, "--fit.learning-rate", "1e-9"]) == 0
+    before, after = jaxmlip.load(model), jaxmlip.load(out / "model.npz")
+    assert after.potential.config == before.potential.config
+    np.testing.assert_allclose(after.params["coefficients"], before.params["coefficients"], atol=1e-6)
+    assert json.loads((out / "run.json").read_text())["settings"]["start"] == model
+    for more, expected in (
+        (["--potential.twojmax", "4"], "made with other settings: twojmax"),
+        (["--preset", "nequip-rocksalt"], "is a snap potential, not nequip"),
+    ):
+        assert expected in complaint(capsys, [*words, *more])
+    assert "no.npz" in complaint(capsys, ["fit", data, "--start", "no.npz"])
+
+
 def test_grade_flags_what_is_far_from_the_training_data(fitted, data, tmp_path, capsys):
     frames = jaxmlip.read(data)
     far = frames[0].copy()

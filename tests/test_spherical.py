@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxmlip.basis.radial import bessel, polynomial_cutoff
-from jaxmlip.basis.spherical import spherical_harmonics, wigner_3j
+from jaxmlip.basis.spherical import component_harmonics, wigner_3j
 
 REFERENCE = Path(__file__).parent / "reference" / "nequip" / "wigner_3j_e3nn_torch.npz"
 
@@ -28,8 +28,8 @@ def rotations(degrees):
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     matrix = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     matrix *= np.linalg.det(matrix)
-    before = np.array(spherical_harmonics(list(directions.T), degrees))
-    after = np.array(spherical_harmonics(list((directions @ matrix.T).T), degrees))
+    before = np.array(component_harmonics(*directions.T, degrees))
+    after = np.array(component_harmonics(*(directions @ matrix.T).T, degrees))
     D = []
     for k in range(degrees + 1):
         rows = slice(k**2, (k + 1) ** 2)

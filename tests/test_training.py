@@ -207,6 +207,28 @@ def test_a_model_is_a_start(potential, frames):
     assert history.rows[0]["train_loss"] * len(frames) == pytest.approx(objective(linear, frames, NEWTON), rel=1e-6)
 
 
+def test_offsets_of_a_model_follow_the_data(frames):
+    """Fine-tuning on another energy scale: one energy per element is taken up at once, everything else is kept."""
+    mixed = [frame.copy() for frame in frames]
+    shift = {"Mo": 0.7, "W": -1.3}
+    for k, (old, new) in enumerate(zip(frames, mixed, strict=True)):
+        new.symbols[: k % len(new)] = "W"
+        attach(new, jaxmlip.data.labels(old))
+    potential = jaxmlip.build("snap", species=("Mo", "W"), cutoff=4.0, twojmax=2)
+    before, _ = jaxmlip.fit(potential, mixed, settings=LinearFit(**WEIGHTS, ridge=0.0))
+    moved = [frame.copy() for frame in mixed]
+    for old, new in zip(mixed, moved, strict=True):
+        given = jaxmlip.data.labels(old)
+        attach(new, given._replace(energy=given.energy + sum(shift[symbol] for symbol in old.symbols)))
+    gentle = dataclasses.replace(GRADIENT, epochs=1, learning_rate=1e-12, validation_fraction=0.0)
+    after, _ = jaxmlip.fit(before, moved, settings=gentle)
+    change = after.params["offsets"] - before.params["offsets"]
+    np.testing.assert_allclose(change, [shift["Mo"], shift["W"]], atol=1e-8)
+    np.testing.assert_allclose(after.params["coefficients"], before.params["coefficients"], atol=1e-9)
+    kept, _ = jaxmlip.fit(before, moved, settings=dataclasses.replace(gentle, offsets="zero"))
+    np.testing.assert_allclose(kept.params["offsets"], before.params["offsets"], atol=1e-9)
+
+
 def test_divergence_is_an_error(potential, frames):
     wild = Model(potential, {"offsets": np.array([np.inf]), "coefficients": np.zeros((1, 5))})
     with pytest.raises(FloatingPointError, match="lower the learning rate"):

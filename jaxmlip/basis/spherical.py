@@ -8,34 +8,25 @@ References:
     Geiger and Smidt, arXiv:2207.09453 (e3nn), section 3.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from math import factorial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Complex, Float
-from numpy.polynomial import legendre, polynomial
 
-from jaxmlip.basis.hyperspherical import powers
+from jaxmlip.basis.sphere import spherical_harmonics
 
 
-def spherical_harmonics(direction: Sequence[Any], l_max: int) -> list[Any]:
-    """All (l_max + 1)² components Y_lm of a unit vector (x, y, z), degree by degree.
+def component_harmonics(x: Any, y: Any, z: Any, l_max: int) -> list[Any]:
+    """All (l_max + 1)² components Y_lm of unit vectors, degree by degree.
 
-    Y_lm = √(2l+1) √((2 − δ_m0) (l−|m|)!/(l+|m|)!) P_l^(|m|)(y) · Re (z + ix)^m, or Im (z + ix)^|m| for m < 0.
+    The orthonormal ones times √4π, with the axes in turn: z, x, y for x, y, z.
 
-    >>> spherical_harmonics((1.0, 0.0, 0.0), 1)
-    [1.0, 1.7320508075688772, 0.0, 0.0]
+    >>> [round(float(Y), 6) for Y in component_harmonics(1.0, 0.0, 0.0, 1)]
+    [1.0, 1.732051, 0.0, 0.0]
     """
-    x, y, z = direction
-    turned = powers((z, x), l_max)
-    result = []
-    for degree in range(l_max + 1):
-        right = [turned[-m][1] if m < 0 else turned[m][0] for m in range(-degree, degree + 1)]
-        heights = [_horner(_height(degree, abs(m)), y) for m in range(-degree, degree + 1)]
-        result += [h * part for h, part in zip(heights, right, strict=True)]
-    return result
+    return [np.sqrt(4 * np.pi) * Y for degree in spherical_harmonics(z, x, y, l_max) for Y in degree]
 
 
 @lru_cache
@@ -76,18 +67,3 @@ def _to_real(degree: int) -> Complex[np.ndarray, "m m"]:
         Q[degree - m, [degree + m, degree - m]] = np.array([1, -1j]) / np.sqrt(2)
         Q[degree + m, [degree + m, degree - m]] = (-1) ** m * np.array([1, 1j]) / np.sqrt(2)
     return (-1j) ** degree * Q
-
-
-@lru_cache
-def _height(degree: int, m: int) -> tuple[float, ...]:
-    """Coefficients in y of the normalised d^m P_l/dy^m."""
-    norm = np.sqrt((2 * degree + 1) * (2 if m else 1) * factorial(degree - m) / factorial(degree + m))
-    derivative = legendre.legder(np.eye(degree + 1)[degree], m)
-    return tuple(map(float, norm * polynomial.polytrim(legendre.leg2poly(derivative))))
-
-
-def _horner(coefficients: tuple[float, ...], y: Any) -> Any:
-    result = coefficients[-1] * y**0
-    for c in reversed(coefficients[:-1]):
-        result = result * y + c
-    return result

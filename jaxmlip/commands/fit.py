@@ -9,7 +9,7 @@ import ase
 import tyro
 
 from jaxmlip.commands.cache import double_precision
-from jaxmlip.commands.evaluation import report_errors
+from jaxmlip.commands.evaluation import load_model, report_errors
 from jaxmlip.commands.output import console, record_beside, structures
 from jaxmlip.commands.parse import flags_class, parse, take_config, take_word
 from jaxmlip.config import ConfigError, unknown_name
@@ -37,6 +37,9 @@ class FitJob:
     """Name of the forces."""
     stress_key: str | None = None
     """Name of the stress."""
+    start: Path | None = None
+    """Model file to go on from (fine-tuning, transfer learning): family, settings and parameters are the model's, its
+    energies per element are fitted anew."""
     group_key: str | None = None
     """Key of info whose values get errors of their own."""
     out: Path = Path("fit")
@@ -52,12 +55,15 @@ def main(words: Sequence[str]) -> int:
 
     mapping, where, rest = take_config(words)
     mapping, rest = _preset(mapping, rest)
-    family, rest = _family(mapping, rest, FAMILIES)
-    method, rest = _method(mapping, rest, FAMILIES[family].method)
-    job = _parse((family, method), mapping, where, rest)
-    train, test = _data(job)
     with double_precision():
-        _fit(family, job, train, test, ["fit", *words])
+        start = _start(mapping, rest)
+        family, rest = _family(mapping, rest, FAMILIES)
+        method, rest = _method(mapping, rest, FAMILIES[family].method)
+        job = _parse((family, method), mapping, where, rest)
+        if start is not None:
+            _check_potential(family, job, start)
+        data = _data(job)
+        _fit(job, data, start or _potential(family, job, data), ["fit", *words])
     return 0
 
 
@@ -74,6 +80,38 @@ def _preset(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], 
     for part, settings in (("potential", chosen.potential), ("fit", chosen.fit)):
         found[part] = {**settings, **mapping.get(part, {})}
     return found, rest
+
+
+def _start(mapping: dict[str, Any], words: list[str]) -> Any:
+    """The model to go on from, if there is one; its family is that of the fit."""
+    from jaxmlip.potentials import family_of
+
+    path, _ = take_word(words, "--start", mapping.get("start"))
+    if path is None:
+        return None
+    model = load_model(path)
+    mapping.setdefault("family", family_of(model.potential.config))
+    return model
+
+
+def _check_potential(family: str, job: Any, start: Any) -> None:
+    """Refuses a family or settings that are not those of the model to go on from."""
+    from jaxmlip.config import from_mapping, to_mapping
+    from jaxmlip.potentials import family_of
+
+    config = start.potential.config
+    if family != family_of(config):
+        raise ConfigError(f"{job.start} is a {family_of(config)} potential, not {family}: leave the family out")
+    defaults = to_mapping(type(job.potential)())
+    asked = {name: value for name, value in to_mapping(job.potential).items() if value != defaults[name]}
+    different = [
+        name for name in asked if from_mapping(type(config), {**to_mapping(config), name: asked[name]}) != config
+    ]
+    if different:
+        raise ConfigError(
+            f"{job.start} was made with other settings: {', '.join(different)}. A model keeps its own: leave them out, "
+            "or train a new one without --start"
+        )
 
 
 def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list[str]]:
@@ -145,21 +183,31 @@ def _data(job: FitJob) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     return [train[i] for i in parts.train], [train[i] for i in parts.test]
 
 
-def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], words: list[str]) -> None:
+def _potential(family: str, job: Any, data: tuple[list[ase.Atoms], list[ase.Atoms]]) -> Any:
+    """The potential of the settings, completed from the data."""
+    import jaxmlip
+    from jaxmlip.config import to_mapping
+    from jaxmlip.potentials import suggested
+    from jaxmlip.study.tasks import elements
+
+    train, test = data
+    settings = to_mapping(job.potential)
+    settings["species"] = settings["species"] or elements([*train, *test])
+    return jaxmlip.build(family, **suggested(family, settings, train))
+
+
+def _fit(job: Any, data: tuple[list[ase.Atoms], list[ase.Atoms]], start: Any, words: list[str]) -> None:
     import jaxmlip
     from jaxmlip.commands.progress import training_progress
     from jaxmlip.config import to_mapping
     from jaxmlip.evaluate import save_figure, training_figure
     from jaxmlip.fitting.devices import is_first_process
-    from jaxmlip.potentials import suggested
-    from jaxmlip.study.tasks import elements
+    from jaxmlip.potentials import family_of
 
-    settings = to_mapping(job.potential)
-    settings["species"] = settings["species"] or elements([*train, *test])
-    potential = jaxmlip.build(family, **suggested(family, settings, train))
+    train, test = data
     job.out.mkdir(parents=True, exist_ok=True)
     with training_progress(job.tensorboard) as shown:
-        model, history = jaxmlip.fit(potential, train, settings=job.fit, folder=job.out, show_progress=shown)
+        model, history = jaxmlip.fit(start, train, settings=job.fit, folder=job.out, show_progress=shown)
     if not is_first_process():
         return
     jaxmlip.save(model, job.out / "model.npz")
@@ -167,6 +215,7 @@ def _fit(family: str, job: Any, train: list[ase.Atoms], test: list[ase.Atoms], w
         save_figure(training_figure(history.rows), job.out / "training.png")
     sets = {"train": train} | ({"test": test} if test else {})
     report_errors(model, sets, out=job.out, group_key=job.group_key)
-    facts = {"family": family, "seed": job.seed, "n_train": len(train), "n_test": len(test)}
-    record_beside(job.out, job, words, **facts, potential=to_mapping(potential.config), fit_summary=history.summary)
+    config = model.potential.config
+    facts = {"family": family_of(config), "seed": job.seed, "n_train": len(train), "n_test": len(test)}
+    record_beside(job.out, job, words, **facts, potential=to_mapping(config), fit_summary=history.summary)
     console().print(f"wrote {job.out / 'model.npz'}; errors, figures and run.json are beside it", highlight=False)

@@ -53,8 +53,9 @@ def fit(
     6
 
     Args:
-        start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from: a linear fit keeps
-            what is not linear in its parameters, the others start from them.
+        start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from (fine-tuning, transfer
+            learning): a linear fit keeps what is not linear in its parameters, the others start from them, with
+            offsets fitted anew unless the settings say otherwise.
         atoms: structures with labels, as `jaxmlip.read` gives them.
         settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
             is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.

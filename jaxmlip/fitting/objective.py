@@ -34,7 +34,8 @@ class Weights:
     force_weight: float = 1.0
     stress_weight: float = 0.0
     offsets: Literal["fit", "study", "zero"] = "fit"
-    """Energies per atom of each element: fitted to the data; those of the published study; or none."""
+    """Energies per atom of each element: fitted to the data; those of the published study; or none. From a model on
+    "fit" fits them to what the model leaves of the energies, the others keep the model's."""
     tunable: ClassVar[Mapping[str, Range]] = {}
     """Settings that ``jaxmlip tune`` looks for, and where."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmlip.config import ConfigError
 from jaxmlip.fitting.devices import replicated, shares
-from jaxmlip.fitting.objective import Weights, force_scale, given_offsets
+from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.graph.stack import Bucket, stack, take
 from jaxmlip.potentials.base import Model, Params, Potential, safe_vectors
@@ -85,7 +85,32 @@ def make_problem(start: Potential | Model, atoms: list, validation: list, settin
         [_part(bucket, potential, params, keep) for bucket in stack(frames, potential.config, **size)] if frames else []
         for frames in (atoms, validation)
     ]
+    if isinstance(start, Model) and settings.offsets == "fit" and settings.energy_weight:
+        params = {**params, "offsets": params["offsets"] + _offset_correction(potential, params, parts[0], settings)}
     return Problem(potential, settings, *replicated((params, *parts)))
+
+
+def _offset_correction(potential: Potential, params: Params, parts: list[Part], settings: Training) -> jax.Array:
+    """What to add to a model's offsets, so that the objective is least for all other parameters as they are, in eV.
+
+    Offsets enter energies per atom alone, and linearly: min_δ Σ_k (ΔE_k/N_k + Σ_s n_ks δ_s/N_k)². A model of another
+    level of theory has energies on another scale, which a gentle fit would be long to leave.
+    """
+    energies = dataclasses.replace(settings, energy_weight=1.0, force_weight=0.0, stress_weight=0.0)
+    rest = jax.jit(lambda params, part, rows: residuals(potential, params, drawn(part, rows), energies)[0])
+    fractions, errors = [], []
+    for part in parts:
+        graphs, n = part.bucket.graphs, part.bucket.n_structures
+        mask, species = np.asarray(graphs.atom_mask), np.asarray(graphs.species)
+        kinds = np.arange(len(potential.config.species))
+        counts = np.sum((species[:, :, None] == kinds) & mask[:, :, None], axis=1)
+        given = np.asarray(part.bucket.labels.has_energy)
+        fractions.append(given * counts / mask.sum(axis=1)[:, None])
+        rows = np.resize(np.arange(n), (-(-n // settings.batch_size), settings.batch_size))
+        found = [rest(params, part, jnp.asarray(row)) for row in rows]
+        errors.append(np.concatenate(found)[:n])
+    correction = np.linalg.lstsq(np.concatenate(fractions), -np.concatenate(errors).astype(float), rcond=None)[0]
+    return jnp.asarray(correction, params["offsets"].dtype)
 
 
 def _initial(potential: Potential, atoms: list, settings: Training) -> Params:

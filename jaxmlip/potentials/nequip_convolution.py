@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.radial import bessel, polynomial_cutoff
-from jaxmlip.basis.spherical import spherical_harmonics
+from jaxmlip.basis.spherical import component_harmonics
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import gather_neighbors, in_blocks, split_rows
 from jaxmlip.potentials.nequip_layers import Layer, adjoint_contributions, contributions, perceptron
@@ -55,8 +55,8 @@ def edge_embedding(
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
     b = bessel(r, config.cutoff, config.num_bessels if frequencies is None else frequencies)
     u = jnp.where(mask, polynomial_cutoff(r / config.cutoff, config.polynomial_cutoff_p), 0)
-    Y = spherical_harmonics([vectors[..., k] / r for k in range(3)], config.l_max)
-    return b * u[..., None], jnp.stack(Y, axis=-1)
+    x, y, z = (vectors[..., k] / r for k in range(3))
+    return b * u[..., None], jnp.stack(component_harmonics(x, y, z, config.l_max), axis=-1)
 
 
 def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:

@@ -20,6 +20,7 @@ from benchmarking.cases import (
     PEER_SUFFIX,
     PEERS,
     Job,
+    cells_of_one_size,
     elements,
     many_structures,
     molybdenum,
@@ -58,10 +59,15 @@ def _model(job: Job, atoms: Any) -> jaxmlip.Model:
     with jax.enable_x64(True):  # the same random numbers in each precision
         params = potential.init(jax.random.key(0), None)
         params = _random(params if n_sparse is None else _with_points(atoms, potential, params, n_sparse))
+    _save_for_peer(job, jaxmlip.Model(potential, params))
+    return jaxmlip.Model(potential, params)
+
+
+def _save_for_peer(job: Job, model: Any) -> None:
+    """In the peer's own format, if the case has one."""
     peer = PEERS.get((job.kind, job.family))
     if peer and job.precision == "float64":
-        jaxmlip.save(jaxmlip.Model(potential, params), Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
-    return jaxmlip.Model(potential, params)
+        jaxmlip.save(model, Path(job.folder) / f"{job.name}{PEER_SUFFIX[peer]}")
 
 
 def _predict(job: Job) -> dict[str, Any]:
@@ -138,12 +144,15 @@ def _fit(job: Job) -> dict[str, Any]:
 
 def _train(job: Job) -> dict[str, Any]:
     """Epochs of an iterative fit; the first one compiles. Energies only for a full-batch method."""
-    frames = many_structures(job.size)
+    frames = cells_of_one_size(job.size) if job.family == "nequip" else many_structures(job.size)
     settings = dict(job.settings)
     method = METHODS[settings.pop("method")]
     potential = jaxmlip.build(job.family, species=elements(frames), **settings)
+    _save_for_peer(job, jaxmlip.Model(potential, potential.init(jax.random.key(0), None)))
     force_weight = 0.0 if method is QuasiNewtonFit else 1.0
-    chosen = method(force_weight=force_weight, epochs=1 + job.repeats, validation_fraction=0.0, dtype=job.precision)  # pyright: ignore[reportArgumentType]
+    common: dict[str, Any] = {"force_weight": force_weight, "epochs": 1 + job.repeats, "dtype": job.precision}
+    common |= {"batch_size": job.size} if job.family == "nequip" else {}
+    chosen = method(validation_fraction=0.0, **common)
     (_, history), times = _timed(lambda: jaxmlip.fit(potential, frames, settings=chosen))
     seconds = [row["seconds"] for row in history.rows[1:]]
     steady = {

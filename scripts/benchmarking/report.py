@@ -69,12 +69,13 @@ def compare(rows: list[dict[str, Any]], folder: Path) -> None:
         if mine["code"] != "jaxmlip" or mine["status"] != "ok":
             continue
         peers = [r for r in rows if r["name"] == mine["name"] and r["code"] != "jaxmlip" and r["status"] == "ok"]
-        for peer in peers:
+        for peer in [peer for peer in peers if peer["precision"] == mine["precision"]] or peers:
             mine["ratio_cpu"] = mine["cpu"] / peer["cpu"]
             mine["ratio_wall"] = mine["wall"] / peer["wall"]
             if "forces_only_cpu" in peer:
                 mine["ratio_cpu_forces_only"] = mine["cpu"] / peer["forces_only_cpu"]
-            mine["agreement"] = _agreement(mine, peer, folder)
+            if mine["benchmark"] != "train":
+                mine["agreement"] = _agreement(mine, peer, folder)
 
 
 def _agreement(mine: dict[str, Any], peer: dict[str, Any], folder: Path) -> dict[str, Any]:

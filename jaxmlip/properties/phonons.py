@@ -146,10 +146,15 @@ def bands_figure(bands: Bands) -> Figure:
     """The dispersion: frequencies in THz along the path, imaginary ones below zero."""
     figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(bands.distance, bands.frequencies, color="#0072b2", linewidth=1.1)
+    breaks = np.flatnonzero(np.diff(bands.distance) < 1e-9) + 1  # where the path jumps to another point
+    for part in np.split(np.arange(len(bands.distance)), breaks):
+        axes.plot(bands.distance[part], bands.frequencies[part], color="#0072b2", linewidth=1.1)
     axes.axhline(0, color="#5b5b5b", linewidth=0.8)
     axes.set(ylabel="frequency (THz)", xlim=(bands.distance[0], bands.distance[-1]))
-    axes.set_xticks(bands.ticks, [name.replace("G", "Γ") for name in bands.labels])
+    names: dict[float, str] = {}
+    for tick, name in zip(bands.ticks.round(9).tolist(), bands.labels, strict=True):
+        names[tick] = f"{names[tick]}|{name}" if tick in names else name
+    axes.set_xticks(list(names), [name.replace("G", "Γ") for name in names.values()])
     axes.grid(axis="y", visible=False)
     return figure
 

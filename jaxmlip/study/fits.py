@@ -78,7 +78,9 @@ def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
 
 def _divided(predicted: Predicted, size: int) -> tuple[Predicted, Predicted]:
     """Of the first ``size`` structures, and of the others."""
-    return Predicted(*(part[:size] for part in predicted)), Predicted(*(part[size:] for part in predicted))
+    energy, forces, stress = predicted
+    first = Predicted(energy[:size], forces[:size], stress[:size])
+    return first, Predicted(energy[size:], forces[size:], stress[size:])
 
 
 def _error_columns(part: str, table: ErrorTable) -> Row:

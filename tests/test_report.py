@@ -94,6 +94,13 @@ def test_versions_date_and_command_are_in_it(tmp_path):
         assert expected in text
 
 
+def test_long_cells_are_broken_into_lines():
+    """A list of eleven elements would push the other columns out of sight."""
+    species = ", ".join(map(str, range(20, 31)))
+    text = html("T", [Section("S", tables=[Table(["a", "b", "c"], [["x", species, 1.0]])])], {})
+    assert f'<td>x</td><td class="w">{species}</td><td class="n"' in text
+
+
 def test_json_has_no_nan_and_rows_keep_all_columns(tmp_path):
     write_json(tmp_path / "a.json", {"x": np.float64("nan"), "y": np.arange(2), "p": tmp_path})
     assert '"x": null' in (tmp_path / "a.json").read_text()

@@ -21,6 +21,7 @@ from jaxmlip.evaluate.style import data_address
 from jaxmlip.files import atomic_path
 
 _LONG = 24  # rows, from which a table scrolls below its head
+_WIDE = 30  # characters, from which the text of a cell is broken into lines
 
 
 class Table(NamedTuple):
@@ -144,7 +145,9 @@ def _row(kinds: Sequence[str], row: Sequence[Any]) -> str:
     cells = []
     for kind, cell in zip(kinds, row, strict=True):
         value = f' data-value="{float(cell)!r}"' if _is_numeric([cell]) and cell == cell else ""
-        cells.append(f"<td{kind}{value}>{escape(cell_text(cell))}</td>")
+        text = cell_text(cell)
+        shown = ' class="w"' if not kind and len(text) >= _WIDE else kind
+        cells.append(f"<td{shown}{value}>{escape(text)}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 

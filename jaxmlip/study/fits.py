@@ -79,9 +79,8 @@ def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
 def _divided(predicted: Predicted, size: int) -> tuple[Predicted, Predicted]:
     """Of the first ``size`` structures, and of the others."""
     energy, forces, stress = predicted
-    return Predicted(energy[:size], forces[:size], stress[:size]), Predicted(
-        energy[size:], forces[size:], stress[size:]
-    )
+    first = Predicted(energy[:size], forces[:size], stress[:size])
+    return first, Predicted(energy[size:], forces[size:], stress[size:])
 
 
 def _error_columns(part: str, table: ErrorTable) -> Row:

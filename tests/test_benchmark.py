@@ -56,6 +56,8 @@ def test_a_peer_is_measured_and_agrees_or_the_table_says_why_not(smoke):
         ("predict", "mtp", "motep"),
         ("elements", "mtp", "motep"),
         ("predict", "gap", "quippy"),
+        ("predict", "nequip", "nequip"),
+        ("train", "nequip", "nequip"),
     }
     for row in peers:
         assert row["status"] == "ok" or row["status"].startswith("not installed")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 import jaxmlip
 
 ROOT = Path(jaxmlip.__file__).parent
@@ -64,3 +66,9 @@ print([k for k in before if before[k] != jax.config.values[k]])
 def test_public_names_exist():
     for name in jaxmlip.__all__:
         assert getattr(jaxmlip, name) is not None
+
+
+def test_settings_may_be_numbers_of_numpy():
+    config = jaxmlip.build("snap", species=tuple(np.unique([8, 3])), cutoff=np.float64(4.0)).config
+    assert config == jaxmlip.build("snap", species=("Li", "O"), cutoff=4.0).config
+    assert type(config.species[0]) is int

@@ -1,7 +1,7 @@
 """NequIP: equivariant message passing, exactly as nequip evaluates it.
 
     h_i⁰ = embedding of the species of i,
-    m_i  = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)) / √n̄,  R(r) = MLP(b_n(r) u(r/r_max)),           (convolution)
+    m_i  = Σ_j R(r_ij) (W_1 h_j ⊗ Y(r̂_ij)) / √n̄_j,  R(r) = MLP(b_n(r) u(r/r_max)),     (convolution)
     h_i ← gate(W_2 m_i + self-connection of h_i with the embedding),                     (each layer)
     E_i  = offset + scale · w · h_i  [+ nuclear repulsion].
 

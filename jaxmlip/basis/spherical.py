@@ -26,7 +26,7 @@ def component_harmonics(x: Any, y: Any, z: Any, l_max: int) -> list[Any]:
     >>> [round(float(Y), 6) for Y in component_harmonics(1.0, 0.0, 0.0, 1)]
     [1.0, 1.732051, 0.0, 0.0]
     """
-    return [np.sqrt(4 * np.pi) * Y for degree in spherical_harmonics(z, x, y, l_max) for Y in degree]
+    return [float(np.sqrt(4 * np.pi)) * Y for degree in spherical_harmonics(z, x, y, l_max) for Y in degree]
 
 
 @lru_cache

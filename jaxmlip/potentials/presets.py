@@ -143,9 +143,9 @@ PRESETS: dict[str, Preset] = {
             "epochs": 60,
             "validation_fraction": 0.0,
         },
-        "for 120 of the shipped rocksalts from nequip-pretraining's model: the other 30 at 30 meV/atom and 0.150 eV/Å after "
-        "310 CPU s (split 0 of scripts/fine_tuning.py); weights, rate and epochs chosen with 20 of the 120 held out, and "
-        "with the errors of those 30 in sight",
+        "from nequip-pretraining's model on 120 of the shipped rocksalts: the other 30 at 30 meV/atom and 0.150 eV/Å "
+        "after 310 CPU s (split 0 of scripts/pretraining.py); weights, rate and epochs chosen with 20 of the 120 held "
+        "out, and with the errors of the 30 in sight",
     ),
     "aenet-forces": Preset(
         "aenet",

@@ -84,13 +84,16 @@ def _preset(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], 
 
 def _start(mapping: dict[str, Any], words: list[str]) -> Any:
     """The model to go on from, if there is one; its family is that of the fit."""
-    from jaxmlip.potentials import family_of
+    from jaxmlip.potentials import FAMILIES, family_of
 
     path, _ = take_word(words, "--start", mapping.get("start"))
     if path is None:
         return None
     model = load_model(path)
-    mapping.setdefault("family", family_of(model.potential.config))
+    family = family_of(model.potential.config)
+    if family not in FAMILIES:
+        raise ConfigError(f"{path} is {family}, a sum: fit its parts, or call jaxmlip.fit in Python")
+    mapping.setdefault("family", family)
     return model
 
 

@@ -11,6 +11,7 @@ from jaxmlip.potentials.base import Config, Model, Params, Potential, Prediction
 from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.mtp import MTPConfig, mtp, suggest
 from jaxmlip.potentials.nequip import NequIPConfig, nequip
+from jaxmlip.potentials.offsets import SumConfig, ZBLConfig
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
@@ -60,8 +61,15 @@ def suggested(family: str, settings: Mapping[str, Any], atoms: Sequence[ase.Atom
 
 
 def family_of(config: Config) -> str:
-    """The name in `FAMILIES` of the family that ``config`` belongs to."""
-    return next(name for name, family in FAMILIES.items() if family.config is type(config))
+    """The name in `FAMILIES` of the family that ``config`` belongs to; of a sum both names.
+
+    >>> from jaxmlip.potentials.offsets import add, zbl
+    >>> family_of(add(build("snap", species=("Mo",), cutoff=4.0), zbl(ZBLConfig(("Mo",), 2.0))).config)
+    'snap+zbl'
+    """
+    if isinstance(config, SumConfig):
+        return f"{family_of(config.first)}+{family_of(config.second)}"
+    return {ZBLConfig: "zbl", **{family.config: name for name, family in FAMILIES.items()}}[type(config)]
 
 
 __all__ = [

@@ -41,7 +41,7 @@ usage: jaxmlip COMMAND [arguments]     (jaxmlip COMMAND --help explains each arg
 {commands}
 
 Data is a file, a folder or a pattern ("runs/*/OUTCAR"): extended XYZ, .xsf, .cfg, vasprun.xml, OUTCAR and all that
-ASE reads, also as .xz or .gz; or the name of a shipped data set: ldr, mo, si, layered.
+ASE reads, also as .xz or .gz; or the name of a shipped data set: ldr, ldr-surrogate, mo, si, layered.
 Models are our model.npz or a file of another program, such as W.snapcoeff.
 
 Settings can stand in a TOML file given with --config FILE; a flag wins over the file:

@@ -109,7 +109,7 @@ def voltage_figure(rows: Sequence[Row]) -> Figure:
     from jaxmlip.cathodes import PUBLISHED
 
     metals = [metal for metal in PUBLISHED if any(row["metal"] == metal for row in rows)]
-    figure = Figure(figsize=(7.2, 3.3), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(metals))
     for k, name in enumerate(("dft", "aenet", "mtp")):
@@ -125,7 +125,7 @@ def voltage_figure(rows: Sequence[Row]) -> Figure:
         axis.plot(places[known] + shift, values, "o", color=style.color(method), label=style.label(method))
     axis.set_xticks(places, [f"Li{metal}O$_2$" for metal in metals])
     axis.set(ylabel="voltage against Li (V)")
-    axis.legend(ncols=3)
+    _legend_below(figure, 5)
     return figure
 
 
@@ -134,6 +134,6 @@ def methods_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["method"] for row in rows))
 
 
-def _legend_below(figure: Figure) -> None:
+def _legend_below(figure: Figure, ncols: int = 6) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols)

@@ -40,8 +40,8 @@ def default_methods(data: str = "ldr") -> dict[str, Method]:
     """All families, with settings that take minutes for some hundred structures of the rocksalts.
 
     SNAP as in the published study (twojmax 6, 5 Å) but qSNAP with twojmax 4 (with 6 it has 5,456 coefficients for 11
-    elements); MTP, GAP and AENET by their presets for small sets, with fewer steps; a NequIP of two layers. The fits'
-    objective weighs energies 20 to 30 times as much as forces (eV/atom, eV/Å).
+    elements); MTP, GAP and AENET by their presets for small sets, AENET with fewer epochs; a NequIP of two layers. The
+    fits' objective weighs energies 20 to 30 times as much as forces (eV/atom, eV/Å).
     """
     linear = {"energy_weight": 30.0, "n_folds": 3}
     weights: dict[str, Any] = {"cutoff": 5.0}

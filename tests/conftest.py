@@ -25,3 +25,12 @@ def compile_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """One process runs some thirty modules, and their programs together are more than the system can hold."""
+    from jaxmlip.study.programs import forget_programs  # here, for jaxtyping's checks must be on before jaxmlip loads
+
+    yield
+    forget_programs()

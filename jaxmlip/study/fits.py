@@ -14,6 +14,7 @@ from jaxmlip.evaluate.predictions import Predicted, predict_atoms
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
 from jaxmlip.potentials.base import Model
+from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.tasks import Parts, Task, elements, fit_settings, potential_of
 from jaxmlip.study.timing import inference_time, stopwatch
 
@@ -33,6 +34,7 @@ def outcome(task: Task, parts: Parts, folder: Path) -> Outcome:
     kept = read_outcome(task, parts, folder)
     if kept is not None:
         return kept
+    forget_programs()
     model, row = _fit(task, parts)
     frames = [*parts.train[: task.size], *parts.test]  # together, so that fewer shapes are compiled
     per_atom, compiled = inference_time(model, frames)  # first, so that it sees the compilation

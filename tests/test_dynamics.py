@@ -187,6 +187,14 @@ def test_a_run_that_blows_up_is_an_error():
         nve(model(), hot, timestep=50.0, n_steps=100, temperature=20000.0)
 
 
+def test_a_refused_structure_leaves_no_folder(tmp_path):
+    overlapping = bulk("Cu", cubic=True)
+    overlapping.positions[1] = overlapping.positions[0]
+    with pytest.raises(ValueError, match="0 Å apart"):
+        molecular_dynamics(model(), overlapping, folder=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_input(start):
     with pytest.raises(ValueError, match="multiples of log_every"):
         nve(model(), start, n_steps=15)

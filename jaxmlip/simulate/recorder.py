@@ -81,6 +81,7 @@ class _FolderRecorder(Recorder):
 
     def row(self, step: int, row: Row) -> None:
         super().row(step, row)
+        self.folder.mkdir(exist_ok=True)
         with (self.folder / "log.csv").open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if len(self.rows) == 1:
@@ -144,12 +145,10 @@ def _append(path: Path, frames: list[ase.Atoms]) -> None:
 
 
 def open_folder(folder: str | Path, model: Model, atoms: ase.Atoms, settings: Any) -> Recorder:
-    """A recorder for a run in ``folder``, which is made if its parent exists."""
+    """A recorder for a run in ``folder``, which its first row makes: a run that is refused leaves none."""
     path = Path(folder)
-    if not path.is_dir():
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"cannot write {path}: its folder {path.parent} does not exist; create it first")
-        path.mkdir()
+    if not path.is_dir() and not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: its folder {path.parent} does not exist; create it first")
     return _FolderRecorder(path, _key(model, atoms, settings), atoms, settings)
 
 

@@ -9,7 +9,7 @@ from ase.units import GPa
 from morse import alloy, model
 
 from jaxmlip.potentials.base import Model
-from jaxmlip.simulate import calculator, relax
+from jaxmlip.simulate import calculator, minimization, relax
 
 
 def ases_minimum(atoms, *, cell):
@@ -176,3 +176,17 @@ def test_bad_input():
     with pytest.raises(ValueError, match="nothing to relax"):
         relax(model(), alloy(), cell=False, positions=False)
     assert relax(model(), []) == []
+
+
+def test_few_sizes_are_compiled_without_much_padding():
+    def sizes(*n_atoms):
+        return sorted(set(minimization._sizes(np.array(n_atoms)).tolist()))
+
+    assert sizes(1) == [1]
+    assert sizes(5, 6, 17, 30) == [32]
+    assert sizes(*[8] * 500, *[30] * 100, 500) == [8, 32, 500]
+    many = np.random.default_rng(0).integers(8, 41, 500)
+    padded = minimization._sizes(many)
+    assert len(np.unique(padded)) == 2
+    assert (padded >= many).all()
+    assert padded.sum() < 1.5 * many.sum()

@@ -27,6 +27,7 @@ from jaxmlip.simulate.minimizers import MINIMIZERS, Minimizer
 VOLUME_FACTOR = 2.0  # a relaxation that swells or shrinks the cell by more has left the potential's data
 _MAX_ATOMS = 8192  # evaluated together
 _ROUND_ATOMS = 4
+_WORTH = 4_000  # atoms of padding, evaluated until they rest, cost about what compiling for another size does
 _SMALL = 512  # atoms: fewer are not worth another compilation
 _SHRINK = 4  # fewer slots once only one in four is used: each size is compiled anew
 
@@ -75,13 +76,26 @@ How = tuple[str, Freedom, bool]  # method, what may change, whether the symmetry
 
 def minimize(model: Model, frames: Sequence[ase.Atoms], limits: Limits, how: How) -> list[Ended]:
     """The ends of all structures, those of like size side by side. JAX must be in 64-bit mode."""
-    padded = np.array([-(-len(frame) // _ROUND_ATOMS) * _ROUND_ATOMS if len(frame) > 1 else 1 for frame in frames])
+    padded = _sizes(np.array([len(frame) for frame in frames]))
     ends: dict[int, Ended] = {}
     for n_atoms in np.unique(padded):
         members = np.flatnonzero(padded == n_atoms).tolist()
         found = _minimize_group(model, [frames[k] for k in members], int(n_atoms), limits, how)
         ends.update(zip(members, found, strict=True))
     return [ends[k] for k in range(len(frames))]
+
+
+def _sizes(n_atoms: np.ndarray) -> np.ndarray:
+    """To how many atoms each structure is padded: to few different sizes, for each of them is compiled anew."""
+    own = np.where(n_atoms > 1, -(-n_atoms // _ROUND_ATOMS) * _ROUND_ATOMS, 1)
+    padded, size, padding = own.copy(), 0, 0
+    for one in np.unique(own)[::-1]:
+        same = own == one
+        padding += int((size - n_atoms[same]).sum())
+        if padding > _WORTH or not size:
+            size, padding = one, 0
+        padded[same] = size
+    return padded
 
 
 def _minimize_group(model: Model, frames: list[ase.Atoms], n_atoms: int, limits: Limits, how: How) -> list[Ended]:

@@ -49,7 +49,9 @@ def pretrained_mtp() -> jaxmlip.Model:
     """In stages; the last 100 of the cells in random order are held out."""
     frames = shuffled("ldr-surrogate", 0)
     chosen = preset("mtp-rocksalt")
-    start: Any = jaxmlip.build("mtp", species=elements(frames), min_dist=1.6, **{**chosen.potential, "level": MTP_LEVEL})
+    start: Any = jaxmlip.build(
+        "mtp", species=elements(frames), min_dist=1.6, **{**chosen.potential, "level": MTP_LEVEL}
+    )
     for n, steps, dtype, damping in MTP_STAGES:
         values = {**chosen.fit, "epochs": steps, "dtype": dtype, "damping": damping, "prior": 0.0, "tolerance": 3e-3}
         values["dense_limit"] = MTP_DENSE

@@ -229,6 +229,15 @@ def test_offsets_of_a_model_follow_the_data(frames):
     np.testing.assert_allclose(kept.params["offsets"], before.params["offsets"], atol=1e-9)
 
 
+@pytest.mark.parametrize(("given", "dtype"), [("float64", "float32"), ("float32", "float64")])
+def test_a_model_of_another_precision_is_a_start(potential, frames, given, dtype):
+    params = jax.tree.map(lambda x: jnp.asarray(x, given), potential.init(jax.random.key(0)))
+    settings = dataclasses.replace(NEWTON, epochs=1, validation_fraction=0.0, dtype=dtype)
+    same = jax.tree.map(lambda x: np.asarray(x, "float32").astype("float64"), params)
+    first, second = (jaxmlip.fit(Model(potential, one), frames, settings=settings)[0] for one in (params, same))
+    jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
+
+
 def test_divergence_is_an_error(potential, frames):
     wild = Model(potential, {"offsets": np.array([np.inf]), "coefficients": np.zeros((1, 5))})
     with pytest.raises(FloatingPointError, match="lower the learning rate"):

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import ase
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxmlip.graph.batch import Batch, batches
-from jaxmlip.potentials.base import Model, predict
+from jaxmlip.potentials.base import Model, cast_params, predict
 from jaxmlip.progress import track
 
 
@@ -60,16 +59,6 @@ def predict_atoms(
         for one in track(filled, "predicting", show=show_progress):
             _collect(result, one, jax.device_get(predict(model.potential, params, one.graph)))
     return result
-
-
-def cast_params(params, dtype: str):
-    """The floating-point leaves of ``params`` in ``dtype``; integers and flags stay as they are."""
-
-    def cast(leaf):
-        array = np.asarray(leaf)
-        return jnp.asarray(array, dtype) if array.dtype.kind == "f" else leaf
-
-    return jax.tree.map(cast, params)
 
 
 def _collect(result: Predicted, one: Batch, prediction) -> None:

@@ -13,7 +13,7 @@ from jaxmlip.fitting.devices import replicated, shares
 from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.graph.stack import Bucket, stack, take
-from jaxmlip.potentials.base import Model, Params, Potential, safe_vectors
+from jaxmlip.potentials.base import Model, Params, Potential, cast_params, safe_vectors
 from jaxmlip.potentials.offsets import fit_offsets
 
 _INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbours) are made
@@ -77,7 +77,7 @@ def make_problem(start: Potential | Model, atoms: list, validation: list, settin
     potential, params = (start.potential, start.params) if isinstance(start, Model) else (start, None)
     if params is None:
         params = _initial(potential, atoms, settings)
-    params = jax.tree.map(jnp.asarray, params)
+    params = cast_params(params, settings.dtype)
     only_energies = not (settings.force_weight or settings.stress_weight)
     keep = potential.descriptor if only_energies and potential.regressor is not None else None
     size = {"n_shapes": settings.n_shapes, "dtype": settings.dtype}

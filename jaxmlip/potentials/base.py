@@ -93,6 +93,16 @@ class Model(NamedTuple):
     params: Params
 
 
+def cast_params(params: Params, dtype: Any) -> Params:
+    """``params`` with every floating-point leaf in ``dtype``; integers and flags stay as they are."""
+
+    def cast(leaf: Any) -> Any:
+        array = np.asarray(leaf)
+        return jnp.asarray(array, dtype) if array.dtype.kind == "f" else jnp.asarray(array)
+
+    return jax.tree.map(cast, params)
+
+
 class Prediction(NamedTuple):
     """Energies in eV, forces in eV/Å, stress in eV/Å³ (ASE sign; zero where the cell spans no volume)."""
 

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
-from jaxmlip.potentials.base import Model, Params, Potential, predict, predict_energy, safe_vectors
-from jaxmlip.simulate.jaxmd import cast
+from jaxmlip.potentials.base import Model, Params, Potential, cast_params, predict, predict_energy, safe_vectors
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -22,7 +21,7 @@ def hessian(model: Model, atoms: ase.Atoms, rows: np.ndarray) -> Float[np.ndarra
     """
     with jax.enable_x64(True):
         graph = batch(atoms, model.potential.config, dtype="float64")
-        found = _rows(model.potential, cast(model.params, "float64"), graph, jnp.asarray(rows))
+        found = _rows(model.potential, cast_params(model.params, "float64"), graph, jnp.asarray(rows))
         return np.asarray(found)
 
 
@@ -30,7 +29,7 @@ def edge_hessians(model: Model, atoms: ase.Atoms) -> tuple[Graph, Float[np.ndarr
     """∂²E_i / ∂r_im ∂r_im′ of every atom with respect to the vectors to its own neighbours, and the graph; eV/Å²."""
     with jax.enable_x64(True):
         graph = batch(atoms, model.potential.config, dtype="float64")
-        found = _edges(model.potential, cast(model.params, "float64"), graph)
+        found = _edges(model.potential, cast_params(model.params, "float64"), graph)
         return jax.device_get(graph), np.moveaxis(np.asarray(found), 0, 1).reshape(*graph.mask.shape, 3, -1, 3)
 
 
@@ -38,7 +37,7 @@ def residual(model: Model, atoms: ase.Atoms) -> tuple[float, float]:
     """Largest force (eV/Å) and stress component (eV/Å³)."""
     with jax.enable_x64(True):
         graph = batch(atoms, model.potential.config, dtype="float64")
-        found = predict(model.potential, cast(model.params, "float64"), graph)
+        found = predict(model.potential, cast_params(model.params, "float64"), graph)
         forces, stress = np.asarray(found.forces), np.asarray(found.stress)
     return float(np.linalg.norm(forces, axis=1).max()), float(np.abs(stress).max())
 

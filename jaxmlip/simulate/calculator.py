@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model, Prediction, predict
+from jaxmlip.potentials.base import Model, Prediction, cast_params, predict
 
 
 def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
@@ -63,7 +63,7 @@ class _ModelCalculator(Calculator):
         self.n_builds = 0
         self._kept: _Kept | None = None
         with self._precision():
-            self._params = jax.tree.map(self._cast, model.params)
+            self._params = cast_params(model.params, dtype)
 
     def calculate(
         self, atoms: ase.Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
@@ -111,10 +111,6 @@ class _ModelCalculator(Calculator):
 
     def _precision(self) -> Any:
         return jax.enable_x64(self.dtype == "float64")
-
-    def _cast(self, value: Any) -> Any:
-        array = np.asarray(value)
-        return jnp.asarray(array, self.dtype if np.issubdtype(array.dtype, np.floating) else array.dtype)
 
 
 def _still_valid(old: ase.Atoms, new: ase.Atoms, cutoff: float, skin: float) -> bool:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.base import Model, cast_params
 from jaxmlip.simulate.integrators import Bath, State
-from jaxmlip.simulate.jaxmd import cast, jaxmd_context, placed, species_of
+from jaxmlip.simulate.jaxmd import jaxmd_context, placed, species_of
 from jaxmlip.simulate.motion import Program, first_state, program
 from jaxmlip.simulate.neighbor_list import Plan, grown, plan
 from jaxmlip.simulate.recorder import Recorder, open_folder
@@ -203,7 +203,7 @@ def _prepared(model: Model, atoms: ase.Atoms, settings: Dynamics) -> _Run:
         float(n_dof),
     )
     compiled = program(model.potential, settings.ensemble, settings.precision)
-    fixed = (cast(model.params, settings.precision), species_of(model.potential, atoms))
+    fixed = (cast_params(model.params, settings.precision), species_of(model.potential, atoms))
     bath = Bath._make(jnp.asarray(x, float) for x in (*numbers, 6.0))
     return _Run(compiled, settings, bath, fixed, atoms, model.potential.config.cutoff)
 

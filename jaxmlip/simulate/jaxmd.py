@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.graph.batch import Graph, edge_vectors, max_neighbors, species_index
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model, Params, Potential, energies_and_gradient, safe_vectors
+from jaxmlip.potentials.base import Model, Params, Potential, cast_params, energies_and_gradient, safe_vectors
 
 NeighborList = Any  # jax_md.custom_partition.NeighborListMultiImage; naming it would import jax-md
 
@@ -79,7 +79,7 @@ def to_jaxmd(model: Model, atoms: ase.Atoms, *, skin: float = 0.5, dtype=None) -
     pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     with jaxmd_context(dtype.name):
         engine = engine_of(model.potential, skin, pbc, dtype.name)
-        params, species = cast(model.params, dtype), species_of(model.potential, atoms)
+        params, species = cast_params(model.params, dtype), species_of(model.potential, atoms)
         positions, box = fractional(atoms, dtype)
 
     def allocate(positions: Array, *, box: Array, extra_capacity: int = 0) -> NeighborList:
@@ -100,16 +100,6 @@ def jaxmd_context(dtype: str) -> Iterator[None]:
         stack.enter_context(jax.numpy_dtype_promotion("standard"))
         stack.enter_context(jax.numpy_rank_promotion("allow"))
         yield
-
-
-def cast(params: Params, dtype) -> Params:
-    """``params`` with every float as ``dtype``."""
-
-    def one(value: Any) -> Array:
-        array = np.asarray(value)
-        return jnp.asarray(array, dtype if np.issubdtype(array.dtype, np.floating) else array.dtype)
-
-    return jax.tree.map(one, params)
 
 
 def species_of(potential: Potential, atoms: ase.Atoms) -> Int[Array, " n_atoms"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.potentials.base import Model, Params, Potential
+from jaxmlip.potentials.base import Model, Params, Potential, cast_params
 from jaxmlip.simulate import slots as table
 from jaxmlip.simulate.deformation import (
     Evaluation,
@@ -21,7 +21,6 @@ from jaxmlip.simulate.deformation import (
     geometry,
     list_is_valid,
 )
-from jaxmlip.simulate.jaxmd import cast
 from jaxmlip.simulate.minimizers import MINIMIZERS, Minimizer
 
 VOLUME_FACTOR = 2.0  # a relaxation that swells or shrinks the cell by more has left the potential's data
@@ -100,7 +99,7 @@ def _sizes(n_atoms: np.ndarray) -> np.ndarray:
 
 def _minimize_group(model: Model, frames: list[ase.Atoms], n_atoms: int, limits: Limits, how: How) -> list[Ended]:
     program = _program(model.potential, how[0], how[1], limits.smax is None)
-    params = cast(model.params, "float64")
+    params = cast_params(model.params, "float64")
     waiting, ends = list(range(len(frames))), {}
     n_slots = min(_power_of_two(len(frames)), max(1, _MAX_ATOMS // n_atoms))
     slots = table.new_slots(model.potential.config, frames, (n_slots, n_atoms))

@@ -10,9 +10,8 @@ from pathlib import Path
 import ase
 import jax
 
-from jaxmlip.evaluate.predictions import cast_params
 from jaxmlip.graph.batch import batches
-from jaxmlip.potentials.base import Model, predict
+from jaxmlip.potentials.base import Model, cast_params, predict
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 

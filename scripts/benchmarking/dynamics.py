@@ -9,8 +9,9 @@ import numpy as np
 
 import jaxmlip
 from benchmarking.cases import HEAVY
+from jaxmlip.potentials.base import cast_params
 from jaxmlip.simulate.integrators import INTEGRATORS, Bath, State, nvt_nose_hoover
-from jaxmlip.simulate.jaxmd import cast, jaxmd_context, species_of
+from jaxmlip.simulate.jaxmd import jaxmd_context, species_of
 from jaxmlip.simulate.motion import first_state, program
 from jaxmlip.simulate.neighbor_list import grown, plan
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND
@@ -36,7 +37,7 @@ class Run:
         velocities = spread * np.random.default_rng(0).standard_normal((len(atoms), 3))
         with jaxmd_context("float64"):
             self.plan = plan(atoms, potential.config.cutoff, _SKIN)
-            self.fixed = (cast(model.params, precision), species_of(potential, atoms))
+            self.fixed = (cast_params(model.params, precision), species_of(potential, atoms))
             self.state = first_state(atoms, velocities - velocities.mean(axis=0), 0)
             fs, kT = FEMTOSECOND, _TEMPERATURE * HEAVY * BOLTZMANN
             numbers = (fs, kT, 0.0, 100 * fs, 1000 * fs, 0.01 / fs, 3.0 * len(atoms) - 3)

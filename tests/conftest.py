@@ -31,6 +31,15 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Programs of notebooks run for long: they are compiled with optimisation."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.suffix == ".ipynb":
+            patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
+        return (yield)
+
+
 @pytest.fixture
 def compile_well():
     """Compilation with optimisation, for a test whose programs run for long."""

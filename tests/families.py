@@ -49,4 +49,4 @@ def predictions():
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **predictions())  # pyright: ignore[reportArgumentType]
+    np.savez(sys.argv[1], **predictions())

@@ -34,6 +34,7 @@ ONE_THREAD = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA prints a page about processor features each time it reads its cache
 }
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false"
 CODES = {"LAMMPS": lammps_peer, "motep": motep_peer, "nequip": nequip_peer, "quippy": quippy_peer}
 BOTH_PRECISIONS = ("nequip",)
 TIMEOUT = 3600  # seconds a measurement

@@ -1,9 +1,20 @@
-"""Tests run in float64, with JAX's compilation cache on: compilation is most of their time."""
+"""Tests run in float64, with programs compiled quickly and kept: compilation is most of their time.
+
+Neither changes results beyond rounding (test_conformance compares with programs as users get them). To run all tests
+as users do: XLA_FLAGS=--xla_cpu_use_fusion_emitters=true JAX_DISABLE_MOST_OPTIMIZATIONS=0 uv run pytest
+"""
 
 import os
 import tempfile
 from pathlib import Path
 
+CACHE = Path(os.environ.get("JAXMLIP_TEST_CACHE", Path(tempfile.gettempdir()) / "jaxmlip-test-cache"))
+EMITTERS = "xla_cpu_use_fusion_emitters"  # without them XLA compiles in half of the time
+if EMITTERS not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{EMITTERS}=false".strip()
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # in the environment: for other processes too
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA prints pages about each cached program it loads on a CPU
 
 import jax
@@ -14,17 +25,27 @@ matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-cache = Path(os.environ.get("JAXMLIP_TEST_CACHE", Path(tempfile.gettempdir()) / "jaxmlip-test-cache"))
-jax.config.update("jax_compilation_cache_dir", str(cache))
+QUICK = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
+jax.config.update("jax_disable_most_optimizations", QUICK)  # a plugin may have imported jax already
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-@pytest.fixture(scope="module")
-def compile_quickly():
-    """Compilation without optimisation, for tests that run many programs for a moment each."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """A thousand steps with a GAP take longer than their compilation: they are compiled with optimisation."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.name == "dynamics.ipynb":
+            patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
+        return (yield)
+
+
+@pytest.fixture
+def compile_well():
+    """Compilation with optimisation, for a test whose programs run for long."""
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", QUICK)
 
 
 @pytest.fixture(scope="module", autouse=True)

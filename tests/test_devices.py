@@ -22,7 +22,7 @@ def expected():
 
 
 def start(folder, n_devices, methods, *words):
-    flags = f"--xla_force_host_platform_device_count={n_devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={n_devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(PROGRAM), str(folder), ",".join(methods), *words]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

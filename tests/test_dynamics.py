@@ -98,7 +98,7 @@ def crystal():
 
 
 @pytest.mark.parametrize("ensemble", ["nvt", "langevin", "npt"])
-def test_averages_and_fluctuations_of_a_bath(crystal, ensemble):
+def test_averages_and_fluctuations_of_a_bath(crystal, ensemble, compile_well):
     pressure = 0.01
     settings = Dynamics(ensemble, timestep=4.0, n_steps=8000, temperature=400.0, pressure=pressure, friction=0.01)
     settings = replace(settings, thermostat_time=50.0, barostat_time=200.0, frame_every=8000, checkpoint_every=8000)

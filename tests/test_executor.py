@@ -11,13 +11,16 @@ import pytest
 import jaxmlip
 from jaxmlip.config import ConfigError
 from jaxmlip.study import Method, StudyConfig, run_study
+from jaxmlip.study import executor as executor_module
+from jaxmlip.study import run as run_module
 from jaxmlip.study.executor import dask_executor
 
 pytestmark = pytest.mark.filterwarnings("default")  # of Dask's own, in threads of its own
 
 
-def test_a_worker_that_dies_costs_no_result(tmp_path):
+def test_a_worker_that_dies_costs_no_result(tmp_path, monkeypatch):
     """The same rows as in this process, times apart."""
+    monkeypatch.setattr(run_module, "write_results", lambda *results: None)  # figures: test_study has them
     atoms = sorted(jaxmlip.datasets.load("si", split="test"), key=len)[:10]
     jaxmlip.write(tmp_path / "si.xyz", atoms)
     methods = {
@@ -43,6 +46,7 @@ def _die_soon(victim):
     os.kill(victim, signal.SIGKILL)
 
 
-def test_no_cluster_is_said():
+def test_no_cluster_is_said(monkeypatch):
+    monkeypatch.setattr(executor_module, "PATIENCE", 0.5)
     with pytest.raises(ConfigError, match="no Dask scheduler at tcp"), dask_executor("tcp://127.0.0.1:1"):
         pass

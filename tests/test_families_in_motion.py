@@ -16,7 +16,7 @@ from jaxmlip.simulate.neighbor_list import plan
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def moving(request, compile_quickly):
+def moving(request):
     return model(request.param)
 
 
@@ -48,7 +48,7 @@ def test_relaxation(moving):
     assert not np.allclose(found.cell.array, atoms.cell.array)
 
 
-def test_fifty_thousand_atoms():
+def test_fifty_thousand_atoms(compile_well):
     cutoff, crystal = 3.3, bulk("Cu", cubic=True, a=3.6) * (24, 24, 22)
     assert len(crystal) > 50_000
     assert min(plan(crystal, cutoff, 1.0).bins) > 10  # linked cells

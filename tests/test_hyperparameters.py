@@ -31,7 +31,6 @@ def error(potential, params, graph):
     return jnp.mean(found.forces**2) + found.energy[0]
 
 
-@pytest.mark.usefixtures("compile_quickly")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_derivative_of_an_error_by_every_continuous_setting(family, atoms):
     names = [name for name, x in SETTINGS[family].items() if isinstance(x, (float, tuple)) and name != "hidden"]

@@ -23,6 +23,9 @@ from typing import Any
 
 from jaxmlip.config import ConfigError
 
+PATIENCE = 10.0
+"""Seconds in which a scheduler must answer."""
+
 
 @contextmanager
 def dask_executor(address: str, *, cache: Path | None = None) -> Iterator[Executor]:
@@ -39,7 +42,7 @@ def dask_executor(address: str, *, cache: Path | None = None) -> Iterator[Execut
         raise ConfigError("--dask needs a package more: pip install 'jaxmlip[dask]'") from None
     if address != "local":
         try:
-            client = Client(address, timeout=10)
+            client = Client(address, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise ConfigError(f"no Dask scheduler at {address}: {error}") from None
         with client:

@@ -130,7 +130,7 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
             (kind, DESCRIPTORS, 2 if smoke else 4) for kind in ("soap", "soap gradients") if family in DESCRIPTORS
         ]
         kinds += (
-            [("train", TRAINING, 4 if smoke else 16 if family == "nequip" else 1000)]
+            [("train", TRAINING, 2 if smoke else 16 if family == "nequip" else 1000)]
             if family not in FITS or family in TRAINING
             else []
         )

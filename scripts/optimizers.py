@@ -1,7 +1,7 @@
 """Error against time of the ways to train a moment tensor potential, and of motep on the same data and objective.
 
-    uv run --group peers python scripts/optimizers.py mo --level 16
-    uv run --group peers python scripts/optimizers.py ldr --level 8 --prior 0.01
+    uv run --group peers python scripts/optimizers.py mo --level 16 --steps 16 --epochs 300
+    uv run --group peers python scripts/optimizers.py ldr --level 8 --prior 0.01 --steps 15
 
 Each competitor is a process of its own with one thread; they run one after another and start from the same parameters,
 those of `Potential.init` with seed 0 (motep reads them from the .mtp file that jaxmlip wrote). CPU seconds count from
@@ -46,7 +46,7 @@ def main() -> None:
     trials = [
         Trial("gauss-newton", options.steps, {"prior": options.prior, "cg_steps": 30}),
         Trial("quasi-newton", 25 * options.steps),
-        Trial("gradient", 8 * options.steps, {"learning_rate": 0.01, "batch_size": 8}),
+        Trial("gradient", options.epochs or 50 * options.steps, {"learning_rate": 0.003, "batch_size": 8}),
         Trial("motep BFGS", 10 * options.steps),
     ]
     found = {}
@@ -149,6 +149,7 @@ def data(name: str) -> tuple[list, list]:
 def draw(found: dict[str, list], path: Path, title: str) -> None:
     """Energy and force errors against CPU time."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     from jaxmlip.evaluate.style import save_figure, styled
 
@@ -157,8 +158,12 @@ def draw(found: dict[str, list], path: Path, title: str) -> None:
         made, panels = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
         for panel, (name, unit) in zip(panels, {"energy": "meV/atom", "forces": "eV/Å"}.items(), strict=True):
             for trial, rows in found.items():
-                panel.loglog([row["cpu"] for row in rows], [row[name] for row in rows], ".-", label=trial)
+                panel.loglog([row["cpu"] for row in rows], [row[name] for row in rows], ".-", ms=3, lw=1, label=trial)
             panel.set(xlabel="CPU time (s)", ylabel=f"test {name} RMSE ({unit})", title=title)
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.set_minor_formatter(NullFormatter())
         panels[0].legend()
         return made
 
@@ -171,6 +176,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--level", type=int, default=16)
     parser.add_argument("--prior", type=float, default=0.0, help="of Gauss-Newton")
     parser.add_argument("--steps", type=int, default=20, help="of Gauss-Newton; the others take more in proportion")
+    parser.add_argument("--epochs", type=int, help="of minibatches (default 50 a step of Gauss-Newton)")
     parser.add_argument("--seconds", type=float, default=300.0, help="CPU seconds for each competitor")
     parser.add_argument("--out", type=Path, default=Path("optimizers"))
     parser.add_argument("--worker", help=argparse.SUPPRESS)

@@ -1,14 +1,14 @@
 """Pre-train on surrogate labels, fine-tune on few DFT structures: test errors of three splits.
 
     python scripts/pretraining.py nequip nequip.npz     (20 CPU minutes to pre-train, 5 a split)
-    python scripts/pretraining.py mtp mtp.npz           (12 CPU minutes, half a minute a split)
+    python scripts/pretraining.py mtp mtp.npz           (23 CPU minutes, one or two a split)
 
 The surrogate labels are those of a universal potential (CHGNet), not DFT. FILE keeps the pre-trained model; if it is
 there already it is used. Then, for each seed, 120 of the shipped DFT rocksalts, in the order
 ``numpy.random.default_rng(seed).permutation(150)``, fine-tune that model, and the other 30 test it. The energies per
 element are fitted anew. MTP's fit pulls each parameter towards its pre-trained value (`GaussNewtonFit.prior`), so that
 pairs of elements which the 120 hardly show keep what the surrogate says of them. With --scratch also what the 120 alone
-give.
+give with the family's preset.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from jaxmlip.potentials.presets import preset
 
 MTP_LEVEL = 12
 MTP_STAGES = (
-    (150, 6, "float32", 1e-3),
-    (600, 5, "float32", 1e-3),
-    (1200, 4, "float32", 5e-3),
-    (2798, 4, "float32", 1e-3),
+    (150, 6, 1e-3),
+    (600, 5, 1e-3),
+    (1200, 4, 5e-3),
+    (2798, 4, 1e-3),
 )
-"""Structures, steps, precision and first damping: few structures find the valley cheaply, many keep it general."""
+"""Structures, steps and first damping: few structures find the valley cheaply, many keep it general."""
 
 MTP_DENSE = 4000
 """Parameters up to which JᵀJ is held; level 12 has 2,904."""
@@ -49,12 +49,11 @@ def pretrained_mtp() -> jaxmlip.Model:
     """In stages; the last 100 of the cells in random order are held out."""
     frames = shuffled("ldr-surrogate", 0)
     chosen = preset("mtp-rocksalt")
-    start: Any = jaxmlip.build(
-        "mtp", species=elements(frames), min_dist=1.6, **{**chosen.potential, "level": MTP_LEVEL}
-    )
-    for n, steps, dtype, damping in MTP_STAGES:
-        values = {**chosen.fit, "epochs": steps, "dtype": dtype, "damping": damping, "prior": 0.0, "tolerance": 3e-3}
-        values["dense_limit"] = MTP_DENSE
+    potential = {**chosen.potential, "level": MTP_LEVEL, "min_dist": 1.6}
+    start: Any = jaxmlip.build("mtp", species=elements(frames), **potential)
+    values = {**chosen.fit, "dtype": "float32", "prior": 0.0, "tolerance": 3e-3, "dense_limit": MTP_DENSE}
+    for n, steps, damping in MTP_STAGES:
+        values |= {"epochs": steps, "damping": damping}
         start, _ = jaxmlip.fit(start, frames[:n], settings=fit_settings("mtp", values), show_progress=True)
         show(f"surrogate, {n} cells; 100 held out", start, frames[-100:])
     return start
@@ -104,7 +103,10 @@ def main() -> None:
         jaxmlip.save(PRETRAINED[family](), options.file)
     start = jaxmlip.load(options.file)
     runs: list[tuple[str, Any, dict[str, Any]]] = [("fine-tuned", start, FINE_TUNING[family])]
-    runs += [("alone", start.potential, preset(SCRATCH[family]).fit)] if options.scratch else []
+    if options.scratch:
+        chosen = preset(SCRATCH[family])
+        potential = jaxmlip.build(family, species=start.potential.config.species, **chosen.potential)
+        runs += [("alone", potential, chosen.fit)]
     for seed in options.seeds:
         frames = shuffled("ldr", seed)
         for words, begin, values in runs:

@@ -28,6 +28,7 @@ from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model
 from jaxmlip.study.config import Method
 from jaxmlip.study.sources import fingerprint
+from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.tasks import elements, fit_settings, potential_of
 
 ENERGY_WEIGHT = 30.0
@@ -78,6 +79,7 @@ def tune(
     def objective(trial: Any) -> float:
         tried = _tried(trial, method, space)
         potential = potential_of(tried, elements(atoms), train)
+        forget_programs()
         model, _ = jaxmlip.fit(potential, train, settings=fit_settings(tried))
         value, found = score(model, validation)
         trial.set_user_attr("errors", found)

@@ -27,8 +27,8 @@ from jaxmlip.fitting import METHODS
 from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model
 from jaxmlip.study.config import Method
-from jaxmlip.study.sources import fingerprint
 from jaxmlip.study.programs import forget_programs
+from jaxmlip.study.sources import fingerprint
 from jaxmlip.study.tasks import elements, fit_settings, potential_of
 
 ENERGY_WEIGHT = 30.0

@@ -1,7 +1,8 @@
 """Forget compiled programs before a long run has more of them than the system can hold.
 
 XLA maps each compiled CPU program into memory of its own, some ten maps a program; Linux allows a process 65,530 maps
-(``vm.max_map_count``) and JAX crashes, without a word, on the first beyond. A study or a search of a hundred fits gets there.
+(``vm.max_map_count``) and JAX crashes, without a word, on the first beyond. A study or a search
+of a hundred fits gets there.
 """
 
 from contextlib import suppress

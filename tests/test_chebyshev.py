@@ -13,7 +13,7 @@ from aenet_reference import NAMES, frames, reference
 import jaxmlip
 from jaxmlip.basis.chebyshev import chebyshev, chebyshev_factors, unfolding
 from jaxmlip.basis.cutoff import cosine_cutoff
-from jaxmlip.basis.sphere import harmonics, sphere_factors
+from jaxmlip.basis.harmonics import harmonics, sphere_factors
 from jaxmlip.descriptors.chebyshev import Expansion, chebyshev_fingerprints
 from jaxmlip.graph import edge_vectors
 from jaxmlip.potentials.aenet import AENETConfig, fingerprints

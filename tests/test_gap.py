@@ -12,8 +12,8 @@ import pytest
 from gap_reference import MODELS, REFERENCE, predictions
 
 import jaxmlip
-from jaxmlip.fitting import kernel_design
-from jaxmlip.fitting.kernel_design import kernel_rows, species_blocks
+from jaxmlip.fitting.gaussian_process import kernel_design
+from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
 from jaxmlip.potentials.gap import GAPConfig, gap
 
 

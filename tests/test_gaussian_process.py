@@ -17,10 +17,10 @@ import jaxmlip
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.descriptors.soap import soap
 from jaxmlip.fitting import GaussianProcessFit
-from jaxmlip.fitting.gaussian_process import covariance_factor, posterior
-from jaxmlip.fitting.kernel_design import kernel_rows, species_blocks
-from jaxmlip.fitting.marginal_likelihood import Hyperparameters, evidence, evidence_problem, improve
-from jaxmlip.fitting.predictive_variance import predict_variance
+from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
+from jaxmlip.fitting.gaussian_process.marginal_likelihood import Hyperparameters, evidence, evidence_problem, improve
+from jaxmlip.fitting.gaussian_process.predictive_variance import predict_variance
+from jaxmlip.fitting.gaussian_process.regression import covariance_factor, posterior
 from jaxmlip.potentials.gap import GAPConfig, gap
 
 CONFIG = GAPConfig(species=("Cu",), cutoff=4.0, n_max=3, l_max=2)

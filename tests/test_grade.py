@@ -13,8 +13,8 @@ from jaxmlip.evaluate.grade import (
     save_active_set,
     select,
 )
+from jaxmlip.evaluate.maxvol import maxvol, row_grades
 from jaxmlip.fitting import LinearFit
-from jaxmlip.fitting.maxvol import maxvol, row_grades
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmlip.fitting import fold_scores, least_squares
-from jaxmlip.fitting.least_squares import RIDGE_GRID, StreamedQR, solve
-from jaxmlip.fitting.streamed_qr import merge
+from jaxmlip.fitting.least_squares import fold_scores, ridge_regression
+from jaxmlip.fitting.least_squares.ridge_regression import RIDGE_GRID, StreamedQR, solve
+from jaxmlip.fitting.least_squares.streamed_qr import merge
 
 EPS = np.finfo(float).eps
 
@@ -369,14 +369,14 @@ def test_wide_problems_get_the_same_fold_scores(n_rows, column_scale, monkeypatc
     targets = rows @ (rng.normal(size=80) / size) + rng.normal(size=n_rows)
     penalised = np.ones(80, bool)
     penalised[[0, 3]] = False
-    problem = least_squares.StreamedQR(80, n_folds=4)
+    problem = ridge_regression.StreamedQR(80, n_folds=4)
     for start in range(0, n_rows, 10):
         problem.add(rows[start : start + 10], targets[start : start + 10])
     arguments = {"ridge": "folds", "penalty_mask": penalised, "column_scale": column_scale}
-    monkeypatch.setattr(least_squares, "RIDGE_GRID", fold_scores.WIDE_GRID)
-    exact = least_squares.solve(problem, **arguments)
-    monkeypatch.setattr(least_squares, "WIDE", 10)
-    wide = least_squares.solve(problem, **arguments)
+    monkeypatch.setattr(ridge_regression, "RIDGE_GRID", fold_scores.WIDE_GRID)
+    exact = ridge_regression.solve(problem, **arguments)
+    monkeypatch.setattr(ridge_regression, "WIDE", 10)
+    wide = ridge_regression.solve(problem, **arguments)
     expected = dict(zip(exact.ridges, exact.scores))
     assert wide.ridge == exact.ridge
     np.testing.assert_allclose(wide.scores, [expected[r] for r in wide.ridges], rtol=1e-8)

@@ -11,7 +11,8 @@ import pytest
 import jaxmlip
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import Labels, attach, labels
-from jaxmlip.fitting import GradientFit, gradient
+from jaxmlip.fitting import GradientFit
+from jaxmlip.fitting.training import gradient
 from jaxmlip.graph.messages import gather_neighbors, in_blocks
 from jaxmlip.potentials import nequip_convolution
 from jaxmlip.potentials.base import safe_vectors

@@ -5,9 +5,9 @@ import pytest
 
 import jaxmlip
 from jaxmlip.descriptors.soap import soap
-from jaxmlip.fitting import gaussian_process
-from jaxmlip.fitting.gaussian_process import batch_stream
-from jaxmlip.fitting.sparsification import METHODS, choose, distinct
+from jaxmlip.fitting.gaussian_process import regression
+from jaxmlip.fitting.gaussian_process.regression import batch_stream
+from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose, distinct
 from jaxmlip.potentials.gap import GAPConfig
 
 CONFIG = GAPConfig(species=(3, 8, 25, 22), cutoff=4.0, n_max=2, l_max=2)
@@ -49,7 +49,7 @@ def test_the_order_of_batches_does_not_matter(stream):
 
 def test_chunks_give_what_the_whole_gives(stream, monkeypatch):
     """A large data set is never held; its neighbour lists come chunk by chunk."""
-    monkeypatch.setattr(gaussian_process, "CHUNK", 60)
+    monkeypatch.setattr(regression, "CHUNK", 60)
     chunked = batch_stream(FRAMES, CONFIG, 64)
     assert sorted(int(k) for one in chunked() for k in one.index if k >= 0) == list(range(len(FRAMES)))
     one, two = (choose(CONFIG, s, 4, method="farthest") for s in (stream, chunked))

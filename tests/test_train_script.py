@@ -13,7 +13,7 @@ import pytest
 from jaxmlip.commands import progress
 from jaxmlip.config import ConfigError
 from jaxmlip.fitting import read_log
-from jaxmlip.fitting.signals import EXIT_CODE, termination
+from jaxmlip.fitting.training.signals import EXIT_CODE, termination
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
 SETTINGS = """

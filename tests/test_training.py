@@ -12,9 +12,10 @@ import jaxmlip
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate import errors, predict_atoms
-from jaxmlip.fitting import GaussNewtonFit, GradientFit, LinearFit, QuasiNewtonFit, gradient, read_log, training
-from jaxmlip.fitting.gauss_newton import normal_matrix, prepared
-from jaxmlip.fitting.problem import make_problem
+from jaxmlip.fitting import GaussNewtonFit, GradientFit, LinearFit, QuasiNewtonFit, read_log
+from jaxmlip.fitting.training import gradient, loop
+from jaxmlip.fitting.training.gauss_newton import normal_matrix, prepared
+from jaxmlip.fitting.training.problem import make_problem
 from jaxmlip.potentials.base import Model
 
 WEIGHTS = {"energy_weight": 10.0, "force_weight": 1.0, "stress_weight": 2.0}
@@ -113,7 +114,7 @@ def test_the_normal_matrix_of_moment_tensors_is_that_of_plain_tangents():
     plain = potential._replace(linear=potential.linear._replace(inner=None, slopes=None))
     found = []
     for one in (potential, plain):
-        with training.precision("float64"):
+        with loop.precision("float64"):
             problem = make_problem(one, frames, [], MARQUARDT)
             rng = np.random.default_rng(0)
             params = jax.tree.map(lambda x, rng=rng: jnp.asarray(rng.normal(size=x.shape)), problem.params)
@@ -129,17 +130,17 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bits(potential, frames, setti
     if settings is MARQUARDT:  # one step would do for a linear potential
         potential = jaxmlip.build("mtp", species=("Mo",), level=4, cutoff=4.0, min_dist=2.0, radial_basis_size=3)
     whole, history = jaxmlip.fit(potential, frames, settings=settings, folder=tmp_path / "whole")
-    append = training.append_log
+    append = loop.append_log
 
     def killed(path, row):
         append(path, row)
         if row["epoch"] == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "append_log", killed)
+    monkeypatch.setattr(loop, "append_log", killed)
     with pytest.raises(KeyboardInterrupt):
         jaxmlip.fit(potential, frames, settings=settings, folder=tmp_path / "killed")
-    monkeypatch.setattr(training, "append_log", append)
+    monkeypatch.setattr(loop, "append_log", append)
     resumed, after = jaxmlip.fit(potential, frames, settings=settings, folder=tmp_path / "killed")
     for name in whole.params:
         np.testing.assert_array_equal(whole.params[name], resumed.params[name])
@@ -193,7 +194,7 @@ def test_a_plateau_halves_the_learning_rate(potential):
     optimizer = gradient._optimizer(gradient._Facts(potential, settings, 1))
     params = {"x": jnp.ones(1)}
     state, sizes = optimizer.init(params), []
-    with training.precision("float64"):
+    with loop.precision("float64"):
         for _ in range(8):
             updates, state = optimizer.update(params, state, params, value=1.0)
             sizes.append(float(-updates["x"][0]))

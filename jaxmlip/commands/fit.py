@@ -204,7 +204,7 @@ def _fit(job: Any, data: tuple[list[ase.Atoms], list[ase.Atoms]], start: Any, wo
     from jaxmlip.commands.progress import training_progress
     from jaxmlip.config import to_mapping
     from jaxmlip.evaluate import save_figure, training_figure
-    from jaxmlip.fitting.devices import is_first_process
+    from jaxmlip.fitting.training.devices import is_first_process
     from jaxmlip.potentials import family_of
 
     train, test = data

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxmlip.basis.chebyshev import chebyshev_factors, unfolding
 from jaxmlip.basis.cutoff import cosine_cutoff
-from jaxmlip.basis.sphere import harmonics, sphere_factors, squares_to_chebyshev
+from jaxmlip.basis.harmonics import harmonics, sphere_factors, squares_to_chebyshev
 
 
 class Expansion(NamedTuple):

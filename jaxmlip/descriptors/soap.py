@@ -32,7 +32,7 @@ from jaxtyping import Array, Float
 from jaxmlip.basis.chebyshev import chebyshev_factors
 from jaxmlip.basis.cutoff import transition_cutoff
 from jaxmlip.basis.gaussian_radial import Radial, RadialTable, degree_of, radial_table
-from jaxmlip.basis.sphere import spherical_harmonics
+from jaxmlip.basis.harmonics import spherical_harmonics
 from jaxmlip.config import ConfigError
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 

@@ -1,7 +1,7 @@
 """Extrapolation grade: how far structures and atoms lie outside of what a model was trained on.
 
 The vector of a structure holds the derivatives of its energy by all trained parameters, that of an atom those of its
-own energy. The active set are the training vectors of largest volume (`jaxmlip.fitting.maxvol`); the grade of another
+own energy. The active set are the training vectors of largest volume (`jaxmlip.evaluate.maxvol`); the grade of another
 vector is its largest coefficient in them: up to 1 interpolation, up to about 2 safe, from about 10 on unreliable.
 
 References:
@@ -21,9 +21,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from jaxmlip.evaluate.maxvol import ActiveRows, maxvol, row_grades
 from jaxmlip.files import atomic_path
-from jaxmlip.fitting.maxvol import ActiveRows, maxvol, row_grades
-from jaxmlip.fitting.problem import split_params
+from jaxmlip.fitting.training.problem import split_params
 from jaxmlip.graph.batch import Graph, batches, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, Model, Params, Potential, map_blocks, safe_vectors
 

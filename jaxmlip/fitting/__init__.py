@@ -7,14 +7,14 @@ from typing import Any
 import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
-from jaxmlip.fitting.gauss_newton import GaussNewtonFit, gauss_newton_method
-from jaxmlip.fitting.gaussian_process import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
-from jaxmlip.fitting.gradient import GradientFit, gradient_method
+from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
+from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
 from jaxmlip.fitting.history import History, read_log
-from jaxmlip.fitting.linear import LinearFit, fit_linear
-from jaxmlip.fitting.predictive_variance import Variance, predict_variance
-from jaxmlip.fitting.quasi_newton import QuasiNewtonFit, quasi_newton_method
-from jaxmlip.fitting.training import train
+from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
+from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
+from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
+from jaxmlip.fitting.training.loop import train
+from jaxmlip.fitting.training.quasi_newton import QuasiNewtonFit, quasi_newton_method
 from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.base import Model, Potential
 from jaxmlip.progress import Report

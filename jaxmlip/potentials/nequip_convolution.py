@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxmlip.basis.couplings import component_harmonics
 from jaxmlip.basis.radial import bessel, polynomial_cutoff
-from jaxmlip.basis.spherical import component_harmonics
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import gather_neighbors, in_blocks, split_rows
 from jaxmlip.potentials.nequip_layers import Layer, adjoint_contributions, contributions, perceptron

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.basis.spherical import wigner_3j
+from jaxmlip.basis.couplings import wigner_3j
 
 SILU_NORM, TANH_NORM = 1.6791767923989418, 1.5937334472592695
 """1/√E[f(z)²] for normal z as e3nn's sampling found them once; the exact ones differ by 0.1 %."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import get_lapack_funcs
 
-from jaxmlip.fitting.streamed_qr import Factor, absorb, empty_factor, filled_rows
+from jaxmlip.fitting.least_squares.streamed_qr import Factor, absorb, empty_factor, filled_rows
 
 (_trcon,) = get_lapack_funcs(("trcon",), dtype=np.float64)
 

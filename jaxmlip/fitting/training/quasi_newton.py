@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxmlip.config import ConfigError
-from jaxmlip.fitting.devices import replicated, split, summed
 from jaxmlip.fitting.objective import Terms, terms
-from jaxmlip.fitting.problem import Part, Problem, Training, chunks, drawn, split_params
-from jaxmlip.fitting.training import Method
+from jaxmlip.fitting.training.devices import replicated, split, summed
+from jaxmlip.fitting.training.loop import Method
+from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, drawn, split_params
 from jaxmlip.potentials.base import Params, Potential
 
 

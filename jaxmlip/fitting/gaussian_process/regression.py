@@ -29,12 +29,12 @@ from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.data.labels import labels
-from jaxmlip.fitting.column_reduction import condition_number
+from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
+from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose
 from jaxmlip.fitting.history import History
-from jaxmlip.fitting.kernel_design import kernel_rows, species_blocks
+from jaxmlip.fitting.least_squares.column_reduction import condition_number
+from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
 from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
-from jaxmlip.fitting.sparsification import METHODS, choose
-from jaxmlip.fitting.streamed_qr import StreamedQR
 from jaxmlip.graph.batch import Batch, batches, edge_vectors
 from jaxmlip.potentials.base import Model, Params, Potential
 from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types

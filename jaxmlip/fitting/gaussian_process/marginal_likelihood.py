@@ -26,9 +26,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.gaussian_radial import RadialTable, radial_table
 from jaxmlip.descriptors.soap import soap_vectors
-from jaxmlip.fitting.gaussian_process import GaussianProcessFit, batch_stream
+from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, batch_stream
+from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.objective import check_labels
-from jaxmlip.fitting.sparsification import choose
 from jaxmlip.graph.batch import Graph, Labels, Shape, batch, edge_vectors, label_arrays
 from jaxmlip.potentials.base import safe_vectors
 from jaxmlip.potentials.gap import GAPConfig

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmlip.basis.couplings import component_harmonics, wigner_3j
 from jaxmlip.basis.radial import bessel, polynomial_cutoff
-from jaxmlip.basis.spherical import component_harmonics, wigner_3j
 
 REFERENCE = Path(__file__).parent / "reference" / "nequip" / "wigner_3j_e3nn_torch.npz"
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.config import ConfigError
-from jaxmlip.fitting.devices import replicated, shares
 from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
+from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.graph.stack import Bucket, stack, take
 from jaxmlip.potentials.base import Model, Params, Potential, cast_params, safe_vectors

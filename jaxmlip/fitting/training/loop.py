@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.data.split import random_split
-from jaxmlip.fitting.checkpoint import load_checkpoint, run_key, save_checkpoint
-from jaxmlip.fitting.devices import is_first_process, replicated, split, summed
 from jaxmlip.fitting.history import History, append_log, write_log
 from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
-from jaxmlip.fitting.problem import Part, Problem, Training, chunks, drawn, make_problem, split_params
-from jaxmlip.fitting.signals import EXIT_CODE, termination
+from jaxmlip.fitting.training.checkpoint import load_checkpoint, run_key, save_checkpoint
+from jaxmlip.fitting.training.devices import is_first_process, replicated, split, summed
+from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, drawn, make_problem, split_params
+from jaxmlip.fitting.training.signals import EXIT_CODE, termination
 from jaxmlip.potentials.base import Model, Params, Potential
 from jaxmlip.progress import Report, live
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from jaxmlip.fitting.devices import any_process
+from jaxmlip.fitting.training.devices import any_process
 
 EXIT_CODE = 128 + signal.SIGTERM
 """Of a process that ended so, as of one that the signal killed."""

@@ -22,9 +22,16 @@ import numpy as np
 from jaxtyping import Float64, Int, Shaped
 from scipy.linalg import get_lapack_funcs, svd
 
-from jaxmlip.fitting.column_reduction import Options, Reduced, column_squares, condition_number, expand, reduce
-from jaxmlip.fitting.fold_scores import WIDE, score_wide
-from jaxmlip.fitting.streamed_qr import Factor, StreamedQR, absorb, merge
+from jaxmlip.fitting.least_squares.column_reduction import (
+    Options,
+    Reduced,
+    column_squares,
+    condition_number,
+    expand,
+    reduce,
+)
+from jaxmlip.fitting.least_squares.fold_scores import WIDE, score_wide
+from jaxmlip.fitting.least_squares.streamed_qr import Factor, StreamedQR, absorb, merge
 
 __all__ = ["RIDGE_GRID", "Solution", "StreamedQR", "solve"]
 

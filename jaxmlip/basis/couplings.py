@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex, Float
 
-from jaxmlip.basis.sphere import spherical_harmonics
+from jaxmlip.basis.harmonics import spherical_harmonics
 
 
 def component_harmonics(x: Any, y: Any, z: Any, l_max: int) -> list[Any]:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxmlip.fitting.devices import summed
 from jaxmlip.fitting.objective import Terms, linearized, residuals, terms
-from jaxmlip.fitting.problem import Part, drawn
+from jaxmlip.fitting.training.devices import summed
+from jaxmlip.fitting.training.problem import Part, drawn
 from jaxmlip.potentials.base import Params, Potential
 
 _TANGENTS = 16  # parameters differentiated at once

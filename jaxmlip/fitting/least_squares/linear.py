@@ -16,7 +16,7 @@ import numpy as np
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
-from jaxmlip.fitting.least_squares import Solution, StreamedQR, solve
+from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
 from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
 from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Model, Potential

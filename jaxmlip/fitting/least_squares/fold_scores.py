@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from jaxmlip.fitting.streamed_qr import Factor, filled_rows
+from jaxmlip.fitting.least_squares.streamed_qr import Factor, filled_rows
 
 WIDE = 2000
 """Penalised columns from which folds are scored this way."""

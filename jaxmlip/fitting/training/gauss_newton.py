@@ -27,8 +27,9 @@ from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import ConfigError, Range
-from jaxmlip.fitting.devices import split
-from jaxmlip.fitting.jacobian_products import (
+from jaxmlip.fitting.objective import Terms
+from jaxmlip.fitting.training.devices import split
+from jaxmlip.fitting.training.jacobian_products import (
     Facts,
     chunk_terms,
     design_columns,
@@ -36,9 +37,8 @@ from jaxmlip.fitting.jacobian_products import (
     normal_product,
     slope_and_diagonal,
 )
-from jaxmlip.fitting.objective import Terms
-from jaxmlip.fitting.problem import Problem, Training, chunks, split_params
-from jaxmlip.fitting.training import Method, add_terms
+from jaxmlip.fitting.training.loop import Method, add_terms
+from jaxmlip.fitting.training.problem import Problem, Training, chunks, split_params
 from jaxmlip.potentials.base import Params
 
 _TANGENT_LIMIT = 400  # parameters without a column in the design matrix, for which JᵀJ is still held

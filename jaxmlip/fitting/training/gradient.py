@@ -19,10 +19,10 @@ import numpy as np
 import optax
 
 from jaxmlip.config import ConfigError, Range
-from jaxmlip.fitting.devices import replicated, shares, split, summed
 from jaxmlip.fitting.objective import Terms, terms
-from jaxmlip.fitting.problem import Part, Problem, Training, drawn, split_params
-from jaxmlip.fitting.training import Method, add_terms
+from jaxmlip.fitting.training.devices import replicated, shares, split, summed
+from jaxmlip.fitting.training.loop import Method, add_terms
+from jaxmlip.fitting.training.problem import Part, Problem, Training, drawn, split_params
 from jaxmlip.potentials.base import Params, Potential
 
 CPU_PORTION = 16

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from scipy.linalg import solve_triangular
 
 from jaxmlip.descriptors.soap import soap_vectors
-from jaxmlip.fitting.gaussian_process import Posterior
+from jaxmlip.fitting.gaussian_process.regression import Posterior
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.potentials.base import safe_vectors
 from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types
@@ -42,7 +42,7 @@ def predict_variance(found: Posterior, atoms: ase.Atoms | Sequence[ase.Atoms]) -
     what the data left open of its points; that these span it is taken for granted.
 
     >>> import jaxmlip
-    >>> from jaxmlip.fitting.gaussian_process import GaussianProcessFit, posterior
+    >>> from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, posterior
     >>> frames = jaxmlip.datasets.load("si", split="test")
     >>> potential = jaxmlip.build("gap", species=("Si",), cutoff=4.0, n_max=2, l_max=2)
     >>> found = posterior(potential, frames[:2], settings=GaussianProcessFit(n_sparse=10))

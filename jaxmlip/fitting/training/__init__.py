@@ -1,0 +1,1 @@
+"""Iterative fits: the loop with validation and checkpoints, its optimisers, and devices."""

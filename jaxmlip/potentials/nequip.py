@@ -15,7 +15,7 @@ References:
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ from jaxmlip.basis.radial import polynomial_cutoff
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
-from jaxmlip.potentials.base import Config, Params, Potential
+from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory
 from jaxmlip.potentials.nequip_convolution import convolution, many
 from jaxmlip.potentials.nequip_layers import (
     Layer,
@@ -41,7 +41,9 @@ from jaxmlip.potentials.nequip_layers import (
     self_connection,
     to_flat,
 )
-from jaxmlip.potentials.offsets import SCREENING_LENGTH, SCREENING_POWER, screening
+from jaxmlip.potentials.presets import presets_of
+from jaxmlip.potentials.registry import Family, Format
+from jaxmlip.potentials.zbl import SCREENING_LENGTH, SCREENING_POWER, screening
 
 _QQR = 0.5 * 14.399645  # eV Å, half of e²/4πε₀ as nequip has it
 _ROWS = 4096  # atoms whose linear layers are evaluated at once, of large cells
@@ -121,7 +123,7 @@ class NequIPConfig(Config):
         return layers(self.channels, self.num_layers, parity=self.parity, n_embedding=self.n_embedding)
 
 
-@lru_cache
+@factory
 def nequip(config: NequIPConfig) -> Potential:
     """The potential of ``config``; the params are described at the top of this module.
 
@@ -136,13 +138,18 @@ def nequip(config: NequIPConfig) -> Potential:
     def init(key: Array | None, graph: Graph | None = None) -> Params:
         return _initial(config, tables, jax.random.key(0) if key is None else key, graph)
 
-    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        scalars = features(config, params, graph, vectors)[-1]
-        energies = params["scales"][graph.species] * perceptron(params["readout"], scalars)[:, 0]
-        energies = energies + params["offsets"][graph.species]
-        return energies + _repulsion(config, graph, vectors) if config.zbl else energies
+    def descriptor(params: Params, graph: Graph, vectors: Array) -> Array:
+        return features(config, params, graph, vectors)[-1]
 
-    return Potential(config, init, atomic_energies, fixed=("scales", "average_neighbors"), local=False)
+    def energies(params: Params, species: Array, scalars: Array) -> Array:
+        return params["offsets"][species] + params["scales"][species] * perceptron(params["readout"], scalars)[:, 0]
+
+    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
+        found = energies(params, graph.species, descriptor(params, graph, vectors))
+        return found + _repulsion(config, graph, vectors) if config.zbl else found
+
+    stages = Regressor(descriptor, energies, learned=True, scale="scales")
+    return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "average_neighbors"))
 
 
 def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array) -> list[Float[Array, "n_atoms _"]]:
@@ -234,3 +241,16 @@ def _repulsion(config: NequIPConfig, graph: Graph, vectors: Array) -> Float[Arra
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
     energy = constants[..., 0] / r * screening(r / constants[..., 1]) * polynomial_cutoff(r / config.cutoff, 6)
     return jnp.sum(jnp.where(graph.mask, energy, 0), axis=1)
+
+
+NEQUIP = Family(
+    "nequip",
+    NequIPConfig,
+    nequip,
+    label="NequIP",
+    color="#56b4e9",
+    method="gradient",
+    presets=presets_of("nequip"),
+    example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "num_layers": 1, "num_features": 2},
+    formats={".yaml": Format("jaxmlip.formats.nequip:read_nequip", "jaxmlip.formats.nequip:write_nequip")},
+)

@@ -126,7 +126,8 @@ def method_of(family: str) -> str:
     kind = named(family)
     if kind.method is None:
         raise ConfigError(f"{family} has nothing to fit by itself")
-    return kind.method or _by_stages(potential_of(config_from_mapping({"family": family, **kind.example})))
+    small = {"family": family, "species": ("Li",), "cutoff": 4.0, **kind.example}
+    return kind.method or _by_stages(potential_of(config_from_mapping(small)))
 
 
 def _by_stages(potential: Potential) -> str:

@@ -15,7 +15,7 @@ FOLDER = "/"
 
 
 def formats() -> dict[str, Format]:
-    """The files of other programs that a family can be read from or written to, by suffix.
+    """What a family can be read from or written to beside our own file: suffixes, and names of pre-trained models.
 
     >>> formats()[".almtp"].write
     ''
@@ -24,11 +24,12 @@ def formats() -> dict[str, Format]:
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip or QUIP.
+    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip, sevenn or QUIP.
 
     LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
-    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it.
+    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
+    ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -47,8 +48,10 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     """
     if not isinstance(path, (str, Path)) or Path(path).is_dir():
         return resolve_name(formats()[FOLDER].read)(path, species=species)
-    path = Path(path)
     readers = {suffix: one.read for suffix, one in formats().items() if one.read and suffix != FOLDER}
+    if str(path) in readers:  # the name of a pre-trained model
+        return resolve_name(readers[str(path)])(path, species=species)
+    path = Path(path)
     suffix = _checked(path, [".npz", *readers])
     if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):
         raise FileNotFoundError(f"{path} does not exist")  # NAME.nn of aenet stands for El.NAME.nn

@@ -30,6 +30,7 @@ _BUILT_IN = {
     "qsnap": "jaxmlip.potentials.snap:QSNAP",
     "aenet": "jaxmlip.potentials.aenet:AENET",
     "nequip": "jaxmlip.potentials.nequip:NEQUIP",
+    "sevennet": "jaxmlip.potentials.sevennet:SEVENNET",
     "gap": "jaxmlip.potentials.gap:GAP",
     "zbl": "jaxmlip.potentials.zbl:ZBL",
     "sum": "jaxmlip.potentials.sums:SUM",
@@ -60,7 +61,7 @@ class Family(NamedTuple):
     suggest: Callable[[Sequence[ase.Atoms]], dict[str, Any]] | None = None  # settings that depend on the data
     presets: Mapping[str, Preset] = _NONE
     example: Mapping[str, Any] = _NONE  # settings of a small potential of Li, Mn and O, for tests and benchmarks
-    formats: Mapping[str, Format] = _NONE  # by suffix of the file; "/" a folder, or a list of files
+    formats: Mapping[str, Format] = _NONE  # by suffix of the file, or name of a model; "/" is a folder
 
 
 class _Table(Mapping[str, Family]):

@@ -1,6 +1,6 @@
 """A family of potentials in one file of a package of its own: pairs of atoms, linear in their coefficients.
 
-    E_i = ε_{z_i} + Σ_j Σ_k c_{z_i z_j k} (1 − r_ij/R)^(k + 3),    k = 0 … n_functions − 1.
+E_i = ε_{z_i} + Σ_j Σ_k c_{z_i z_j k} (1 − r_ij/R)^(k + 3),    k = 0 … n_functions − 1.
 """
 
 import dataclasses

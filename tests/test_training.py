@@ -91,7 +91,7 @@ def test_variable_projection_fits_moment_tensors(frames):
     rng = np.random.default_rng(0)
     truth = jax.tree.map(lambda x: rng.normal(size=x.shape), potential.init(None))
     made = [frame.copy() for frame in frames]
-    for frame, *found in zip(made, *predict_atoms(Model(potential, truth), made), strict=True):
+    for frame, *found in zip(made, *predict_atoms(Model(potential, truth), made)[:3], strict=True):
         attach(frame, Labels(*found))
     settings = dataclasses.replace(MARQUARDT, epochs=30, stress_weight=0.0)
     _, history = jaxmlip.fit(potential, made, settings=settings)

@@ -14,8 +14,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pdoc
+import pdoc.render
 
 import jaxmlip
 
@@ -39,6 +41,7 @@ def modules() -> list[ModuleType]:
 
 def describe_fields(module: ModuleType) -> None:
     """Gives the fields of named tuples the comments, or texts, that stand with them in the source as docstrings."""
+    kind: Any
     for kind in vars(module).values():
         if not (inspect.isclass(kind) and kind.__module__ == module.__name__ and hasattr(kind, "_fields")):
             continue

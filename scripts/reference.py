@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pdoc
 import pdoc.render
@@ -41,13 +40,13 @@ def modules() -> list[ModuleType]:
 
 def describe_fields(module: ModuleType) -> None:
     """Gives the fields of named tuples the comments, or texts, that stand with them in the source as docstrings."""
-    kind: Any
     for kind in vars(module).values():
-        if not (inspect.isclass(kind) and kind.__module__ == module.__name__ and hasattr(kind, "_fields")):
+        fields: tuple[str, ...] = getattr(kind, "_fields", ())
+        if not (inspect.isclass(kind) and kind.__module__ == module.__name__ and fields):
             continue
         source = inspect.getsource(kind)
         kind.__new__.__doc__ = " "  # not "Create new instance of …"
-        for name in kind._fields:
+        for name in fields:
             found = re.search(rf"^    {name}: .*?  # (.*)$", source, re.MULTILINE)
             if (getattr(kind, name).__doc__ or "").startswith(ALIAS):
                 getattr(kind, name).__doc__ = found[1] if found else ""

@@ -12,6 +12,7 @@ import jaxmlip
 from jaxmlip.graph import Shape, batch, batches, edge_vectors
 from jaxmlip.graph.neighbors import neighbor_pairs, reverse_pairs
 from jaxmlip.potentials.base import Config
+from jaxmlip.potentials.model import predict_graph
 
 CONFIG = Config(species=("Li", "O"), cutoff=4.0)
 

@@ -40,9 +40,8 @@ def objective(model, frames, weights):
     total = 0.0
     with jax.enable_x64(True):
         for frame in frames:
-            given, found = jaxmlip.data.labels(frame), jaxmlip.predict(
-                model.potential, model.params, jaxmlip.batch(frame, model.potential.config)
-            )  # fmt: skip
+            found = jaxmlip.predict(model, jaxmlip.batch(frame, model.potential.config))
+            given = jaxmlip.data.labels(frame)
             total += weights.energy_weight**2 * float((found.energy[0] - given.energy) / len(frame)) ** 2
             total += weights.force_weight**2 * float(np.sum((found.forces - given.forces) ** 2))
             if given.stress is not None:

@@ -21,7 +21,7 @@ import numpy as np
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Params, Potential
-from jaxmlip.potentials.model import Model, Prediction, predict_graph, predict
+from jaxmlip.potentials.model import Model, Prediction, predict, predict_graph
 from jaxmlip.potentials.registry import family_of
 
 ELEMENTS = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")

@@ -6,7 +6,7 @@ from ase.build import bulk
 from morse import alloy, model
 
 from jaxmlip.graph import batch
-from jaxmlip.potentials.model import predict
+from jaxmlip.potentials.model import Model, predict
 from jaxmlip.simulate.jaxmd import jaxmd_context, neighbor_graph, species_of, to_jaxmd
 
 

@@ -9,7 +9,7 @@ from test_jaxmd import STRUCTURES
 
 from jaxmlip.graph import batch
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.model import predict
+from jaxmlip.potentials.model import Model, predict
 from jaxmlip.simulate.jaxmd import fractional, jaxmd_context, species_of
 from jaxmlip.simulate.neighbor_list import build, grown, plan, update, within_cutoff
 

@@ -24,6 +24,7 @@ ROWS = (
     {"simulate"},
     {"properties"},
     {"cathodes"},
+    {"learning"},
     {"study", "testing"},
     {"commands"},
     {"cli"},

@@ -13,7 +13,7 @@ ROOT = Path(jaxmlip.__file__).parent
 ROWS = (
     {"config", "files", "progress", "units"},
     {"data"},
-    {"datasets"},
+    {"datasets", "pretrained"},
     {"graph"},
     {"basis"},
     {"descriptors"},

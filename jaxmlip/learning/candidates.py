@@ -1,4 +1,4 @@
-"""Which structures a distillation asks its teacher about: made around seeds, each from a random generator of its own."""
+"""Which structures a distillation asks its teacher about: made around seeds, each by random numbers of its own."""
 
 import dataclasses
 from collections.abc import Sequence

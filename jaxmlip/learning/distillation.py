@@ -4,11 +4,11 @@ Structures costs hours of DFT, evaluations microseconds: so what a universal pot
 calculations that there are, goes into a family that runs a thousand times as fast. In four stages, each kept in the
 folder as soon as it is done, so that the same call goes on after a kill:
 
-1. **candidates** around the seeds (`jaxmlip.learning.candidates`); where more are made than labels are paid for, a first
-   student, fitted to the seeds, chooses the most informative (`jaxmlip.learning.selection`);
+1. **candidates** around the seeds (`jaxmlip.learning.candidates`); where more are made than labels are paid for, a
+   first student, fitted to the seeds, chooses the most informative (`jaxmlip.learning.selection`);
 2. **labels** of the teacher for them, and snapshots of its dynamics and relaxations, in jobs of some hundred atoms here
    or on an executor;
-3. **fit** of the student to the teacher's labels and those of the seeds, each with a weight of its own;
+3. **fit** of the student to the teacher's labels and those of the seeds, which may count more;
 4. **errors** against both: against the teacher on structures that the student has not seen.
 """
 
@@ -29,15 +29,13 @@ from jaxmlip.data.read import read, write
 from jaxmlip.data.split import random_split
 from jaxmlip.evaluate.errors import ErrorTable, errors
 from jaxmlip.evaluate.provenance import write_json
-from jaxmlip.fitting import default_settings
 from jaxmlip.fitting import fit as fit_model
-from jaxmlip.formats import load, save
+from jaxmlip.formats import save
 from jaxmlip.learning.candidates import Around, around
 from jaxmlip.learning.exploration import Exploration
 from jaxmlip.learning.jobs import Job, finished, job_list, run_jobs
 from jaxmlip.learning.offsets import aligned
 from jaxmlip.learning.selection import informative
-from jaxmlip.learning.weights import weighted
 from jaxmlip.potentials.base import Model, Potential
 
 
@@ -60,10 +58,9 @@ class Distillation:
     """Fit the teacher's energies per element to the energies of the seeds first."""
     largest_force: float = 10.0
     """eV/Å; structures on which the teacher finds larger ones are left out."""
-    teacher_weight: float = 1.0
-    """Factor of all residuals against the teacher's labels."""
-    reference_weight: float = 1.0
-    """Factor of all residuals against the seeds' own labels."""
+    reference_weight: int = 2
+    """Weight of a seed with its own labels, of DFT, relative to a structure that the teacher labelled: it stands so
+    many times in the training data. 0: the student learns from the teacher alone."""
     held_out: float = 0.05
     """Part of the teacher's labels that is kept for the errors against it."""
     atoms_per_job: int = 512
@@ -76,8 +73,8 @@ class Distillation:
         counts = (self.labels, self.dynamics, self.relaxations)
         if min(counts) < 0 or not any(counts):
             raise ConfigError(f"labels, dynamics and relaxations must not be negative, nor all zero: got {counts}")
-        if min(self.teacher_weight, self.reference_weight) < 0 or self.largest_force <= 0 or self.atoms_per_job < 1:
-            raise ConfigError("weights must not be negative, largest_force and atoms_per_job must be positive")
+        if self.reference_weight < 0 or self.largest_force <= 0 or self.atoms_per_job < 1:
+            raise ConfigError("reference_weight must not be negative, largest_force and atoms_per_job must be positive")
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"held_out must lie in 0 … 1 (1 excluded), got {self.held_out}")
 
@@ -137,7 +134,9 @@ def distil(
     model, history = fit_model(start, train, settings=student.fit, folder=place.folder / "fit")
     save(model, place.folder / "model.npz")
     own = [seed for seed in seeds if labels(seed).energy is not None]
-    found = Distilled(model, errors(model, held_out) if held_out else None, errors(model, own) if own else None, history)
+    found = Distilled(
+        model, errors(model, held_out) if held_out else None, errors(model, own) if own else None, history
+    )
     tables = {"teacher, held out": found.against_teacher, "seeds": found.against_reference}
     rows = [{"against": name, **row} for name, table in tables.items() if table for row in table.records()]
     write_json(place.folder / "errors.json", rows)
@@ -205,18 +204,24 @@ def _start(student: Student, train: list[ase.Atoms]) -> Potential | Model:
     return start if isinstance(start, (Potential, Model)) else start(train)
 
 
+def _largest_force(frame: ase.Atoms) -> float:
+    """In eV/Å; infinite where the teacher had no answer."""
+    forces = labels(frame).forces
+    return float("inf") if forces is None else float(np.abs(forces).max(initial=0.0))
+
+
 def _training_set(
     seeds: list[ase.Atoms], jobs: list[Job], settings: Distillation, place: Place
 ) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     """What the student learns from, and what is held out; written once all labels are there."""
     told = [frame for job in jobs for frame in finished(job, place.folder / "jobs")]
-    small = [f for f in told if np.abs(labels(f).forces).max(initial=0.0) <= settings.largest_force]
+    small = [frame for frame in told if _largest_force(frame) <= settings.largest_force]
     place.report(f"{len(small)} labels of the teacher, {len(told) - len(small)} left out for their forces")
     held_out: list[ase.Atoms] = []
     if settings.held_out and len(small) > 2:
         parts = random_split(len(small), test=settings.held_out, seed=settings.seed)
         small, held_out = [small[k] for k in parts.train], [small[k] for k in parts.test]
     own = [seed for seed in seeds if labels(seed).energy is not None or labels(seed).forces is not None]
-    train = [*weighted(own, settings.reference_weight), *weighted(small, settings.teacher_weight)]
+    train = [*own * settings.reference_weight, *small]
     write(place.folder / "train.extxyz", train)
     return train, held_out

@@ -19,13 +19,14 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmlip.data.labels import Labels, attach, labels
-from jaxmlip.evaluate.predictions import predict_atoms
-from jaxmlip.graph.batch import ROUNDING, Shape, batch, max_neighbors
+from jaxmlip.graph.batch import Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.learning.structures import bare, is_sound
 from jaxmlip.potentials.base import Model, cast_params, predict
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND
 
+_ROUNDING = (8, 16, 16)  # numbers of structures, atoms and neighbours are rounded up to multiples
+_PACK = 64  # atoms that are labelled at once
 _FASTEST = 0.1  # Å; no atom moves farther in a step
 
 
@@ -60,14 +61,17 @@ def labelled(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32"
     >>> labels(found).energy
     0.0
     """
-    found = predict_atoms(model, atoms, dtype=dtype, max_atoms=128)
-    copies = []
-    for frame, energy, forces, stress in zip(atoms, found.energy, found.forces, found.stress, strict=True):
-        copy = bare(frame)
+    frames = [bare(frame) for frame in atoms]
+    for copy, frame in zip(frames, atoms, strict=True):
         copy.info = dict(frame.info)
-        attach(copy, Labels(float(energy), forces, stress if frame.pbc.all() else None))
-        copies.append(copy)
-    return copies
+    shapes: dict[bool, Shape] = {}
+    chunks = list(in_chunks(frames, _PACK))
+    for chunk in chunks:  # two sizes for all: a large network takes long to compile
+        large = sum(map(len, chunk)) > _PACK
+        shapes[large] = _large_enough(chunk, model.potential.config.cutoff, shapes.get(large, Shape(0, 0, 0)))
+    for chunk in chunks:
+        _attach(model, chunk, shapes[sum(map(len, chunk)) > _PACK], dtype)
+    return frames
 
 
 def dynamics(model: Model, atoms: Sequence[ase.Atoms], settings: Exploration) -> list[ase.Atoms]:
@@ -122,7 +126,7 @@ class _Walker(NamedTuple):
 
 
 class _Fire(NamedTuple):
-    step: float = 0.05
+    step: float = 0.1
     mixing: float = 0.1
     downhill: int = 0
 
@@ -135,18 +139,26 @@ def _evaluated(model: Model, walkers: list[_Walker], shape: Shape, dtype: str) -
         return walkers, shape
     frames = [walkers[k].atoms for k in alive]
     shape = _large_enough(frames, model.potential.config.cutoff, shape)
+    _attach(model, frames, shape, dtype)
+    for k, frame in zip(alive, frames, strict=True):
+        forces = labels(frame).forces
+        walkers[k] = walkers[k]._replace(forces=np.zeros((len(frame), 3)) if forces is None else forces)
+        walkers[k] = walkers[k]._replace(alive=forces is not None)
+    return walkers, shape
+
+
+def _attach(model: Model, frames: list[ase.Atoms], shape: Shape, dtype: str) -> None:
+    """Give structures what the model says of them; none where that is no number."""
     with jax.enable_x64(dtype == "float64"):
         graph = batch(frames, model.potential.config, shape=shape, dtype=dtype)
         found = jax.device_get(predict(model.potential, cast_params(model.params, dtype), graph))
-    for number, (k, frame) in enumerate(zip(alive, frames, strict=True)):
-        rows = (np.asarray(graph.atom_graph) == number) & np.asarray(graph.atom_mask)
-        forces = np.asarray(found.forces[rows], float)
-        good = bool(np.isfinite(forces).all() and np.isfinite(found.energy[number]))
-        if good:
-            stress = np.asarray(found.stress[number], float) if frame.pbc.all() else None
-            attach(frame, Labels(float(found.energy[number]), forces, stress))
-        walkers[k] = walkers[k]._replace(forces=forces, alive=good)
-    return walkers, shape
+    first = 0
+    for number, frame in enumerate(frames):
+        energy, forces = float(found.energy[number]), np.asarray(found.forces[first : first + len(frame)], float)
+        first += len(frame)
+        stress = np.asarray(found.stress[number], float) if frame.pbc.all() else None
+        good = np.isfinite(energy) and np.isfinite(forces).all()
+        attach(frame, Labels(energy, forces, stress) if good else Labels(None, None, None))
 
 
 def _large_enough(frames: list[ase.Atoms], cutoff: float, shape: Shape) -> Shape:
@@ -154,7 +166,7 @@ def _large_enough(frames: list[ase.Atoms], cutoff: float, shape: Shape) -> Shape
     width = max(max_neighbors(frame, neighbor_pairs(frame, cutoff)) for frame in frames)
     needed = (len(frames), sum(map(len, frames)), width)
     return Shape(
-        *(old if old >= need else -(-need // by) * by for old, need, by in zip(shape, needed, ROUNDING, strict=True))
+        *(old if old >= need else -(-need // by) * by for old, need, by in zip(shape, needed, _ROUNDING, strict=True))
     )
 
 

@@ -6,8 +6,8 @@ import ase
 import numpy as np
 
 from jaxmlip.data.labels import labels
-from jaxmlip.evaluate.predictions import predict_atoms
 from jaxmlip.graph.batch import species_index
+from jaxmlip.learning.exploration import labelled
 from jaxmlip.potentials.base import Model
 
 
@@ -26,7 +26,7 @@ def aligned(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32")
     species = model.potential.config.species
     counts = np.array([np.bincount(species_index(f.numbers, species), minlength=len(species)) for f in known])
     n_atoms = counts.sum(axis=1)
-    found = predict_atoms(model, known, dtype=dtype, max_atoms=128).energy
+    found = np.array([labels(frame).energy for frame in labelled(model, known, dtype=dtype)], float)
     missing = (np.array([labels(frame).energy for frame in known]) - found) / n_atoms
     change = np.linalg.lstsq(counts / n_atoms[:, None], missing, rcond=None)[0]
     return Model(model.potential, {**model.params, "offsets": np.asarray(model.params["offsets"]) + change})

@@ -41,7 +41,7 @@ def rattled(atoms: ase.Atoms, rng: np.random.Generator, *, largest: float = 0.15
 
 
 def strained(atoms: ase.Atoms, rng: np.random.Generator, *, largest: float = 0.05) -> ase.Atoms:
-    """The cell under a random symmetric strain, atoms moved along; no component beyond ``largest``. Rattled a little."""
+    """The cell under a random symmetric strain of at most ``largest`` a component, atoms moved along, then a little."""
     found = bare(atoms)
     strain = rng.uniform(-largest, largest, (3, 3)) / 2
     strain = strain + strain.T  # diagonal within ±largest

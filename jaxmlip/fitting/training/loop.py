@@ -64,7 +64,9 @@ def train(
     """Run ``method`` on ``data`` (structures, and validation structures or None); see `jaxmlip.fit`."""
     if settings.frozen:
         if not isinstance(start, Model):
-            raise ConfigError("frozen: there is nothing to keep yet; give a model to go on from (--start), not a potential")
+            raise ConfigError(
+                "frozen: there is nothing to keep yet; give a model to go on from (--start), not a potential"
+            )
         grouped, rest = frozen(start, settings.frozen), dataclasses.replace(settings, frozen=())
         model, history = train(grouped, data, method, rest, folder=folder, show_progress=show_progress)
         return thawed(start.potential, model.params), history

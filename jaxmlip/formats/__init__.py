@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxmlip import pretrained
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.aenet import NETWORK_SUFFIXES, read_aenet, write_aenet
 from jaxmlip.formats.gap import read_gap, write_gap
@@ -30,7 +29,6 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
     ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
     ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
-    Potentials that come with jaxmlip have names: ``rocksalt-mtp`` (`jaxmlip.pretrained`).
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -49,8 +47,6 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     """
     if isinstance(path, (list, tuple)) or Path(path).is_dir():  # pyright: ignore[reportArgumentType]
         return read_aenet(path, species=species)
-    if str(path) in pretrained.available() and not Path(str(path)).exists():
-        return _known_species(pretrained.path_of(str(path)), species)
     if str(path) in PRETRAINED:
         return read_sevennet(pretrained_path(str(path)), species=species)
     path = Path(path)  # pyright: ignore[reportArgumentType]
@@ -60,14 +56,10 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if suffix == ".npz":
-        return _known_species(path, species)
+        if species is not None:
+            raise ValueError(f"{path} knows its own species: leave `species` out")
+        return read_model(path)
     return _READERS[suffix](path, species=species)
-
-
-def _known_species(path: Path, species: Sequence[int | str] | None) -> Model:
-    if species is not None:
-        raise ValueError(f"{path} knows its own species: leave `species` out")
-    return read_model(path)
 
 
 def save(model: Model, path: str | Path) -> None:

@@ -25,8 +25,8 @@ from jaxmlip.learning.structures import bare, is_sound
 from jaxmlip.potentials.base import Model, cast_params, predict
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND
 
-_ROUNDING = (8, 16, 16)  # numbers of structures, atoms and neighbours are rounded up to multiples
-_PACK = 64  # atoms that are labelled at once
+_ROUNDING = (8, 8, 16)  # numbers of structures, atoms and neighbours are rounded up to multiples
+_PACK = 72  # atoms that are labelled at once
 _FASTEST = 0.1  # Å; no atom moves farther in a step
 
 

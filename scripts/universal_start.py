@@ -24,10 +24,10 @@ import jaxmlip
 from jaxmlip.cathodes import layered, mean_absolute_error, voltages
 from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.evaluate.errors import errors
-from jaxmlip.evaluate.predictions import Predicted
 from jaxmlip.fitting import fit_settings
 from jaxmlip.learning.exploration import labelled
-from jaxmlip.potentials.presets import preset
+from jaxmlip.potentials import Predicted
+from jaxmlip.study.presets import preset
 
 METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Sc")
 PRETRAINED = "surrogate-mtp.npz"
@@ -142,7 +142,8 @@ def variants(atoms: ase.Atoms, rng: np.random.Generator) -> list[ase.Atoms]:
 def label(out: Path, options: argparse.Namespace) -> None:
     """The teacher's labels, part by part: SevenNet-0's, or those of a fine-tuned model (--teacher)."""
     teacher = jaxmlip.load(options.teacher) if options.teacher else jaxmlip.load("sevennet-0", species=elements())
-    for name, frames in list(surroundings().items())[: 2 + options.parts]:
+    parts = list(surroundings().items())[: 2 + options.parts]
+    for name, frames in parts[1:] if options.teacher else parts:
         target = out / f"{options.name}-{name}.extxyz"
         if not target.exists():
             clock = time.process_time()
@@ -155,12 +156,13 @@ def distil(out: Path, options: argparse.Namespace) -> None:
     start = pretrained_mtp(out)
     paths = [path for path in sorted(out.glob(f"{options.name}-*.extxyz")) if not path.stem.endswith("-dft")]
     told = [frame for path in paths for frame in jaxmlip.read(path)]
-    said = np.array([labels(frame).energy for frame in jaxmlip.read(out / f"{options.name}-dft.extxyz")])
+    dft = out / f"{options.name}-dft.extxyz"  # a fine-tuned teacher has the energies of DFT already
+    said = np.array([labels(frame).energy for frame in jaxmlip.read(dft)]) if dft.exists() else None
     for split in options.splits:
         name = f"mtp-{options.name}-{split}"
-        order = np.random.default_rng(split).permutation(len(said))
-        frames, n_train = shuffled(split), len(said) if options.all else 120
-        moved = on_scale_of(told, frames[:n_train], said[order][:n_train])
+        frames = shuffled(split)
+        order, n_train = np.random.default_rng(split).permutation(len(frames)), len(frames) if options.all else 120
+        moved = told if said is None else on_scale_of(told, frames[:n_train], said[order][:n_train])
         student(out, (frames[:n_train], frames[n_train:]), (start, moved), name + ("-all" if options.all else ""))
 
 

@@ -15,8 +15,8 @@ from jaxmlip.learning.exploration import dynamics, relaxations
 from jaxmlip.learning.offsets import aligned
 from jaxmlip.learning.selection import informative
 from jaxmlip.learning.structures import CLOSE, is_sound, metals_of
-from jaxmlip.potentials.base import Model
-from jaxmlip.potentials.offsets import ZBLConfig, zbl
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.zbl import ZBLConfig, zbl
 
 SPECIES = ("Li", "O", "Mn", "Ni")
 

@@ -55,9 +55,9 @@ def main(words: Sequence[str]) -> int:
 
 def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str], tuple[str, str]]:
     """The student's family and the method of its fit: by ``--student``, ``--preset`` and ``--fit.method``."""
-    from jaxmlip.fitting import METHODS
-    from jaxmlip.potentials import FAMILIES
-    from jaxmlip.potentials.presets import preset
+    from jaxmlip.fitting import METHODS, method_of
+    from jaxmlip.potentials import trainable
+    from jaxmlip.study.presets import preset
 
     mapping = dict(mapping)
     name, words = take_word(words, "--preset", mapping.pop("preset", None))
@@ -68,11 +68,13 @@ def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any],
         for part, settings in (("potential", chosen.potential), ("fit", chosen.fit)):
             mapping[part] = {**settings, **mapping.get(part, {})}
     family = family or "mtp"
-    if family not in FAMILIES:
-        raise ConfigError(f"{unknown_name('family', family, FAMILIES)}. Use: jaxmlip distil TEACHER --student FAMILY")
+    if family not in trainable():
+        raise ConfigError(
+            f"{unknown_name('family', family, trainable())}. Use: jaxmlip distil TEACHER --student FAMILY"
+        )
     fit = dict(mapping.pop("fit", {}))
     method: Any
-    method, words = take_word(words, "--fit.method", fit.pop("method", FAMILIES[family].method))
+    method, words = take_word(words, "--fit.method", fit.pop("method", method_of(family)))
     if method not in METHODS:
         raise ConfigError(unknown_name("method of fitting", method, METHODS))
     return {**mapping, "fit": fit}, words, (family, method)

@@ -36,7 +36,8 @@ from jaxmlip.learning.exploration import Exploration
 from jaxmlip.learning.jobs import Job, finished, job_list, run_jobs
 from jaxmlip.learning.offsets import aligned
 from jaxmlip.learning.selection import informative
-from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.potentials.base import Potential
+from jaxmlip.potentials.model import Model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,8 @@ from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.graph.batch import Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.learning.structures import bare, is_sound
-from jaxmlip.potentials.base import Model, cast_params, predict
+from jaxmlip.potentials.base import cast_params
+from jaxmlip.potentials.model import Model, predict
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND
 
 _ROUNDING = (8, 8, 16)  # numbers of structures, atoms and neighbours are rounded up to multiples
@@ -55,7 +56,7 @@ class Exploration:
 def labelled(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32") -> list[ase.Atoms]:
     """Copies of ``atoms`` with what ``model`` says of them; ``info`` is kept.
 
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Li",), cutoff=2.0))
     >>> (found,) = labelled(Model(potential, potential.init(None, None)), [ase.Atoms("Li")])
     >>> labels(found).energy
@@ -151,7 +152,7 @@ def _attach(model: Model, frames: list[ase.Atoms], shape: Shape, dtype: str) -> 
     """Give structures what the model says of them; none where that is no number."""
     with jax.enable_x64(dtype == "float64"):
         graph = batch(frames, model.potential.config, shape=shape, dtype=dtype)
-        found = jax.device_get(predict(model.potential, cast_params(model.params, dtype), graph))
+        found = jax.device_get(predict(Model(model.potential, cast_params(model.params, dtype)), graph))
     first = 0
     for number, frame in enumerate(frames):
         energy, forces = float(found.energy[number]), np.asarray(found.forces[first : first + len(frame)], float)

@@ -18,7 +18,7 @@ from jaxmlip.data.labels import labels
 from jaxmlip.data.read import read, write
 from jaxmlip.formats import load
 from jaxmlip.learning.exploration import Exploration, dynamics, in_chunks, labelled, relaxations
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 
 
 class Job(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from jaxmlip.data.labels import labels
 from jaxmlip.graph.batch import species_index
 from jaxmlip.learning.exploration import labelled
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 
 
 def aligned(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32") -> Model:

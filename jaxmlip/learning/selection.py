@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmlip.evaluate.grade import structure_rows
 from jaxmlip.evaluate.maxvol import maxvol
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 
 
 def informative(model: Model, atoms: Sequence[ase.Atoms], n: int, *, seed: int = 0) -> list[int]:

@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 from jaxmlip.config import ConfigError
 from jaxmlip.graph.batch import Graph
-from jaxmlip.potentials.base import Model, Params, Potential
+from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.model import Model
 
 _SEPARATOR = "/"
 

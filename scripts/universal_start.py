@@ -21,13 +21,14 @@ import ase
 import numpy as np
 
 import jaxmlip
-from jaxmlip.cathodes import layered, mean_absolute_error, voltages
+from jaxmlip.cathodes import layered, voltages
 from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.evaluate.errors import errors
 from jaxmlip.fitting import fit_settings
 from jaxmlip.learning.exploration import labelled
 from jaxmlip.potentials import Predicted
 from jaxmlip.study.presets import preset
+from jaxmlip.study.voltages import mean_absolute_error, voltage_row
 
 METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Sc")
 PRETRAINED = "surrogate-mtp.npz"
@@ -213,9 +214,9 @@ def print_voltages(out: Path, options: argparse.Namespace) -> None:
     """The eight layered pairs with each model."""
     for path in options.models:
         clock = time.process_time()
-        rows = voltages(jaxmlip.load(path))
+        rows = [voltage_row(one) for one in voltages(jaxmlip.load(path))]
         mean, _, n = mean_absolute_error(rows)
-        found = {row.metal: row.voltage if row.voltage is not None else row.status for row in rows}
+        found = {row["metal"]: row["status"] if row["voltage"] is None else row["voltage"] for row in rows}
         row = {"what": "voltages", "model": str(path), "mean_error_V": mean, "n": n, "voltages": found}
         keep(out, row | {"cpu_s": time.process_time() - clock})
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, as_completed
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import ase
 import numpy as np
@@ -41,7 +41,7 @@ def job_list(seeds: Sequence[ase.Atoms], candidates: Sequence[ase.Atoms], settin
     small = [seed for seed in seeds if len(seed) <= settings.around.max_atoms]
     unlabelled = [seed for seed in seeds if labels(seed).energy is None and labels(seed).forces is None]
     pool = list(candidates) or small
-    starts = {
+    starts: dict[Any, list[ase.Atoms]] = {
         "label": [*unlabelled, *candidates],
         "dynamics": [small[k] for k in rng.permutation(len(small))[: settings.dynamics]],
         "relaxation": [pool[k] for k in rng.permutation(len(pool))[: settings.relaxations]],

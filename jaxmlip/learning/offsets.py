@@ -23,7 +23,7 @@ def aligned(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32")
     known = [frame for frame in atoms if labels(frame).energy is not None]
     if not known:
         raise ValueError(f"none of the {len(atoms)} structures has an energy to align the model with")
-    species = model.potential.config.species
+    species = [int(z) for z in model.potential.config.species]
     counts = np.array([np.bincount(species_index(f.numbers, species), minlength=len(species)) for f in known])
     n_atoms = counts.sum(axis=1)
     found = np.array([labels(frame).energy for frame in labelled(model, known, dtype=dtype)], float)

@@ -10,6 +10,7 @@ from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predi
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
+from jaxmlip.fitting.training.committee import Committee, fit_committee, predict_committee
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.training.loop import train
@@ -142,6 +143,6 @@ def _start(start: Any) -> Potential | Model:
     return start if isinstance(start, Potential) else as_model(start)
 
 
-__all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
-__all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "method_of", "predict_variance"]
-__all__ += ["read_log"]
+__all__ = ["METHODS", "Committee", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit"]
+__all__ += ["Posterior", "QuasiNewtonFit", "Variance", "default_settings", "fit", "fit_committee", "fit_settings"]
+__all__ += ["method_of", "predict_committee", "predict_variance", "read_log"]

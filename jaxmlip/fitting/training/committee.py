@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting.history import History
@@ -83,7 +83,9 @@ def _losses(sums: list[Terms]) -> dict[str, float]:
     """
     losses = sum(np.asarray(x.objective) for x in sums) / sum(np.asarray(x.n_structures) for x in sums)
     if not np.isfinite(losses).all():
-        raise FloatingPointError(f"members {np.flatnonzero(~np.isfinite(losses)).tolist()} diverged: lower learning_rate")
+        raise FloatingPointError(
+            f"members {np.flatnonzero(~np.isfinite(losses)).tolist()} diverged: lower learning_rate"
+        )
     return {"train_loss": float(np.mean(losses)), "train_loss_spread": float(np.std(losses))}
 
 

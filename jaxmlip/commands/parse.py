@@ -80,13 +80,28 @@ def parse(
     return tyro.cli(cls, args=list(words), prog=prog, default=default, description=inspect.getdoc(cls))
 
 
-def flags_class(config: type, *, name: str, defaults: Mapping[str, Any]) -> type:
+def with_flags_of(job: type[T], config: type, texts: Mapping[str, str]) -> type[T]:
+    """``job`` with the fields of ``config`` as further flags; ``texts`` replace the help of some of them."""
+    flags = flags_class(config, name=config.__name__, defaults={}, texts=texts)
+    made = dataclasses.make_dataclass(job.__name__, [], bases=(flags, job), frozen=True)
+    made.__doc__ = inspect.getdoc(job)
+    return made
+
+
+def picked(job: Any, config: type) -> dict[str, Any]:
+    """The values of a ``job`` that are fields of ``config``."""
+    return {field.name: getattr(job, field.name) for field in dataclasses.fields(config)}
+
+
+def flags_class(
+    config: type, *, name: str, defaults: Mapping[str, Any], texts: Mapping[str, str] | None = None
+) -> type:
     """A frozen dataclass with the fields of ``config`` and nothing of its checks, all with a default.
 
     The program needs to show and parse settings before the data tells what is missing (the species), so the real
     settings are built from these later. A default of ``config`` itself wins over one in ``defaults``.
     """
-    hints, texts = typing.get_type_hints(config), field_texts(config)
+    hints, texts = typing.get_type_hints(config), field_texts(config) | dict(texts or {})
     fields = []
     for field in dataclasses.fields(config):
         value = defaults.get(field.name, field.default) if field.default is dataclasses.MISSING else field.default

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import tyro
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
-from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.commands.parse import parse, picked, take_config, with_flags_of
+from jaxmlip.units import GPA
 
 
 @dataclass(frozen=True)
@@ -26,33 +27,27 @@ class Relax:
     """Files, folders, patterns or shipped data sets."""
     out: Path = Path("relaxed.xyz")
     """Relaxed structures with their energy, forces and stress; info says whether each converged."""
-    method: Literal["lbfgs", "fire"] = "lbfgs"
-    """L-BFGS, or FIRE: slower, and robust on rough ground."""
-    cell: bool = True
-    """Relax the cell too."""
-    fixed_volume: bool = False
-    """Relax the shape of the cell only."""
-    fixed_symmetry: bool = False
-    """Keep the space group of each start."""
-    pressure: float = 0.0
-    """GPa."""
-    fmax: float = 0.01
-    """Largest force at the end, eV/Å."""
-    smax: float = 3e-4
-    """Largest stress at the end, eV/Å³ (3e-4 is 0.05 GPa)."""
-    max_steps: int = 1000
-    """Steps before a relaxation is given up."""
+
+
+_TEXTS = {
+    "pressure": "GPa; of the surroundings, positive compresses.",
+    "smax": "Largest stress at the end, eV/Å³ (3e-4 is 0.05 GPa); None: as ASE, from fmax.",
+}
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command; 1 when a structure did not converge."""
+    from jaxmlip import simulate
+    from jaxmlip.simulate import Relaxation
+
     mapping, where, rest = take_config(words)
-    job = parse(Relax, rest, prog="jaxmlip relax", mapping=mapping, where=where)
+    job: Any = parse(with_flags_of(Relax, Relaxation, _TEXTS), rest, prog="jaxmlip relax", mapping=mapping, where=where)
     need_folder(job.out)
     with double_precision():
         model = load_model(job.model)
         frames = structures(job.data, "structures")
-        found = _relax(job, model, frames)
+        settings = Relaxation(**picked(job, Relaxation) | {"pressure": job.pressure / GPA})
+        found = simulate.relax(model, frames, settings)
         _show(frames, found)
         _write(job, model, found)
     record_beside(job.out, job, ["relax", *words], converged=[one.converged for one in found])
@@ -60,18 +55,8 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(one.converged for one in found) else 1
 
 
-def _relax(job: Relax, model, frames) -> list:
-    from jaxmlip.simulate import relax
-    from jaxmlip.units import GPA
-
-    names = ("method", "cell", "fixed_volume", "fixed_symmetry", "fmax", "smax", "max_steps")
-    return relax(model, frames, pressure=job.pressure / GPA, **{name: getattr(job, name) for name in names})
-
-
 def _show(frames, found) -> None:
     from rich.table import Table
-
-    from jaxmlip.units import GPA
 
     names = ("structure", "energy (eV)", "steps", "max force (eV/Å)", "max stress (GPa)", "volume", "")
     table = Table(*names)
@@ -83,7 +68,7 @@ def _show(frames, found) -> None:
     console().print(table, markup=False)
 
 
-def _write(job: Relax, model, found) -> None:
+def _write(job: Any, model, found) -> None:
     """The last geometries, labelled by the model where it can; one that ran away keeps no label."""
     from jaxmlip.commands.predict import predict_labels
     from jaxmlip.data import write

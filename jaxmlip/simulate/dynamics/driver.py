@@ -173,16 +173,26 @@ def _chunk(run: Run, sizes: Plan, moment: Moment, step: int) -> tuple[Plan, Mome
             return sizes, new
         if not (full or late):
             break
-        if full:
-            needed = [plan(frame, run.cutoff, run.settings.skin) for frame in frames_of(run, moment)]
-            sizes = grown(sizes, reduce(both, needed))._replace(margin=sizes.margin)
-        if late:
-            sizes = sizes._replace(margin=2 * sizes.margin)
+        sizes = _larger(run, sizes, moment) if full else sizes
+        sizes = _more_patient(run, sizes, moment) if late else sizes
         place = jax.vmap(positions_of)(moment.state) if run.many else positions_of(moment.state)
         box = jax.vmap(box_of)(moment) if run.many else box_of(moment)
         moment = run.program.relist(sizes, moment._replace(failed=jnp.zeros_like(moment.failed)), place, box)
     what = "positions are not finite, or an atom moved by more than 0.5 Å in one step"
     raise RuntimeError(_blown_up(run, step, what))
+
+
+def _larger(run: Run, sizes: Plan, moment: Moment) -> Plan:
+    needed = reduce(both, [plan(frame, run.cutoff, sizes.skin) for frame in frames_of(run, moment)])
+    return grown(sizes, needed)._replace(margin=sizes.margin)
+
+
+def _more_patient(run: Run, sizes: Plan, moment: Moment) -> Plan:
+    """More reserve for the motion in a step: half of the skin, then a larger skin."""
+    if sizes.margin < sizes.skin / 2:
+        return sizes._replace(margin=sizes.skin / 2)
+    wider = sizes._replace(skin=2 * sizes.skin)
+    return _larger(run, wider, moment)._replace(margin=sizes.skin)
 
 
 def _blown_up(run: Run, step: int, what: str) -> str:

@@ -9,7 +9,7 @@ from test_jaxmd import STRUCTURES
 
 from jaxmlip.graph import batch
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import predict
+from jaxmlip.potentials.model import Model, predict
 from jaxmlip.simulate.jaxmd import fractional, jaxmd_context, species_of
 from jaxmlip.simulate.neighbor_list import build, crowded, grown, holds, plan, within_cutoff
 
@@ -56,7 +56,7 @@ def test_lists_the_pairs_that_the_host_finds(name):
 
 def test_forces_follow_moving_atoms_and_a_moving_box():
     rng = np.random.default_rng(3)
-    atoms, (potential, params) = alloy(), model()
+    atoms, potential, params = alloy(), model().potential, model().params
     sizes = grown(plan(atoms, potential.config.cutoff, 0.6), plan(atoms, potential.config.cutoff, 0.6))
     with jaxmd_context("float64"):
         position, box = fractional(atoms, "float64")
@@ -67,7 +67,7 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
         def follow(listed, position, box):
             listed = listed.update(position, box=box)
             graph = within_cutoff(listed, position, box, species)
-            return listed, predict(potential, params, graph), ~holds(listed, position, box)
+            return listed, predict(Model(potential, params), graph), ~holds(listed, position, box)
 
         n_built, last = 0, listed
         for _ in range(12):
@@ -79,7 +79,7 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
             last = listed
             atoms.set_cell(np.asarray(box).T)
             atoms.set_positions(np.asarray(position @ box.T))
-            expected = predict(potential, params, batch(atoms, potential.config))
+            expected = predict(Model(potential, params), batch(atoms, potential.config))
             # float64 rounding of sums over some hundred pairs
             np.testing.assert_allclose(found.forces, expected.forces, atol=1e-10)
             np.testing.assert_allclose(found.stress, expected.stress, atol=1e-10)

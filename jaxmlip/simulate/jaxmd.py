@@ -17,7 +17,8 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.graph.batch import Graph, edge_vectors, species_index
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params, energies_and_gradient, safe_vectors
+from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_vectors
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate import neighbor_list
 from jaxmlip.simulate.neighbor_list import NeighborList, anchored, build, holds, within_cutoff
 

@@ -21,7 +21,7 @@ from jaxmlip.units import BOLTZMANN
 _TEMPERATURE = 300.0
 
 
-def _integration(energy_fn: Callable, shift_fn: Callable, dt: float, kT: Any) -> tuple:  # noqa: N803
+def _integration(energy_fn: Callable, shift_fn: Callable, dt: float, kT: Any) -> tuple:
     """A step of NVT without forces: what remains is all that is neither potential nor neighbour list."""
     from jax_md import simulate
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.progress import Report, live
 from jaxmlip.simulate.dynamics.motion import Moment, box_of, positions_of
 from jaxmlip.simulate.dynamics.recorder import Recorder, Trajectory, open_folder
@@ -53,7 +53,7 @@ def molecular_dynamics(
     (and a folder 000, 001, … of its own). An interrupt (Ctrl-C) ends the run; what was run is returned.
 
     >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
     >>> model = Model(potential, potential.init(None, None))
     >>> run = molecular_dynamics(model, bulk("Si"), ensemble="nve", n_steps=20, temperature=10.0)

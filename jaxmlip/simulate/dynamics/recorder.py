@@ -17,7 +17,7 @@ from ase.io.trajectory import Trajectory as AseTrajectory
 from jaxtyping import Float
 
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.dynamics.motion import Moment, Row
 from jaxmlip.simulate.neighbor_list import Plan
 from jaxmlip.units import BOLTZMANN, FEMTOSECOND, GPA, MEV

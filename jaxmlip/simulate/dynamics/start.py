@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from ase.constraints import FixAtoms
 
-from jaxmlip.potentials.base import Model, cast_params
+from jaxmlip.potentials.base import cast_params
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.dynamics.ensembles import ENSEMBLES, Bath
 from jaxmlip.simulate.dynamics.motion import Kind, Moment, Program, World, box_of, first_places, masses, positions_of
 from jaxmlip.simulate.dynamics.motion import program as compiled

@@ -223,7 +223,7 @@ def _energy_jvp(how: tuple[Potential, str], primals: tuple, tangents: tuple) -> 
     leaves, tree = jax.tree.flatten(params)
     moves = tree.flatten_up_to(tangents[0])
     if not all(isinstance(move, SymbolicZero) for move in moves):
-        moves = [jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x for x in moves]
+        moves = [_filled(move) for move in moves]
 
         def total(*leaves: Array) -> Array:
             energies = how[0].atomic_energies(tree.unflatten(leaves), graph, vectors.astype(how[1]))
@@ -236,7 +236,11 @@ def _energy_jvp(how: tuple[Potential, str], primals: tuple, tangents: tuple) -> 
 _energy.defjvp(_energy_jvp, symbolic_zeros=True)
 
 
-def strain_matrix(perturbation: Any, dtype: Any) -> Float[Array, "3 3"]:
+def _filled(tangent: Any) -> Any:
+    return np.zeros(tangent.shape, tangent.dtype) if isinstance(tangent, SymbolicZero) else tangent
+
+
+def strain_matrix(perturbation: Any, dtype: jnp.dtype) -> Float[Array, "3 3"]:
     """jax-md strains by a matrix, by a number for each direction, or by one number; None: not at all."""
     if perturbation is not None and jnp.ndim(perturbation) == 2:
         return perturbation

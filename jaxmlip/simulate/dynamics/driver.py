@@ -168,7 +168,7 @@ def _chunk(run: Run, sizes: Plan, moment: Moment, step: int) -> tuple[Plan, Mome
     baths = (bath_at(run, step), bath_at(run, step + n_steps))
     for _ in range(_MAX_REALLOCATIONS + 1):
         new = run.program.advance(jnp.asarray(n_steps), moment, baths, run.world)
-        full, late, lost = np.asarray(new.failed).reshape(-1, 3).any(axis=0).tolist()
+        full, late, lost = (bool(x.any()) for x in np.asarray(new.failed).reshape(-1, 3).T)
         if not (full or late or lost):
             return sizes, new
         if not (full or late):

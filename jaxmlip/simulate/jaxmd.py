@@ -237,7 +237,8 @@ _energy.defjvp(_energy_jvp, symbolic_zeros=True)
 
 
 def _filled(tangent: Any) -> Any:
-    return np.zeros(tangent.shape, tangent.dtype) if isinstance(tangent, SymbolicZero) else tangent
+    zero = isinstance(tangent, SymbolicZero)
+    return np.zeros(tangent.shape, tangent.dtype) if zero else tangent  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def strain_matrix(perturbation: Any, dtype: jnp.dtype) -> Float[Array, "3 3"]:

@@ -110,7 +110,7 @@ def test_missing_labels(frames):
 
 
 def test_settings_that_cannot_be_minimised():
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="expected float ≥ 0"):
         LinearFit(energy_weight=-1.0)
     with pytest.raises(ValueError, match="all zero"):
         LinearFit(energy_weight=0.0, force_weight=0.0)

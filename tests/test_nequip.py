@@ -189,9 +189,9 @@ def test_size_of_the_studys_model():
     ("settings", "message"),
     [
         ({"num_features": (4, 4, 4)}, "one for each degree 0 … 1"),
-        ({"num_layers": 0}, "num_layers must be at least 1"),
-        ({"l_max": 9}, "l_max must be 0 … 6"),
-        ({"polynomial_cutoff_p": 1}, "at least 2"),
+        ({"num_layers": 0}, "num_layers: expected int ≥ 1"),
+        ({"l_max": 9}, "l_max: expected int ≥ 0, ≤ 6"),
+        ({"polynomial_cutoff_p": 1}, "polynomial_cutoff_p: expected int ≥ 2"),
     ],
 )
 def test_settings_that_mean_nothing(settings, message):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import ConfigError, NotNegative, Range, Settings
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
@@ -27,12 +27,15 @@ _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class Weights(Settings):
     """Weights of residuals in eV/atom, eV/Å and eV/Å³; each residual is multiplied by its weight, then squared."""
 
-    energy_weight: float = 100.0
-    force_weight: float = 1.0
-    stress_weight: float = 0.0
+    energy_weight: NotNegative = 100.0
+    """Of the energy an atom, 1/(eV/atom)."""
+    force_weight: NotNegative = 1.0
+    """Of each component of the forces, 1/(eV/Å)."""
+    stress_weight: NotNegative = 0.0
+    """Of each of the six components of the stress, 1/(eV/Å³)."""
     offsets: Literal["fit", "study", "zero"] = "fit"
     """Energies per atom of each element: fitted to the data; those of the published study; or none. From a model on
     "fit" fits them to what the model leaves of the energies, the others keep the model's."""
@@ -41,9 +44,9 @@ class Weights:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
-        weights = (self.energy_weight, self.force_weight, self.stress_weight)
-        if not all(np.isfinite(w) and w >= 0 for w in weights) or not any(weights):
-            raise ConfigError(f"weights must be finite, not negative and not all zero: got {weights}")
+        super().__post_init__()
+        if not (self.energy_weight or self.force_weight or self.stress_weight):
+            raise ConfigError("energy_weight, force_weight and stress_weight are all zero: nothing would be fitted")
 
 
 class Terms(NamedTuple):

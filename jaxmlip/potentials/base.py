@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, Range, unknown_name
+from jaxmlip.config import ConfigError, Positive, Range, Settings, unknown_name
 from jaxmlip.graph.batch import Graph, edge_vectors
 from jaxmlip.graph.messages import in_blocks
 
@@ -25,24 +25,23 @@ AtomFn = Callable[[Params, Graph, Float[Array, "n_atoms max_neighbors 3"]], Floa
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """What every family needs; a family adds its own fields with defaults."""
 
     species: tuple[int | str, ...]
     """Elements, as symbols or atomic numbers; kept as atomic numbers, in this order."""
-    cutoff: float
+    cutoff: Positive
     """Å; an atom sees its neighbours up to here."""
     tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 7.0)}
     """Settings that ``jaxmlip tune`` looks for, and where."""
 
     def __post_init__(self) -> None:
         """Symbols become atomic numbers; refuses what cannot be a potential."""
+        super().__post_init__()
         numbers = tuple(_number(s) for s in self.species)
         if not numbers or len(set(numbers)) != len(numbers):
             raise ConfigError(f"species must name each element once, and at least one: got {self.species}")
         object.__setattr__(self, "species", numbers)
-        if not (np.isfinite(self.cutoff) and self.cutoff > 0):
-            raise ConfigError(f"cutoff must be a positive number of Å, got {self.cutoff}")
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, from_mapping, to_mapping, unknown_name
+from jaxmlip.config import ConfigError, Positive, from_mapping, to_mapping, unknown_name
 from jaxmlip.data.labels import labels
 from jaxmlip.graph.batch import Graph, species_index
 from jaxmlip.potentials.base import Config, Model, Params, Potential
@@ -87,13 +87,13 @@ class ZBLConfig(Config):
     1.5
     """
 
-    inner: float | None = None
+    inner: Positive | None = None
     """Å; where the switch to zero begins. None: three quarters of the cutoff, as in LAMMPS's example."""
 
     def __post_init__(self) -> None:
         """Refuses a switch that ends before it begins."""
         super().__post_init__()
-        if not 0 < self.start < self.cutoff:
+        if self.start >= self.cutoff:
             raise ConfigError(f"inner must lie between 0 and the cutoff {self.cutoff} Å, got {self.inner}")
 
     @property
@@ -167,7 +167,9 @@ class SumConfig(Config):
     """Two potentials for the same species; the sum is a function of this alone (see `sum_of`)."""
 
     first: Config
+    """Of the first potential."""
     second: Config
+    """Of the second one."""
 
 
 @lru_cache

@@ -7,13 +7,13 @@ is bounded by a few batches and the square of the number of columns.
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import ase
 import jax
 import numpy as np
 
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import Bounds, ConfigError, Count, NotNegative, unknown_name
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
@@ -31,23 +31,23 @@ class LinearFit(Weights):
     multiplied by the weights below, then squared.
     """
 
-    ridge: float | Literal["folds", "gcv"] = "folds"
+    ridge: NotNegative | Literal["folds", "gcv"] = "folds"
     """Strength on coefficients of columns scaled to unit norm; or chosen by cross-validation: "folds" leaves groups
     of structures out, "gcv" single rows."""
-    n_folds: int = 5
-    truncation: float | None = None
+    n_folds: Annotated[int, Bounds(2)] = 5
+    """Parts that the structures are dealt into for "folds"."""
+    truncation: NotNegative | None = None
     """Drop singular values below this fraction of the largest."""
     group_key: str | None = None
     """`atoms.info` key that names a structure's group: groups stay together in folds and can be weighted."""
-    group_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    group_weights: dict[str, NotNegative] = dataclasses.field(default_factory=dict)
     """Factor on all rows of a group; others keep 1."""
-    batch_atoms: int = 128
+    batch_atoms: Count = 128
+    """Atoms whose rows are computed together; limits the memory."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
         super().__post_init__()
-        if not all(np.isfinite(w) and w >= 0 for w in self.group_weights.values()):
-            raise ConfigError(f"group_weights must be finite and not negative: got {self.group_weights}")
         if self.group_weights and self.group_key is None:
             raise ConfigError("group_weights need group_key, the atoms.info key that names the groups")
 

@@ -26,7 +26,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import Count, NotNegative, Positive, Range, Whole
 from jaxmlip.fitting.objective import Terms
 from jaxmlip.fitting.training.devices import split
 from jaxmlip.fitting.training.jacobian_products import (
@@ -50,34 +50,29 @@ _LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters
 class GaussNewtonFit(Training):
     """Levenberg-Marquardt on all structures at once; an epoch is a step."""
 
-    epochs: int = 50
-    batch_size: int = 16
+    epochs: Count = 50
+    """Steps, at most."""
+    batch_size: Count = 16
+    """Structures evaluated together; limits the memory only."""
     dtype: Literal["float32", "float64"] = "float64"
-    damping: float = 1e-3
+    """Precision of all numbers in training; the normal equations need float64."""
+    damping: Positive = 1e-3
     """λ of the first step, relative to the diagonal of JᵀJ."""
-    dense_limit: int = 2500
+    dense_limit: Whole = 2500
     """Up to so many parameters JᵀJ is held; beyond, or with more than 400 that need a tangent each, conjugate gradients
     multiply with it."""
-    cg_steps: int = 50
+    cg_steps: Count = 50
     """Conjugate-gradient steps in a step, each of the cost of two gradients."""
-    prior: float = 0.0
+    prior: NotNegative = 0.0
     """Pull of each parameter towards where it started, relative to the mean diagonal of JᵀJ there over the parameters
     of its kind: keeps what the data hardly determine (pairs of rare elements) from overfitting."""
-    tolerance: float = 1e-3
+    tolerance: NotNegative = 1e-3
     """Stop where the quadratic model promises to lower the loss by less, relatively."""
-    checkpoint_every: int = 5
-    n_shapes: int = 1
+    checkpoint_every: Count = 5
+    """Steps between checkpoints, where a folder is given."""
+    n_shapes: Count = 1
     """Few steps do not repay the compilation of several sizes."""
     tunable: ClassVar[Mapping[str, Range]] = {"prior": Range(1e-5, 1.0, log=True)}
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
-        super().__post_init__()
-        if self.damping <= 0 or min(self.dense_limit, self.tolerance, self.prior) < 0 or self.cg_steps < 1:
-            raise ConfigError(
-                f"damping must be positive, dense_limit, tolerance and prior ≥ 0, cg_steps ≥ 1: got {self.damping}, "
-                f"{self.dense_limit}, {self.tolerance}, {self.prior}, {self.cg_steps}"
-            )
 
 
 class _State(NamedTuple):

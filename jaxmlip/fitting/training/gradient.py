@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Share, Whole
 from jaxmlip.fitting.objective import Terms, terms
 from jaxmlip.fitting.training.devices import replicated, shares, split, summed
 from jaxmlip.fitting.training.loop import Method, add_terms
@@ -34,28 +34,26 @@ class GradientFit(Training):
     """Minibatch training: Adam and its kin."""
 
     optimizer: Literal["adam", "adamw", "amsgrad"] = "adam"
-    learning_rate: float = 3e-3
+    """Adam, Adam with decay of the weights apart from the gradient, or AMSGrad."""
+    learning_rate: Positive = 3e-3
+    """Length of a step at the height of the schedule."""
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
     """cosine: to zero at the last epoch; plateau: halved after ``plateau_epochs`` without a better training loss."""
-    warmup_epochs: int = 1
+    warmup_epochs: Whole = 1
     """Epochs in which the learning rate rises from zero; not of "plateau"."""
-    plateau_epochs: int = 10
-    weight_decay: float = 0.0
+    plateau_epochs: Count = 10
+    """Of "plateau" only."""
+    weight_decay: NotNegative = 0.0
     """Of "adamw" only; offsets do not decay."""
-    clip_norm: float | None = 10.0
+    clip_norm: Positive | None = 10.0
     """Longer gradients (of the loss per structure) are cut to this length."""
-    ema_decay: float = 0.99
+    ema_decay: Share = 0.99
     """Weight of the past in the moving average of the parameters; 0: no average."""
     tunable: ClassVar[Mapping[str, Range]] = {"learning_rate": Range(5e-4, 3e-2, log=True)}
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
         super().__post_init__()
-        if not (self.learning_rate > 0 and 0 <= self.ema_decay < 1 and self.weight_decay >= 0):
-            raise ConfigError(
-                f"learning_rate must be positive, ema_decay in 0 … 1, weight_decay ≥ 0: got {self.learning_rate}, "
-                f"{self.ema_decay}, {self.weight_decay}"
-            )
         if self.weight_decay and self.optimizer != "adamw":
             raise ConfigError(f"weight_decay needs optimizer 'adamw', got {self.optimizer!r}")
 

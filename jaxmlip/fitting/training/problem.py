@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import Count, Share, Whole
 from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
 from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
@@ -23,30 +23,22 @@ _INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbour
 class Training(Weights):
     """Settings of every iterative fit."""
 
-    epochs: int = 200
+    epochs: Count = 200
     """Passes over the data; iterations of a full-batch method."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Structures evaluated together; of a full-batch method it limits the memory only."""
-    validation_fraction: float = 0.1
+    validation_fraction: Share = 0.1
     """Of the structures, held out to choose the best epoch, if no validation set is given; 0: the last epoch counts."""
-    patience: int | None = None
+    patience: Count | None = None
     """Stop after so many epochs without a better validation loss."""
-    checkpoint_every: int = 10
+    checkpoint_every: Count = 10
     """Epochs between checkpoints, where a folder is given."""
-    seed: int = 0
+    seed: Whole = 0
     """Of initial parameters, validation split and order of structures."""
     dtype: Literal["float32", "float64"] = "float32"
-    n_shapes: int = 3
+    """Precision of all numbers in training; the result is float64."""
+    n_shapes: Count = 3
     """Sizes to which structures are padded: more waste less and compile more."""
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
-        super().__post_init__()
-        counts = (self.epochs, self.batch_size, self.checkpoint_every, self.n_shapes)
-        if min(counts) < 1 or (self.patience is not None and self.patience < 1):
-            raise ConfigError(f"epochs, batch_size, checkpoint_every, n_shapes, patience must be ≥ 1: got {counts}")
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction must lie in 0 … 1 (1 excluded), got {self.validation_fraction}")
 
 
 class Part(NamedTuple):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import Count, NotNegative
 from jaxmlip.fitting.objective import Terms, terms
 from jaxmlip.fitting.training.devices import replicated, split, summed
 from jaxmlip.fitting.training.loop import Method
@@ -28,21 +28,20 @@ from jaxmlip.potentials.base import Params, Potential
 class QuasiNewtonFit(Training):
     """L-BFGS on all structures at once; an epoch is an iteration."""
 
-    epochs: int = 500
-    batch_size: int = 32
+    epochs: Count = 500
+    """Iterations, at most."""
+    batch_size: Count = 32
+    """Structures evaluated together; limits the memory only."""
     dtype: Literal["float32", "float64"] = "float64"
-    memory: int = 20
+    """Precision of all numbers in training; the curvature needs float64."""
+    memory: Count = 20
     """Pairs of steps and gradient changes that the curvature is made of."""
-    gradient_tolerance: float = 1e-8
+    gradient_tolerance: NotNegative = 1e-8
     """Stop where no component of the gradient of the loss per structure is larger."""
-    line_search_steps: int = 20
-    checkpoint_every: int = 50
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
-        super().__post_init__()
-        if min(self.memory, self.line_search_steps) < 1:
-            raise ConfigError(f"memory and line_search_steps must be ≥ 1: got {self.memory}, {self.line_search_steps}")
+    line_search_steps: Count = 20
+    """Evaluations of the loss in one iteration, at most."""
+    checkpoint_every: Count = 50
+    """Iterations between checkpoints, where a folder is given."""
 
 
 class _State(NamedTuple):

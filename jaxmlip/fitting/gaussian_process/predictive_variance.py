@@ -36,7 +36,7 @@ class Variance(NamedTuple):
 
 
 def predict_variance(found: Posterior, atoms: ase.Atoms | Sequence[ase.Atoms]) -> Variance:
-    """Variances under the posterior ``found`` (`gaussian_process.posterior`).
+    """Variances under the posterior ``found`` (`jaxmlip.fitting.posterior`).
 
     The energies of a structure's atoms are correlated, so its variance is not their sum. The pair term counts with
     what the data left open of its points; that these span it is taken for granted.

@@ -135,7 +135,7 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
 
 @jax.jit
 def drawn(part: Part, rows: jax.Array) -> tuple:
-    """The example of some structures of a part, as `terms` takes it; negative rows are empty."""
+    """The example of some structures of a part, as ``terms`` takes it; negative rows are empty."""
     graph, labels = take(part.bucket.graphs, part.bucket.labels, rows)
     descriptors = None
     if part.descriptors is not None:

@@ -5,7 +5,6 @@ from jaxmlip.cathodes.profile import VoltageProfile, voltage_profile, voltage_pr
 from jaxmlip.cathodes.sensitivity import property_gradient, relaxed_ends, voltage_gradients
 from jaxmlip.cathodes.structures import default_lattice, disordered_rocksalt, layered, spinel
 from jaxmlip.cathodes.voltage import (
-    LITHIUM_BCC,
     PUBLISHED,
     Published,
     Voltage,
@@ -13,6 +12,7 @@ from jaxmlip.cathodes.voltage import (
     mean_absolute_error,
     voltages,
 )
+from jaxmlip.units import LITHIUM_BCC
 
 __all__ = ["LITHIUM_BCC", "PUBLISHED", "FineTuned", "Published", "Voltage", "VoltageProfile", "average_voltage"]
 __all__ += ["default_lattice", "disordered_rocksalt", "fine_tune", "layered", "mean_absolute_error"]

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.graph.derivatives import arriving, forces_by_species, per_graph, stress, virials
+from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_edges
 
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 
@@ -49,7 +50,7 @@ def design(
     References:
         Thompson et al., J. Comput. Phys. 285, 316 (2015), equations 13-16.
     """
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else 4096
     function = partial(_derivatives, potential, params, with_inner)
     found = map_blocks(function, graph, vectors, min(block, graph.n_atoms))
@@ -59,16 +60,16 @@ def design(
     own = [jnp.sum(counts, axis=1, keepdims=True) if potential.shared else counts, counts]
     quadratic = potential.linear is not None and potential.linear.quadratic
 
-    energy, forces = [_segment(graph, counts)], [jnp.zeros((graph.n_atoms, 3, n_species), dtype)]
-    stress = [jnp.zeros((graph.n_graphs, 3, 3, n_species), dtype)]
+    energy, forces = [per_graph(graph, counts)], [jnp.zeros((graph.n_atoms, 3, n_species), dtype)]
+    tensors = [jnp.zeros((graph.n_graphs, 3, 3, n_species), dtype)]
     for part, mine in zip(found, own):
         values = mine[:, :, None] * _features(part.values, quadratic)[:, None, :]
-        energy.append(_segment(graph, values).reshape(graph.n_graphs, -1))
+        energy.append(per_graph(graph, values).reshape(graph.n_graphs, -1))
         forces.append(_forces(graph, part, mine, quadratic).reshape(graph.n_atoms, 3, -1))
         if with_stress:
-            stress.append(_stress(graph, vectors, part, mine, quadratic))
+            tensors.append(_stress(graph, vectors, part, mine, quadratic))
     empty = jnp.zeros((graph.n_graphs, 3, 3, 0), dtype)
-    rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, stress if with_stress else [empty]))
+    rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, tensors if with_stress else [empty]))
     return Design(*rows)
 
 
@@ -134,35 +135,25 @@ def _half_triangle(outer: Array) -> Array:
 def _forces(graph: Graph, derivatives: _Invariants, own: Array, quadratic: bool) -> Array:
     """[n_atoms, 3, n_species, n_features]; one species for all where ``own`` has one column."""
     B, D = derivatives
-    arriving = D.reshape(-1, *D.shape[2:])[graph.reverse]  # the neighbours' invariants seen from their side
-    other = jnp.where(graph.mask[:, :, None], own[graph.neighbors], 0)
-    leaving = D.sum(axis=1)
-    linear = jnp.einsum("as,ack->acsk", own, leaving) - jnp.einsum("ams,amck->acsk", other, arriving)
+    linear = forces_by_species(graph, D, own)
     if not quadratic:
         return linear
+    other = jnp.where(graph.mask[:, :, None], own[graph.neighbors], 0)
     factors = (other[:, :, :, None] * B[graph.neighbors][:, :, None, :]).reshape(*other.shape[:2], -1)
-    outer = jnp.einsum("amx,amcl->acxl", factors, arriving)
+    outer = jnp.einsum("amx,amcl->acxl", factors, arriving(graph, D))
     outer = outer.reshape(*outer.shape[:2], own.shape[1], B.shape[1], B.shape[1])
-    mine = jnp.einsum("as,ak,acl->acskl", own, B, leaving)
+    mine = jnp.einsum("as,ak,acl->acskl", own, B, D.sum(axis=1))
     return jnp.concatenate([linear, _half_triangle(mine - outer)], axis=-1)
 
 
 def _stress(graph: Graph, vectors: Array, derivatives: _Invariants, own: Array, quadratic: bool) -> Array:
     """[n_graphs, 3, 3, n_species · n_features]; zero where the cell spans no volume."""
     B, D = derivatives
-    virial = jnp.einsum("amx,amyk->axyk", vectors, D)
-    virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
+    virial = virials(vectors, D)
     if quadratic:
         outer = _half_triangle(B[:, None, None, :, None] * virial[:, :, :, None, :])
         virial = jnp.concatenate([virial, outer], axis=-1)
-    summed = _segment(graph, own[:, None, None, :, None] * virial[:, :, :, None, :])
-    volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None, None, None]
-    stress = jnp.where(volume > 0, summed / jnp.where(volume > 0, volume, 1), 0)
-    return stress.reshape(graph.n_graphs, 3, 3, -1)
-
-
-def _segment(graph: Graph, rows: Array) -> Array:
-    return jax.ops.segment_sum(rows, graph.atom_graph, graph.n_graphs)
+    return stress(graph, own[:, None, None, :, None] * virial[:, :, :, None, :]).reshape(graph.n_graphs, 3, 3, -1)
 
 
 def _one_hot(species: Array, n_species: int, dtype) -> Array:

@@ -28,8 +28,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxmlip.config import Bounds, ConfigError, NotNegative, Positive, Range, Whole, unknown_name
 from jaxmlip.descriptors.chebyshev import Expansion, chebyshev_fingerprints
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import Config, Params, Potential, safe_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.potentials.base import Config, Params, Potential, safe_edges
 
 FIXED = ("fingerprint", "energy")
 """Parts of the params that training leaves alone."""
@@ -147,7 +147,7 @@ def aenet(config: AENETConfig) -> Potential:
             guess = jnp.tile(_typical_scale(config), (n_species, 1))
             fixed = {"shift": jnp.zeros_like(guess), "scale": guess}
         else:
-            found = fingerprints(config, None, graph, safe_vectors(edge_vectors(graph), graph, config.cutoff))
+            found = fingerprints(config, None, graph, safe_edges(graph, config))
             fixed = scaling(found, jnp.where(graph.atom_mask, graph.species, -1), n_species)
         energy = {"shift": jnp.zeros(n_species), "scale": jnp.ones(n_species)}
         networks = _initial_networks(jax.random.key(0) if key is None else key, config)

@@ -15,7 +15,8 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Positive, Range, Settings, unknown_name
-from jaxmlip.graph.batch import Graph, edge_vectors
+from jaxmlip.graph.batch import Graph, check_scope, edge_vectors
+from jaxmlip.graph.derivatives import forces, per_graph, stress, virials
 from jaxmlip.graph.messages import in_blocks
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
@@ -115,7 +116,7 @@ class Prediction(NamedTuple):
 def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
     """Energy, forces and stress of every structure in ``graph``, from one backward pass over the edge vectors.
 
-    With g_im = ∂E/∂r_im of neighbour m of atom i: F_i = Σ_m (g_im − g_reverse(im)), σ = (1/V) Σ_im r_im ⊗ g_im.
+    Formulas and references stand in `jaxmlip.graph.derivatives`.
 
     >>> import ase, jax
     >>> from jaxmlip.graph import batch
@@ -124,30 +125,20 @@ def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
     >>> graph = batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), potential.config)
     >>> predict(potential, potential.init(jax.random.key(0), graph), graph).forces.shape
     (2, 3)
-
-    References:
-        Fan et al., Phys. Rev. B 92, 094301 (2015), equations 23-25: partial forces and the virial of many-body
-        potentials under periodic boundaries.
     """
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
     energies, gradient = energies_and_gradient(potential, params, graph, vectors)
     gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
-    incoming = gradient.reshape(-1, 3)[graph.reverse]
-    forces = jnp.sum(gradient - incoming, axis=1)
-    virials = jnp.sum(vectors[:, :, :, None] * gradient[:, :, None, :], axis=1)
-    energy = jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
-    volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None]
-    virial = jax.ops.segment_sum(virials, graph.atom_graph, graph.n_graphs)
-    stress = jnp.where(volume > 0, virial / jnp.where(volume > 0, volume, 1), 0)
-    return Prediction(energy, forces, (stress + stress.mT) / 2, energies)
+    of_atoms = virials(vectors, gradient)
+    return Prediction(per_graph(graph, energies), forces(graph, gradient), stress(graph, of_atoms), energies)
 
 
 @partial(jax.jit, static_argnums=0)
 def predict_energy(potential: Potential, params: Params, graph: Graph) -> Float[Array, " n_graphs"]:
     """Energies alone, in eV; differentiable with respect to ``graph.positions`` and ``graph.cell``."""
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
     energies = jnp.where(graph.atom_mask, potential.atomic_energies(params, graph, vectors), 0)
-    return jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
+    return per_graph(graph, energies)
 
 
 def linear_energies(features: AtomFn) -> AtomFn:
@@ -170,6 +161,16 @@ def dense_jacobian(invariants: Callable) -> Callable:
         return jnp.moveaxis(jax.vmap(lambda cotangent: pullback(cotangent)[0])(one_each), 0, 1)
 
     return jacobian
+
+
+def safe_edges(graph: Graph, config: Config) -> Float[Array, "n_atoms max_neighbors 3"]:
+    """The edge vectors of a graph that was made for ``config``, as potentials take them: see `safe_vectors`.
+
+    Raises:
+        ValueError: it was made for other species or a shorter cutoff.
+    """
+    check_scope(graph, config)
+    return safe_vectors(edge_vectors(graph), graph, config.cutoff)
 
 
 def safe_vectors(vectors: Array, graph: Graph, cutoff: float) -> Array:

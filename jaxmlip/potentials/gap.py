@@ -31,8 +31,8 @@ from jaxtyping import Array, Float, Int
 from jaxmlip.basis.cutoff import transition_cutoff
 from jaxmlip.config import Bounds, ConfigError, Count, Positive, Range, replaced
 from jaxmlip.descriptors.soap import SOAP, alchemical_embedding, power_spectrum, soap_vectors
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import Config, Params, Potential, safe_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.potentials.base import Config, Params, Potential, safe_edges
 
 N_SPARSE = 8  # of a species in initial params: enough to be a model, a fit chooses its own
 FEW_SPECIES = 2  # up to here one matrix product with the points of all species beats fetching those of each atom
@@ -231,13 +231,13 @@ def _random_points(key: Array, config: GAPConfig) -> Array:
     n_species = len(config.species)
     density = jax.random.normal(key, (n_species * N_SPARSE, config.soap.n_density))
     species = jnp.repeat(jnp.arange(n_species, dtype=jnp.int32), N_SPARSE)
-    blank = Graph(*[jnp.zeros(0)] * len(Graph._fields))._replace(species=species)
+    blank = Graph(*[jnp.zeros(0)] * (len(Graph._fields) - 1))._replace(species=species)
     return power_spectrum(density, blank, config.soap).reshape(n_species, N_SPARSE, -1)
 
 
 def _points_of(key: Array, config: GAPConfig, graph: Graph) -> Array:
     """SOAP vectors of atoms of the graph at random; zeros for elements that it has not, or has too few of."""
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     x = soap_vectors(graph, vectors, config.soap)
     order = jax.random.permutation(key, graph.n_atoms)
     result = []

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.graph.batch import Graph, batch, edge_vectors
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params, predict, predict_energy, safe_vectors
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+from jaxmlip.data.labels import VOIGT
+from jaxmlip.graph.batch import Graph, batch
+from jaxmlip.graph.derivatives import deformed
+from jaxmlip.potentials.base import Model, Params, Potential, cast_params, predict, predict_energy, safe_edges
 
 
 def hessian(model: Model, atoms: ase.Atoms, rows: np.ndarray) -> Float[np.ndarray, "n_rows n"]:
@@ -49,11 +49,11 @@ def _rows(potential: Potential, params: Params, graph: Graph, rows: Array) -> Ar
     def energy(x: Array) -> Array:
         eta = x[3 * n_atoms :]
         strain = jnp.zeros((3, 3), x.dtype)
-        for k, (a, b) in enumerate(VOIGT):
+        for k, (a, b) in enumerate(zip(*VOIGT, strict=True)):
             strain = strain.at[a, b].add(eta[k] / 2).at[b, a].add(eta[k] / 2)
         F = jnp.eye(3, dtype=x.dtype) + strain
-        positions = (graph.positions + x[: 3 * n_atoms].reshape(n_atoms, 3)) @ F.T
-        return predict_energy(potential, params, graph._replace(positions=positions, cell=graph.cell @ F.T)).sum()
+        there = deformed(graph, graph.positions + x[: 3 * n_atoms].reshape(n_atoms, 3), F)
+        return predict_energy(potential, params, there).sum()
 
     # Two backward passes: a family may have no forward mode.
     start = jnp.zeros(3 * n_atoms + 6, graph.positions.dtype)
@@ -64,7 +64,7 @@ def _rows(potential: Potential, params: Params, graph: Graph, rows: Array) -> Ar
 
 @partial(jax.jit, static_argnums=0)
 def _edges(potential: Potential, params: Params, graph: Graph) -> Array:
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
 
     def gradient(v: Array) -> Array:
         g = jax.grad(lambda v: potential.atomic_energies(params, graph, v).sum())(v)

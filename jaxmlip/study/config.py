@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from jaxmlip.config import Bounds, ConfigError, Count, Settings, Whole
+from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ class StudyConfig(Settings):
     """Relax layered LiTMO2 and TMO2 with each method at its largest size."""
     metals: tuple[str, ...] = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
     """Of the layered cells."""
-    lithium_energy: float = -1.9089
+    lithium_energy: float = LITHIUM_BCC
     """eV per atom of bcc lithium, the reference of the voltage (default: PBE)."""
     out: Path = Path("study")
     """Folder of results; fits already in it are not repeated."""

@@ -23,8 +23,8 @@ from scipy.linalg import solve_triangular
 
 from jaxmlip.descriptors.soap import soap_vectors
 from jaxmlip.fitting.gaussian_process.regression import Posterior
-from jaxmlip.graph.batch import Graph, batch, edge_vectors
-from jaxmlip.potentials.base import safe_vectors
+from jaxmlip.graph.batch import Graph, batch
+from jaxmlip.potentials.base import safe_edges
 from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types
 
 
@@ -74,7 +74,7 @@ def _learned(found: Posterior, k: np.ndarray, n_soap: int) -> np.ndarray:
 @partial(jax.jit, static_argnums=0)
 def _covariances(config: GAPConfig, points: dict[str, Array], graph: Graph) -> tuple[Array, Array]:
     """Prior covariances of the atoms with each other [n_atoms, n_atoms], and with all columns of points."""
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     x = soap_vectors(graph, vectors, config.soap)
     same = graph.species[:, None] == graph.species[None]
     prior = jnp.where(same, dot_product_kernel(config, x @ x.T), 0)

@@ -23,8 +23,8 @@ from scipy.cluster.vq import kmeans2
 
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.descriptors.soap import soap_vectors
-from jaxmlip.graph.batch import Batch, Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, map_blocks, safe_vectors
+from jaxmlip.graph.batch import Batch, Graph
+from jaxmlip.potentials.base import CPU_BLOCK, map_blocks, safe_edges
 from jaxmlip.potentials.gap import GAPConfig
 
 WIDTH = 384
@@ -207,7 +207,7 @@ def _vectors(config: GAPConfig, batches: Iterable[Batch], wanted: tuple[list[np.
 @partial(jax.jit, static_argnums=0)
 def _described(config: GAPConfig, projection: Array, graph: Graph) -> tuple[Array, Array]:
     """SOAP vectors of all atoms, and their projections."""
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     block = min(CPU_BLOCK if jax.default_backend() == "cpu" else 4096, graph.n_atoms)
     x = map_blocks(lambda part, v: soap_vectors(part, v, config.soap), graph, vectors, block)
     return x, x @ projection

@@ -11,9 +11,9 @@ import numpy as np
 from jaxmlip.config import Count, Share, Whole
 from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
 from jaxmlip.fitting.training.devices import replicated, shares
-from jaxmlip.graph.batch import Graph, batch, edge_vectors
+from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.stack import Bucket, stack, take
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params, safe_vectors
+from jaxmlip.potentials.base import Model, Params, Potential, cast_params, safe_edges
 from jaxmlip.potentials.offsets import fit_offsets
 
 _INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbours) are made
@@ -125,7 +125,7 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
     @jax.jit
     def one(graphs: Graph, k: jax.Array) -> jax.Array:
         graph, _ = take(graphs, bucket.labels, k[None])
-        return descriptor(params, graph, safe_vectors(edge_vectors(graph), graph, potential.config.cutoff))
+        return descriptor(params, graph, safe_edges(graph, potential.config))
 
     kept = jnp.stack([one(bucket.graphs, jnp.asarray(k)) for k in range(bucket.n_structures)])
     names = ("neighbors", "neighbor_species", "shifts", "reverse", "mask")

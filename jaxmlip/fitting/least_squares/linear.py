@@ -39,13 +39,8 @@ class LinearFit(Weights):
     truncation: NotNegative | None = None
     """Drop singular values below this fraction of the largest."""
     group_key: str | None = None
-<<<<<<< HEAD
-    """`atoms.info` key that names a structure's group: groups stay together in folds and can be weighted."""
-    group_weights: dict[str, NotNegative] = dataclasses.field(default_factory=dict)
-=======
     """``atoms.info`` key that names a structure's group: groups stay together in folds and can be weighted."""
-    group_weights: dict[str, float] = dataclasses.field(default_factory=dict)
->>>>>>> main
+    group_weights: dict[str, NotNegative] = dataclasses.field(default_factory=dict)
     """Factor on all rows of a group; others keep 1."""
     batch_atoms: Count = 128
     """Atoms whose rows are computed together; limits the memory."""

@@ -24,7 +24,7 @@ KINDS = [
     Method,
     StudyConfig,
     *(family.config for family in FAMILIES.values()),
-    *(getattr(method, "settings", method) for method in METHODS.values()),
+    *(method.settings for method in METHODS.values()),
 ]
 
 

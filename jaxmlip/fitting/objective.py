@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import ase
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -20,10 +19,9 @@ from jaxmlip.config import ConfigError, NotNegative, Range, Settings
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
+from jaxmlip.graph.derivatives import per_graph, voigt
 from jaxmlip.potentials.base import Params, Potential, predict, predict_energy
 from jaxmlip.potentials.offsets import STUDY_ENERGIES
-
-_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +69,17 @@ class Terms(NamedTuple):
         return found
 
 
-def terms(potential: Potential, params: Params, example: tuple, weights: Weights) -> Terms:
-    """Sums of squared residuals on an example ``(graph, labels, descriptors or None)``; differentiable."""
+class Example(NamedTuple):
+    """Structures and what DFT says of them."""
+
+    graph: Graph
+    labels: Labels
+    descriptors: Float[Array, "n_atoms n_features"] | None = None
+    """Kept ones, of potentials with a regressor: then only energies are evaluated, and from these."""
+
+
+def terms(potential: Potential, params: Params, example: Example, weights: Weights) -> Terms:
+    """Sums of squared residuals on an example; differentiable."""
     graph, labels, _ = example
     squares = [jnp.sum(part**2) for part in _differences(potential, params, example, weights)]
     factors = (weights.energy_weight, weights.force_weight, weights.stress_weight)
@@ -82,14 +89,14 @@ def terms(potential: Potential, params: Params, example: tuple, weights: Weights
     return Terms(objective, *squares, *counts)
 
 
-def residuals(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+def residuals(potential: Potential, params: Params, example: Example, weights: Weights) -> tuple[Array, Array, Array]:
     """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
     energy, forces, stress = _differences(potential, params, example, weights)
     return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
 
 
 def linearized(
-    potential: Potential, params: Params, example: tuple, weights: Weights, with_inner: bool
+    potential: Potential, params: Params, example: Example, weights: Weights, with_inner: bool
 ) -> tuple[Float[Array, " n_residuals"], Float[Array, "n_columns n_residuals"]]:
     """All `residuals` in turn and their derivatives by the columns of the `design` matrix of a linear potential."""
     graph, labels, _ = example
@@ -102,15 +109,17 @@ def linearized(
     )
     n_columns = found.energy.shape[-1]
     stress = found.stress if weights.stress_weight else jnp.zeros((graph.n_graphs, 3, 3, n_columns), per_atom.dtype)
-    rows = (found.energy, found.forces.reshape(-1, n_columns), stress[:, *_VOIGT].reshape(-1, n_columns))
-    given = (labels.energy, labels.forces.ravel(), labels.stress[:, *_VOIGT].ravel())
+    rows = (found.energy, found.forces.reshape(-1, n_columns), voigt(stress).reshape(-1, n_columns))
+    given = (labels.energy, labels.forces.ravel(), voigt(labels.stress).ravel())
     J = jnp.concatenate([w[:, None] * x for w, x in zip(factors, rows)])
     target = jnp.concatenate([w * x for w, x in zip(factors, given)])
     linear = jnp.concatenate([params["offsets"], params["coefficients"].ravel()])
     return J[:, : len(linear)] @ linear - target, J.T
 
 
-def _differences(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+def _differences(
+    potential: Potential, params: Params, example: Example, weights: Weights
+) -> tuple[Array, Array, Array]:
     """Residuals in eV/atom, eV/Å and eV/Å³.
 
     Without weights on forces and stresses only energies are evaluated, and from given descriptors where there are any.
@@ -121,7 +130,7 @@ def _differences(potential: Potential, params: Params, example: tuple, weights: 
         found = predict(potential, params, graph)
         energy = found.energy
         forces = jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0)
-        stress = jnp.where(labels.has_stress[:, None], (found.stress - labels.stress)[:, *_VOIGT], 0)
+        stress = jnp.where(labels.has_stress[:, None], voigt(found.stress - labels.stress), 0)
     elif descriptors is None:
         energy = predict_energy(potential, params, graph)
     else:
@@ -131,7 +140,7 @@ def _differences(potential: Potential, params: Params, example: tuple, weights: 
 
 
 def _n_atoms(graph: Graph, dtype: Any) -> Array:
-    return jax.ops.segment_sum(graph.atom_mask.astype(dtype), graph.atom_graph, graph.n_graphs)
+    return per_graph(graph, graph.atom_mask.astype(dtype))
 
 
 def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array, ...]:
@@ -144,7 +153,7 @@ def _regressed(potential: Potential, params: Params, graph: Graph, descriptors: 
     if potential.regressor is None:
         raise ValueError(f"{type(potential.config).__name__} has no regressor: descriptors cannot be kept")
     energies = potential.regressor(params, graph.species, descriptors)
-    return jax.ops.segment_sum(jnp.where(graph.atom_mask, energies, 0), graph.atom_graph, graph.n_graphs)
+    return per_graph(graph, jnp.where(graph.atom_mask, energies, 0))
 
 
 def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:

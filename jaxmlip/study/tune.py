@@ -105,7 +105,10 @@ def tune(
 def ranges(method: Method) -> dict[str, dict[str, Range]]:
     """What is searched: ``potential`` and ``fit``, without what ``method`` gives."""
     how = method.fit.get("method", FAMILIES[method.family].method)
-    kinds = {"potential": (FAMILIES[method.family].config, method.potential), "fit": (METHODS[how], method.fit)}
+    kinds = {
+        "potential": (FAMILIES[method.family].config, method.potential),
+        "fit": (METHODS[how].settings, method.fit),
+    }
     return {
         part: {name: found for name, found in kind.tunable.items() if name not in given}
         for part, (kind, given) in kinds.items()

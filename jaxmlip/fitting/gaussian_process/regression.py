@@ -29,7 +29,7 @@ from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Settings, Whole
-from jaxmlip.data.labels import labels
+from jaxmlip.data.labels import VOIGT, labels
 from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
 from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.history import History
@@ -40,9 +40,8 @@ from jaxmlip.graph.batch import Batch, batches, edge_vectors
 from jaxmlip.potentials.base import Model, Params, Potential
 from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types
 from jaxmlip.potentials.offsets import fit_offsets
-from jaxmlip.progress import track
+from jaxmlip.progress import Report, track
 
-_VOIGT = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])
 CHUNK = 20000  # atoms whose neighbour lists are held at a time
 
 
@@ -104,7 +103,7 @@ def fit_gaussian_process(
     atoms: Sequence[ase.Atoms],
     *,
     settings: GaussianProcessFit | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Sparse points, α and offsets of a GAP from the labels of ``atoms``, in float64; see `posterior`."""
     found = posterior(start, atoms, settings=settings, show_progress=show_progress)
@@ -116,7 +115,7 @@ def posterior(
     atoms: Sequence[ase.Atoms],
     *,
     settings: GaussianProcessFit | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> Posterior:
     """The fitted model with its uncertainty. A model as ``start`` keeps its sparse points.
 
@@ -230,7 +229,7 @@ def _pair_points(config: GAPConfig, stream: Iterable[Batch], n: int) -> np.ndarr
     return np.array(rows)
 
 
-def _system(config: GAPConfig, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool):
+def _system(config: GAPConfig, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool | Report):
     """All rows reduced; the factor of K_mm, the columns in use and the jitter."""
     points = jax.tree.map(jnp.asarray, params["points"])
     prior, used, jitter = covariance_factor(config, params["points"], settings.jitter)
@@ -264,8 +263,8 @@ def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianPr
     if settings.sigma_virial and known.any():
         virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
         sigma = np.repeat(settings.sigma_virial * np.sqrt(n_atoms[known]), 6)
-        A = rows.virial[known][:, *_VOIGT].reshape(-1, rows.virial.shape[-1])
-        yield A / sigma[:, None], virial[:, *_VOIGT].ravel() / sigma
+        A = rows.virial[known][:, *VOIGT].reshape(-1, rows.virial.shape[-1])
+        yield A / sigma[:, None], virial[:, *VOIGT].ravel() / sigma
 
 
 def _split(alpha: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -50,14 +50,14 @@ def choose(
         config: species and descriptor.
         stream: gives the batches anew each time that it is called; twice here.
         n_sparse: of each species; all that differ if there are fewer.
-        method: a name in `METHODS`.
+        method: a name in `SELECTIONS`.
         seed: of the projection and of random choices.
 
     Raises:
         ConfigError: no such method, or a number of points that is not positive.
     """
-    if method not in METHODS:
-        raise ConfigError(unknown_name("method of sparsification", method, METHODS))
+    if method not in SELECTIONS:
+        raise ConfigError(unknown_name("method of sparsification", method, SELECTIONS))
     if n_sparse < 1:
         raise ConfigError(f"n_sparse must be at least 1, got {n_sparse}")
     projection = _projection(config.soap.n_features, seed)
@@ -66,7 +66,7 @@ def choose(
     for sketch, place in zip(sketches, places):
         rows = distinct(sketch)
         if len(rows) > n_sparse:
-            chosen = METHODS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
+            chosen = SELECTIONS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
             rows = rows[np.sort(chosen)]
         atoms.append(place[rows])
     return Chosen(_vectors(config, stream(), (atoms, projection)), atoms)
@@ -134,7 +134,7 @@ def at_random(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " 
     return rng.choice(len(x), n, replace=False)
 
 
-METHODS: dict[str, Callable] = {
+SELECTIONS: dict[str, Callable] = {
     "cur": cur,
     "farthest": farthest,
     "cholesky": cholesky,

@@ -14,13 +14,14 @@ import jax
 import numpy as np
 
 from jaxmlip.config import Bounds, ConfigError, Count, NotNegative, unknown_name
+from jaxmlip.data.labels import VOIGT
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
 from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
 from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Model, Potential
-from jaxmlip.progress import track
+from jaxmlip.progress import Report, track
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ def fit_linear(
     atoms: Sequence[ase.Atoms],
     *,
     settings: LinearFit | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Coefficients and offsets of a potential from the labels of ``atoms``, in float64.
 
@@ -98,7 +99,7 @@ def fit_linear(
     return Model(potential, fitted), _history(problem, solution, times)
 
 
-def _stream(potential: Potential, params: Any, atoms: list, settings: LinearFit, show: bool) -> StreamedQR:
+def _stream(potential: Potential, params: Any, atoms: list, settings: LinearFit, show: bool | Report) -> StreamedQR:
     """All rows of all structures, reduced."""
     _check(atoms, settings)
     given = given_offsets(potential, settings)
@@ -122,7 +123,6 @@ def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settin
     """Weighted rows and targets of each structure of a batch."""
     labels = jax.tree.map(np.asarray, batch.labels)
     atom_graph, atom_mask = np.asarray(batch.graph.atom_graph), np.asarray(batch.graph.atom_mask)
-    voigt = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
     for g, k in enumerate(batch.index):
         if k < 0:
             continue
@@ -140,8 +140,8 @@ def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settin
             b.append(weight * labels.forces[with_forces].ravel())
         if settings.stress_weight and labels.has_stress[g]:
             weight = settings.stress_weight * factor
-            A.append(weight * rows.stress[g][voigt])
-            b.append(weight * labels.stress[g][voigt])
+            A.append(weight * rows.stress[g][VOIGT])
+            b.append(weight * labels.stress[g][VOIGT])
         if A:
             yield group, np.concatenate(A), np.concatenate(b)
 

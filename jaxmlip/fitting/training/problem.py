@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.config import Count, Share, Whole
-from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
+from jaxmlip.fitting.objective import Example, Weights, force_scale, given_offsets, residuals
 from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.stack import Bucket, stack, take
@@ -46,6 +46,20 @@ class Part(NamedTuple):
 
     bucket: Bucket
     descriptors: jax.Array | None  # [n_structures, n_atoms, n_features]
+
+
+class Chunk(NamedTuple):
+    """Structures of a part that are evaluated together."""
+
+    rows: jax.Array  # [n_devices, n]; several chunks: [n_devices, n_chunks, n]
+    part: Part
+
+
+class Objective(NamedTuple):
+    """What compiled functions of a fit depend on."""
+
+    potential: Potential
+    settings: Any  # `Weights` of some method
 
 
 class Problem(NamedTuple):
@@ -134,13 +148,13 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
 
 
 @jax.jit
-def drawn(part: Part, rows: jax.Array) -> tuple:
-    """The example of some structures of a part, as ``terms`` takes it; negative rows are empty."""
+def drawn(part: Part, rows: jax.Array) -> Example:
+    """Some structures of a part; negative rows are empty."""
     graph, labels = take(part.bucket.graphs, part.bucket.labels, rows)
     descriptors = None
     if part.descriptors is not None:
         descriptors = part.descriptors[rows].reshape(-1, part.descriptors.shape[-1])
-    return graph, labels, descriptors
+    return Example(graph, labels, descriptors)
 
 
 def chunks(n: int, size: int) -> np.ndarray:

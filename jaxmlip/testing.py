@@ -5,6 +5,7 @@ largest term and sums have some 10⁴ terms, hence 1e-10 relative to the largest
 fourth order with steps of 2e-4 keep 1e-6 of the largest value (error of the step 1e-14, of rounding 1e-12/2e-4).
 """
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,7 @@ import numpy as np
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Model, Params, Potential, Prediction, predict
+from jaxmlip.potentials.offsets import potential_of
 
 ELEMENTS = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
 EXACT, DIFFERENCE = 1e-10, 1e-6
@@ -164,7 +166,9 @@ def check_compiles_once(subject: Subject, frames: list[ase.Atoms]) -> None:
     subject.predict(frames)
     compiled = getattr(predict, "_cache_size")  # noqa: B009  (JAX has no public name for it)
     before = compiled()
-    subject._replace(params=jax.tree.map(lambda x: 2 * x, subject.params)).predict([_moved(f, 0.1) for f in frames])
+    again = potential_of(dataclasses.replace(subject.potential.config))  # an equal configuration, not the same one
+    moved = [_moved(f, 0.1) for f in frames]
+    subject._replace(potential=again, params=jax.tree.map(lambda x: 2 * x, subject.params)).predict(moved)
     if compiled() != before:
         raise AssertionError("predict compiled again for a shape that it knew")
 

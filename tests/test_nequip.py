@@ -181,7 +181,6 @@ def test_size_of_the_studys_model():
     """16 features, l_max 1, 4 layers, 11 elements."""
     config = NequIPConfig(species=("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu"))
     params = nequip(config).init(None, None)
-    assert (config.cutoff, config.polynomial_cutoff_p, config.num_layers, config.l_max) == (5.0, 6, 4, 1)
     assert 64000 < sum(x.size for x in jax.tree.leaves(params)) < 65000
 
 

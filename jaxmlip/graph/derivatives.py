@@ -69,6 +69,18 @@ def stress(graph: Graph, of_atoms: Float[Array, "n_atoms 3 3 *columns"]) -> Floa
     return jnp.where(volume > 0, total / jnp.where(volume > 0, volume, 1), 0)
 
 
+def atomic_stresses(
+    graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"], gradient: Float[Array, "n_atoms max_neighbors 3"]
+) -> Float[Array, "n_atoms 3 3"]:
+    """(1/V) Σ_m r_mi ⊗ ∂E_m/∂r_mi, symmetric, in eV/Å³: the energies of an atom's neighbours by the vectors to it.
+
+    So shared out stresses are those of the heat current (equation 25 of the reference). They add up to the stress.
+    ``gradient`` is zero for padding; V is the volume of the cell.
+    """
+    volume = jnp.abs(jnp.linalg.det(graph.cell))[graph.atom_graph][:, None, None]
+    return virials(-vectors, arriving(graph, gradient)) / volume
+
+
 def per_graph(graph: Graph, of_atoms: Float[Array, "n_atoms *columns"]) -> Float[Array, "n_graphs *columns"]:
     """Sums over the atoms of each structure."""
     return jax.ops.segment_sum(of_atoms, graph.atom_graph, graph.n_graphs)

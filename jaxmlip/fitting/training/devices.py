@@ -20,7 +20,7 @@ _AXIS = "structures"
 
 
 @lru_cache
-def _mesh(devices: tuple[jax.Device, ...]) -> Mesh:
+def _mesh(devices: tuple[Any, ...]) -> Mesh:
     return Mesh(np.asarray(devices), (_AXIS,))
 
 

@@ -12,6 +12,7 @@ import jaxmlip
 from jaxmlip.graph import Shape, batch, batches, edge_vectors
 from jaxmlip.graph.neighbors import neighbor_pairs, reverse_pairs
 from jaxmlip.potentials.base import Config
+from jaxmlip.potentials.model import predict_graph
 
 CONFIG = Config(species=("Li", "O"), cutoff=4.0)
 
@@ -113,11 +114,11 @@ def test_compilations_are_few():
     potential = jaxmlip.build("snap", species=("Li", "O", *range(21, 30)), cutoff=3.0, twojmax=1)
     work = batches(jaxmlip.datasets.load("ldr"), potential.config, max_atoms=256, n_shapes=4)
     params = potential.init(None, None)
-    before = jaxmlip.predict._cache_size()
+    before = predict_graph._cache_size()
     for b in work:
-        jaxmlip.predict(potential, params, b.graph)
+        jaxmlip.predict(jaxmlip.Model(potential, params), b.graph)
     assert len(work) > 4
-    assert jaxmlip.predict._cache_size() - before <= 4
+    assert predict_graph._cache_size() - before <= 4
 
 
 def test_a_graph_for_another_cutoff_or_species_is_refused():
@@ -126,12 +127,11 @@ def test_a_graph_for_another_cutoff_or_species_is_refused():
     potential = jaxmlip.build("snap", species=("Li", "O"), cutoff=4.0, twojmax=2)
     params = potential.init(None, None)
     params["coefficients"] = np.ones_like(params["coefficients"])
+    model = jaxmlip.Model(potential, params)
     right, short, far = (batch(pair, Config(species=("Li", "O"), cutoff=c)) for c in (4.0, 3.0, 5.0))
-    energy = float(jaxmlip.predict(potential, params, right).energy[0])
-    assert float(jaxmlip.predict(potential, params, far).energy[0]) == energy != 0
-    with pytest.raises(
-        ValueError, match=r"for Li, O with a cutoff of 3 Å, .* Li, O with 4 Å: make it with jaxmlip.batch"
-    ):
-        jaxmlip.predict(potential, params, short)
+    energy = float(jaxmlip.predict(model, right).energy[0])
+    assert float(jaxmlip.predict(model, far).energy[0]) == energy != 0
+    with pytest.raises(ValueError, match=r"Li, O with a cutoff of 3 Å, .* Li, O with 4 Å: make it with jaxmlip.batch"):
+        jaxmlip.predict(model, short)
     with pytest.raises(ValueError, match="made for O, Li with"):
-        jaxmlip.predict(potential, params, batch(pair, Config(species=("O", "Li"), cutoff=4.0)))
+        jaxmlip.predict(model, batch(pair, Config(species=("O", "Li"), cutoff=4.0)))

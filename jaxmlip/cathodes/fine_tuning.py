@@ -27,7 +27,8 @@ from jaxmlip.cathodes.sensitivity import VoltageGradient, relaxed_ends, voltage_
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, normal_matrix, prepared
 from jaxmlip.fitting.training.loop import precision
 from jaxmlip.fitting.training.problem import Problem, make_problem, split_params
-from jaxmlip.potentials.base import Model, Params
+from jaxmlip.potentials.base import Params
+from jaxmlip.potentials.model import Model
 from jaxmlip.units import LITHIUM_BCC
 
 MOST_PARAMETERS = 4000

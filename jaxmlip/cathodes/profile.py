@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxmlip.evaluate import style
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import Relaxed, relax
 from jaxmlip.units import LITHIUM_BCC
 

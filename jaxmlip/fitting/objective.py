@@ -8,7 +8,7 @@ quasi-Newton and stochastic fits, so that families are compared on equal footing
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import ase
 import jax.numpy as jnp
@@ -20,8 +20,9 @@ from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
 from jaxmlip.graph.derivatives import per_graph, voigt
-from jaxmlip.potentials.base import Params, Potential, predict, predict_energy
-from jaxmlip.potentials.offsets import STUDY_ENERGIES
+from jaxmlip.potentials.base import Params, Potential, regressor
+from jaxmlip.potentials.model import Model, predict, predict_energy
+from jaxmlip.potentials.offsets import Energies, Offsets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +35,17 @@ class Weights(Settings):
     """Of each component of the forces, 1/(eV/Å)."""
     stress_weight: NotNegative = 0.0
     """Of each of the six components of the stress, 1/(eV/Å³)."""
-    offsets: Literal["fit", "study", "zero"] = "fit"
-    """Energies per atom of each element: fitted to the data; those of the published study; or none. From a model on
-    "fit" fits them to what the model leaves of the energies, the others keep the model's."""
+    offsets: Offsets = "fit"
+    """Energies per atom of each element: fitted to the data (from a model on, to what the model leaves of them); zero;
+    keep those of the model; or element → eV."""
     tunable: ClassVar[Mapping[str, Range]] = {}
     """Settings that ``jaxmlip tune`` looks for, and where."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
         super().__post_init__()
+        if isinstance(self.offsets, Mapping):
+            object.__setattr__(self, "offsets", Energies(self.offsets))
         if not (self.energy_weight or self.force_weight or self.stress_weight):
             raise ConfigError("energy_weight, force_weight and stress_weight are all zero: nothing would be fitted")
 
@@ -127,12 +130,12 @@ def _differences(
     graph, labels, descriptors = example
     forces, stress = jnp.zeros_like(labels.forces), jnp.zeros((graph.n_graphs, 6), labels.energy.dtype)
     if weights.force_weight or weights.stress_weight:
-        found = predict(potential, params, graph)
+        found = predict(Model(potential, params), graph)
         energy = found.energy
         forces = jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0)
         stress = jnp.where(labels.has_stress[:, None], voigt(found.stress - labels.stress), 0)
     elif descriptors is None:
-        energy = predict_energy(potential, params, graph)
+        energy = predict_energy(Model(potential, params), graph)
     else:
         energy = _regressed(potential, params, graph, descriptors)
     n_atoms = jnp.maximum(_n_atoms(graph, energy.dtype), 1)
@@ -150,9 +153,10 @@ def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array
 
 
 def _regressed(potential: Potential, params: Params, graph: Graph, descriptors: Array) -> Array:
-    if potential.regressor is None:
+    energies_fn = regressor(potential)
+    if energies_fn is None:
         raise ValueError(f"{type(potential.config).__name__} has no regressor: descriptors cannot be kept")
-    energies = potential.regressor(params, graph.species, descriptors)
+    energies = energies_fn(params, graph.species, descriptors)
     return per_graph(graph, jnp.where(graph.atom_mask, energies, 0))
 
 
@@ -184,16 +188,6 @@ def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:
 
 def _named(weights: Weights) -> dict[str, float]:
     return {"energy": weights.energy_weight, "forces": weights.force_weight, "stress": weights.stress_weight}
-
-
-def given_offsets(potential: Potential, weights: Weights) -> Float[np.ndarray, " n_species"]:
-    """Energies per atom that are not fitted, eV: zero unless those of the study are asked for."""
-    if weights.offsets != "study":
-        return np.zeros(len(potential.config.species))
-    missing = [s for s in potential.config.symbols if s not in STUDY_ENERGIES]
-    if missing:
-        raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
-    return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])
 
 
 def force_scale(atoms: Sequence[ase.Atoms]) -> float:

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from jaxmlip.data.labels import VOIGT
 from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.derivatives import deformed
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params, predict, predict_energy, safe_edges
+from jaxmlip.potentials.base import Params, Potential, cast_params, safe_edges
+from jaxmlip.potentials.model import Model, predict, predict_energy
 
 
 def hessian(model: Model, atoms: ase.Atoms, rows: np.ndarray) -> Float[np.ndarray, "n_rows n"]:
@@ -37,7 +38,7 @@ def residual(model: Model, atoms: ase.Atoms) -> tuple[float, float]:
     """Largest force (eV/Å) and stress component (eV/Å³)."""
     with jax.enable_x64(True):
         graph = batch(atoms, model.potential.config, dtype="float64")
-        found = predict(model.potential, cast_params(model.params, "float64"), graph)
+        found = predict(Model(model.potential, cast_params(model.params, "float64")), graph)
         forces, stress = np.asarray(found.forces), np.asarray(found.stress)
     return float(np.linalg.norm(forces, axis=1).max()), float(np.abs(stress).max())
 
@@ -52,8 +53,8 @@ def _rows(potential: Potential, params: Params, graph: Graph, rows: Array) -> Ar
         for k, (a, b) in enumerate(zip(*VOIGT, strict=True)):
             strain = strain.at[a, b].add(eta[k] / 2).at[b, a].add(eta[k] / 2)
         F = jnp.eye(3, dtype=x.dtype) + strain
-        there = deformed(graph, graph.positions + x[: 3 * n_atoms].reshape(n_atoms, 3), F)
-        return predict_energy(potential, params, there).sum()
+        moved = deformed(graph, graph.positions + x[: 3 * n_atoms].reshape(n_atoms, 3), F)
+        return predict_energy(Model(potential, params), moved).sum()
 
     # Two backward passes: a family may have no forward mode.
     start = jnp.zeros(3 * n_atoms + 6, graph.positions.dtype)

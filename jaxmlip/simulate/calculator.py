@@ -1,6 +1,7 @@
 """ASE's view of a model: a calculator that keeps its neighbour list between the steps of a simulation."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,19 +16,12 @@ from jaxtyping import Array, Float
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.derivatives import atomic_stresses, voigt
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import (
-    Model,
-    Params,
-    Potential,
-    Prediction,
-    cast_params,
-    energies_and_gradient,
-    predict,
-    safe_edges,
-)
+from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_edges
+from jaxmlip.potentials.model import Model, Prediction, as_model, predict
+from jaxmlip.potentials.registry import label_of
 
 
-def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
+def calculator(model: Model | str | Path, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
     """ASE calculator: energy, free_energy and energies (eV), forces (eV/Å), stress (eV/Å³, Voigt xx yy zz yz xz xy).
 
     Stresses of atoms are `jaxmlip.graph.derivatives.atomic_stresses`; as ASE's, they add up to the stress.
@@ -35,7 +29,7 @@ def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Ca
     Neighbours are found up to cutoff + ``skin`` and kept until a pair may have come within the cutoff unseen;
     changed numbers or periodicity rebuild them at once. Tables are padded, so that a rebuild rarely compiles.
 
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Li", "O"), cutoff=2.0))
     >>> atoms = ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.0]])
     >>> atoms.calc = calculator(Model(potential, potential.init(None, None)))
@@ -43,7 +37,7 @@ def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Ca
     (True, True)
 
     Args:
-        model: a potential with its parameters.
+        model: a potential with its parameters, or its file.
         skin: Å; larger rebuilds less often and computes more.
         dtype: "float64", or "float32" for speed.
 
@@ -56,7 +50,7 @@ def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Ca
         raise ValueError(f"skin must be a number of Å, zero or more, got {skin}")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    return _ModelCalculator(model, skin, dtype)
+    return _ModelCalculator(as_model(model), skin, dtype)
 
 
 class _Kept(NamedTuple):
@@ -77,7 +71,17 @@ class _ModelCalculator(Calculator):
         self.n_builds = 0
         self._kept: _Kept | None = None
         with self._precision():
-            self._params = cast_params(model.params, dtype)
+            self._model = Model(model.potential, cast_params(model.params, dtype))
+
+        self.parameters = {"model": repr(model), "skin": skin, "dtype": dtype}
+
+    def _get_name(self) -> str:
+        """What ASE writes as the calculator's name."""
+        return f"jaxmlip {label_of(self.model.potential.config)}"
+
+    def __reduce__(self) -> tuple:
+        """Pickled as what it was made of; results and neighbours are found anew."""
+        return _ModelCalculator, (self.model, self.skin, self.dtype)
 
     def calculate(
         self, atoms: ase.Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
@@ -88,8 +92,8 @@ class _ModelCalculator(Calculator):
         stresses = None
         with self._precision():
             if "stresses" in (properties or ()) and current.cell.rank == 3:
-                stresses = np.asarray(_stresses(self.model.potential, self._params, self._graph(current)), float)
-            predicted = jax.device_get(predict(self.model.potential, self._params, self._graph(current)))
+                stresses = np.asarray(_stresses(self._model.potential, self._model.params, self._graph(current)), float)
+            predicted = jax.device_get(predict(self._model, self._graph(current)))
         _check_finite(current, predicted)
         n = len(current)
         energy = float(predicted.energy[0])

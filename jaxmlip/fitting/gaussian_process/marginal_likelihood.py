@@ -32,7 +32,7 @@ from jaxmlip.fitting.objective import check_labels
 from jaxmlip.graph.batch import Graph, Labels, Shape, batch, label_arrays
 from jaxmlip.graph.derivatives import forces, per_graph
 from jaxmlip.potentials.base import safe_edges
-from jaxmlip.potentials.gap import GAPConfig
+from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.offsets import fit_offsets
 
 
@@ -79,7 +79,7 @@ def evidence_problem(
     check_labels(frames, settings.weights)
     with jax.enable_x64(True):
         chosen = choose(
-            config,
+            gap(config),
             batch_stream(frames, config, settings.batch_atoms),
             settings.n_sparse,
             method=settings.sparse_method,
@@ -145,8 +145,8 @@ def _value_and_gradient(static: tuple, logs: Hyperparameters, data: tuple) -> Ar
     hyper = Hyperparameters(*map(jnp.exp, logs))
     table = radial_table(config.soap.radial._replace(sigma=hyper.sigma_atom), like=narrow)
     energy, forces, K_mm = _rows(config, hyper, table, (graph, sparse))
-    n_atoms = jax.ops.segment_sum(jnp.ones(graph.n_atoms), graph.atom_graph, graph.n_graphs)
-    free = jax.ops.segment_sum(jnp.asarray(offsets)[graph.species], graph.atom_graph, graph.n_graphs)
+    n_atoms = per_graph(graph, jnp.ones(graph.n_atoms))
+    free = per_graph(graph, jnp.asarray(offsets)[graph.species])
     sigma = jnp.concatenate([hyper.sigma_energy * jnp.sqrt(n_atoms), jnp.full(3 * graph.n_atoms, hyper.sigma_force)])
     known = jnp.concatenate([labels.has_energy, jnp.repeat(labels.has_forces, 3)])
     y = jnp.where(known, jnp.concatenate([labels.energy - free, labels.forces.ravel()]) / sigma, 0)

@@ -40,6 +40,8 @@ class Training(Weights):
     """Precision of all numbers in training; the result is float64."""
     n_shapes: Count = 3
     """Sizes to which structures are padded: more waste less and compile more."""
+    frozen: tuple[str, ...] = ()
+    """Of a model that is trained further: patterns of the names of parameters that stay, as "layers/*/radial/*"."""
 
 
 class Part(NamedTuple):

@@ -17,6 +17,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.graph.batch import Graph, edge_vectors, species_index
+from jaxmlip.graph.derivatives import forces
 from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_vectors
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate import neighbor_list
@@ -201,8 +202,7 @@ def _assembled(how: tuple[Potential, str], params: Params, graph: Graph) -> tupl
     vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
     energies, gradient = energies_and_gradient(potential, params, graph, vectors.astype(precision))
     gradient = jnp.where(graph.mask[:, :, None], gradient.astype(vectors.dtype), 0)
-    force = jnp.sum(gradient - gradient.reshape(-1, 3)[graph.reverse], axis=1)
-    return energies.astype(vectors.dtype).sum(), force, (vectors, gradient)
+    return energies.astype(vectors.dtype).sum(), forces(graph, gradient), (vectors, gradient)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

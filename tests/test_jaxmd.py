@@ -155,7 +155,7 @@ def test_jaxmds_own_space_barostat_and_replicas():
             at = {"neighbor": system.neighbor_fn.allocate(system.positions, box=system.box), "box": system.box}
             first, builds = at["neighbor"], 0
             init, apply = simulate.nve(system.energy_fn, shift, 0.2)
-            state = init(jax.random.key(0), system.positions, kT=0.02, mass=63.5, **at)
+            state = init(jax.random.key(0), system.positions, kT=0.002, mass=63.5, **at)
             for _ in range(20):
                 state = apply(state, **at)
                 at["neighbor"] = update(state.position, **at)

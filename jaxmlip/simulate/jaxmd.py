@@ -162,8 +162,9 @@ def energy_function(potential: Potential, precision: str) -> Callable[..., Array
             right = holds(neighbor, position, strain @ box)
             _refuse_old(right)
             graph = within_cutoff(neighbor, jax.lax.stop_gradient(position), jax.lax.stop_gradient(box), species)
-            cartesian = space.transform(box, anchored(neighbor, position)) * jnp.where(right, 1, jnp.nan)
-            return _energy((potential, precision), params, graph, cartesian @ strain.T, strain @ box)
+            cartesian = space.transform(box, anchored(neighbor, position))
+            energy = _energy((potential, precision), params, graph, cartesian @ strain.T, strain @ box)
+            return energy * jnp.where(right, 1, jnp.nan)
 
     return energy_fn
 

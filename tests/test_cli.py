@@ -194,8 +194,14 @@ def test_grade_flags_what_is_far_from_the_training_data(fitted, data, tmp_path, 
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):
     import jaxmlip.simulate as module
 
-    def fake(model, frames, settings):
-        assert settings == module.Relaxation(cell=False)
+    def fake(model, frames, **settings):
+        expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
+        assert settings == expected | {
+            "fixed_volume": False,
+            "fixed_symmetry": False,
+            "pressure": 0.0,
+            "positions": True,
+        }
         good = [len(atoms) > 1 for atoms in frames]
         problems = ["" if ok else "ran away [x]" for ok in good]
         rows = zip(frames, good, problems, strict=True)

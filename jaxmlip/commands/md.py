@@ -1,7 +1,7 @@
 """``jaxmlip md``: molecular dynamics with a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import tyro
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, one_structure, record_beside
-from jaxmlip.commands.parse import parse, picked, take_config, with_flags_of
-from jaxmlip.units import GPA, MEV
+from jaxmlip.commands.parse import flags_class, parse, take_config
 
 
 @dataclass(frozen=True)
@@ -31,23 +30,23 @@ class MD:
     """Cells along each vector."""
     out: Path = Path("md")
     """Folder: log.csv, the trajectory, a checkpoint, run.json."""
-
-
-_TEXTS = {"pressure": "GPa, of npt and npt-isotropic.", "n_steps": "A larger number continues a run that is done."}
+    pressure: float = 0.0
+    """GPa, of npt and npt-isotropic."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command."""
+    mapping, where, rest = take_config(words)
     from jaxmlip.simulate import Dynamics
 
-    mapping, where, rest = take_config(words)
-    job: Any = parse(with_flags_of(MD, Dynamics, _TEXTS), rest, prog="jaxmlip md", mapping=mapping, where=where)
+    flags: Any = flags_class(Dynamics, name="MD", base=MD, without=("pressure",))
+    job = parse(flags, rest, prog="jaxmlip md", mapping=mapping, where=where)
     need_folder(job.out)
     with double_precision():
         from jaxmlip.simulate import molecular_dynamics
 
         model, start = load_model(job.model), one_structure(job.data, job.index) * job.repeat
-        settings = Dynamics(**picked(job, Dynamics) | {"pressure": job.pressure / GPA})
+        settings = _settings(job)
         console().print(
             f"{job.ensemble}, {len(start)} atoms, {job.n_steps} steps of {job.timestep} fs", highlight=False
         )
@@ -62,9 +61,19 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
+def _settings(job: Any) -> Any:
+    from jaxmlip.simulate import Dynamics
+    from jaxmlip.units import GPA
+
+    given = {field.name: getattr(job, field.name) for field in fields(Dynamics)}
+    return Dynamics(**{**given, "pressure": job.pressure / GPA})
+
+
 def _show(run) -> None:
     """Means over the second half, with the spread of the values around them."""
     from rich.table import Table
+
+    from jaxmlip.units import GPA, MEV
 
     half = slice(len(run.time) // 2, None)
     table = Table("second half of the run", "mean", "fluctuation", "unit")

@@ -1,7 +1,7 @@
 """``jaxmlip relax``: relaxed structures from a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import tyro
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
-from jaxmlip.commands.parse import parse, picked, take_config, with_flags_of
-from jaxmlip.units import GPA
+from jaxmlip.commands.parse import flags_class, parse, take_config
 
 
 @dataclass(frozen=True)
@@ -27,27 +26,22 @@ class Relax:
     """Files, folders, patterns or shipped data sets."""
     out: Path = Path("relaxed.xyz")
     """Relaxed structures with their energy, forces and stress; info says whether each converged."""
-
-
-_TEXTS = {
-    "pressure": "GPa; of the surroundings, positive compresses.",
-    "smax": "Largest stress at the end, eV/Å³ (3e-4 is 0.05 GPa); None: as ASE, from fmax.",
-}
+    pressure: float = 0.0
+    """GPa; of the surroundings, positive compresses."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command; 1 when a structure did not converge."""
-    from jaxmlip import simulate
+    mapping, where, rest = take_config(words)
     from jaxmlip.simulate import Relaxation
 
-    mapping, where, rest = take_config(words)
-    job: Any = parse(with_flags_of(Relax, Relaxation, _TEXTS), rest, prog="jaxmlip relax", mapping=mapping, where=where)
+    flags: Any = flags_class(Relaxation, name="Relax", base=Relax, without=("pressure",))
+    job = parse(flags, rest, prog="jaxmlip relax", mapping=mapping, where=where)
     need_folder(job.out)
     with double_precision():
         model = load_model(job.model)
         frames = structures(job.data, "structures")
-        settings = Relaxation(**picked(job, Relaxation) | {"pressure": job.pressure / GPA})
-        found = simulate.relax(model, frames, settings)
+        found = _relax(job, model, frames)
         _show(frames, found)
         _write(job, model, found)
     record_beside(job.out, job, ["relax", *words], converged=[one.converged for one in found])
@@ -55,8 +49,18 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(one.converged for one in found) else 1
 
 
+def _relax(job: Any, model, frames) -> list:
+    from jaxmlip.simulate import Relaxation, relax
+    from jaxmlip.units import GPA
+
+    given = {field.name: getattr(job, field.name) for field in fields(Relaxation)}
+    return relax(model, frames, **{**given, "pressure": job.pressure / GPA})
+
+
 def _show(frames, found) -> None:
     from rich.table import Table
+
+    from jaxmlip.units import GPA
 
     names = ("structure", "energy (eV)", "steps", "max force (eV/Å)", "max stress (GPa)", "volume", "")
     table = Table(*names)
@@ -68,7 +72,7 @@ def _show(frames, found) -> None:
     console().print(table, markup=False)
 
 
-def _write(job: Any, model, found) -> None:
+def _write(job: Relax, model, found) -> None:
     """The last geometries, labelled by the model where it can; one that ran away keeps no label."""
     from jaxmlip.commands.predict import predict_labels
     from jaxmlip.data import write

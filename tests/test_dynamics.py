@@ -103,7 +103,7 @@ def crystal():
     return bulk("Cu", cubic=True, a=3.47) * (2, 2, 2)
 
 
-@pytest.mark.parametrize("ensemble", ["nvt", "langevin", "csvr", "npt", "npt-isotropic"])
+@pytest.mark.parametrize("ensemble", ["nvt", "langevin", "npt"])
 def test_averages_and_fluctuations_of_a_bath(crystal, ensemble, compile_well):
     pressure = 0.01
     settings = Dynamics(ensemble, timestep=4.0, n_steps=8000, temperature=400.0, pressure=pressure, friction=0.01)
@@ -119,14 +119,14 @@ def test_averages_and_fluctuations_of_a_bath(crystal, ensemble, compile_well):
     assert run.potential_energy[rest].var() == pytest.approx(kinetic.var(), rel=0.6)
     # the conserved quantity of the extended system: 4 fs are a sixtieth of the fastest period
     assert abs(run.drift) < 1.0
-    if ensemble.startswith("npt"):
+    if ensemble == "npt":
         np.testing.assert_allclose(-run.stress[rest].mean(axis=0), pressure * np.eye(3), atol=1e-3)
         # Var(V) = kT V κ with κ from two relaxed volumes at 0 K: within a factor, hot crystals are softer
         low, high = (relax(model(), crystal, pressure=p).atoms.get_volume() for p in (pressure, pressure + 2e-3))
         compressibility = (low - high) / (low * 2e-3)
         volume = run.volume[rest]
         assert 0.5 < volume.var() / (kT * volume.mean() * compressibility) < 3
-        assert np.allclose(run.cells[-1], run.cells[-1][0, 0] * np.eye(3)) == (ensemble == "npt-isotropic")
+        assert not np.allclose(run.cells[-1], run.cells[-1][0, 0] * np.eye(3))
 
 
 def test_a_small_cell_with_images_is_an_explicit_supercell():

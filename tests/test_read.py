@@ -357,6 +357,7 @@ def test_bad_cfg_is_refused(tmp_path, old, new, species, message):
         read(path, species=species)
 
 
+@pytest.mark.filterwarnings("ignore::jaxmlip.data.DataWarning")
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(["xyz", "xsf", "cfg", "json"]))
 def test_a_damaged_file_is_read_or_refused_politely(tmp_path_factory, data, kind):

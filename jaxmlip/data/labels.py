@@ -15,6 +15,10 @@ Array = NDArray[np.float64]
 _VOIGT = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
 
 
+class DataWarning(UserWarning):
+    """Something of a file that is not used, or a frame that is left out: said, never passed over."""
+
+
 class Labels(NamedTuple):
     """What the reference calculation said; None where it said nothing (a stored NaN stays NaN).
 

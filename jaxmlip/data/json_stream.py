@@ -7,7 +7,7 @@ levels of them in MPtrj) or in a list under a key. Comment lines (#) before the 
 import json
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import ijson
 from ijson.common import ObjectBuilder
@@ -139,7 +139,7 @@ def _built(events: Iterator[Event]) -> dict[str, Any]:
         builder.event(event, value)
         depth += (event in ("start_map", "start_array")) - (event in ("end_map", "end_array"))
         if not depth:
-            return builder.value
+            return cast(dict[str, Any], builder.value)
     raise ijson.IncompleteJSONError("the last object has no end")
 
 

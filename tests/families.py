@@ -16,6 +16,7 @@ SETTINGS = {
     "aenet": {"cutoff": 3.2, "angular_cutoff": 3.0, "hidden": ("3:tanh",), "radial_order": 4},
     "mtp": {"cutoff": 3.2, "level": 4, "radial_basis_size": 3, "min_dist": 1.5},
     "nequip": {"cutoff": 3.2, "num_layers": 1, "num_features": 2},
+    "sevennet": {"cutoff": 3.2, "irreps": ("2x0e", "2x0e"), "l_max": 1, "radial_hidden": (4,)},
 }
 SETTINGS["qsnap"] = SETTINGS["snap"]
 

@@ -14,10 +14,10 @@ from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.fitting import GradientFit
 from jaxmlip.fitting.training import gradient
 from jaxmlip.graph.messages import gather_neighbors, in_blocks
-from jaxmlip.potentials import nequip_convolution
 from jaxmlip.potentials.base import safe_vectors
+from jaxmlip.potentials.message_passing import convolution
+from jaxmlip.potentials.message_passing.convolution import edge_embedding
 from jaxmlip.potentials.nequip import NequIPConfig, features, nequip
-from jaxmlip.potentials.nequip_convolution import edge_embedding
 
 REFERENCE = Path(__file__).parent / "reference" / "nequip"
 NAMES = ("tiny", "tiny_zbl", "tiny_4layers")
@@ -71,7 +71,7 @@ def test_edge_embedding_and_harmonics(case):
     mask = jnp.ones((1, len(end)), bool)
     images = expected["s1/edge_cell_shift"] @ expected["s1/cell"]
     vectors = expected["s1/positions"][end] - expected["s1/positions"][start] + images
-    embedding, Y = edge_embedding(model.potential.config, None, jnp.asarray(vectors)[None], mask)
+    embedding, Y = edge_embedding(model.potential.config.edge_basis, None, jnp.asarray(vectors)[None], mask)
     np.testing.assert_allclose(embedding[0], expected["s1/edge_embedding"], rtol=0, atol=EXACT)
     np.testing.assert_allclose(Y[0], expected["s1/edge_sh"], rtol=0, atol=EXACT)
 
@@ -116,8 +116,8 @@ def test_blocks_of_atoms_change_nothing(small, monkeypatch):
 
     results = []
     for few in (512, 0):
-        monkeypatch.setitem(nequip_convolution.FEW_ATOMS, "cpu", few)
-        monkeypatch.setitem(nequip_convolution.BLOCK, "cpu", 4)
+        monkeypatch.setitem(convolution.FEW_ATOMS, "cpu", few)
+        monkeypatch.setitem(convolution.BLOCK, "cpu", 4)
         jax.clear_caches()  # the limit is read when a function is traced
         (_, found), slope = evaluated(params)
         results.append((found, slope))

@@ -9,12 +9,13 @@ from jaxmlip.formats.gap import read_gap, write_gap
 from jaxmlip.formats.mtp import read_mtp, write_mtp
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.nequip import read_nequip, write_nequip
+from jaxmlip.formats.sevennet import PRETRAINED, pretrained_path, read_sevennet
 from jaxmlip.formats.snap import read_snap, write_snap
 from jaxmlip.potentials.base import Model
 from jaxmlip.potentials.hyperparameters import params_as_settings
 
 _READERS = {".mtp": read_mtp, ".almtp": read_mtp, ".snapcoeff": read_snap, ".snapparam": read_snap}
-_READERS |= {".yaml": read_nequip, ".xml": read_gap}
+_READERS |= {".yaml": read_nequip, ".xml": read_gap, ".pth": read_sevennet}
 _WRITERS = {".npz": write_model, ".mtp": write_mtp, ".snapcoeff": write_snap, ".snapparam": write_snap}
 _WRITERS |= {".yaml": write_nequip, ".xml": write_gap}
 _WRITERS |= dict.fromkeys(NETWORK_SUFFIXES, write_aenet)
@@ -22,11 +23,12 @@ SUFFIXES = (".npz", *_READERS, *NETWORK_SUFFIXES, ".in")
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip or QUIP.
+    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip, sevenn or QUIP.
 
     LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
-    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it.
+    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
+    ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -45,6 +47,8 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     """
     if isinstance(path, (list, tuple)) or Path(path).is_dir():  # pyright: ignore[reportArgumentType]
         return read_aenet(path, species=species)
+    if str(path) in PRETRAINED:
+        return read_sevennet(pretrained_path(str(path)), species=species)
     path = Path(path)  # pyright: ignore[reportArgumentType]
     suffix = _checked(path, SUFFIXES)
     if suffix in (*NETWORK_SUFFIXES, ".in"):

@@ -12,6 +12,7 @@ from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.mtp import MTPConfig, mtp, suggest
 from jaxmlip.potentials.nequip import NequIPConfig, nequip
 from jaxmlip.potentials.offsets import SumConfig, ZBLConfig
+from jaxmlip.potentials.sevennet import SevenNetConfig, sevennet
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 
@@ -30,6 +31,7 @@ FAMILIES: dict[str, Family] = {
     "qsnap": Family(QSNAPConfig, snap, "linear"),
     "aenet": Family(AENETConfig, aenet),
     "nequip": Family(NequIPConfig, nequip),
+    "sevennet": Family(SevenNetConfig, sevennet),
     "gap": Family(GAPConfig, gap, "gaussian-process"),
 }
 

@@ -217,8 +217,8 @@ def _read_json(path: Path) -> Iterator[Atoms]:
         file.seek(0)
         if b'"numbers"' not in file.read(2**20):  # every row of an ASE database has them
             raise ValueError(
-                f"{path}: no record with a structure of pymatgen in it; expected ComputedStructureEntry, MPtrj, MatPES, "
-                "mlearn or FitSNAP. A ComputedEntry has no structure: fetch the entries with structures"
+                f"{path}: no record with a structure of pymatgen in it; expected ComputedStructureEntry, MPtrj, "
+                "MatPES, mlearn or FitSNAP. A ComputedEntry has no structure: fetch the entries with structures"
             )
     yield from _read_plain(path)
 

@@ -6,8 +6,9 @@ levels of them in MPtrj) or in a list under a key. Comment lines (#) before the 
 
 import json
 from collections.abc import Iterator
+from io import BufferedIOBase
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import ijson
 from ijson.common import ObjectBuilder
@@ -31,7 +32,7 @@ class _Layout(NamedTuple):
     is_fitsnap: bool = False
 
 
-def layout(file: BinaryIO, name: str) -> _Layout | None:
+def layout(file: BufferedIOBase, name: str) -> _Layout | None:
     """Where the records of a JSON file stand; None where there are none (an ASE database, say). Rewinds the file.
 
     Raises:
@@ -57,7 +58,7 @@ def layout(file: BinaryIO, name: str) -> _Layout | None:
     return found
 
 
-def records(file: BinaryIO, name: str, where: _Layout) -> Iterator[Record]:
+def records(file: BufferedIOBase, name: str, where: _Layout) -> Iterator[Record]:
     """The records of a file that begins with them, one by one.
 
     Raises:
@@ -99,7 +100,7 @@ def _nested(value: Any, containers: tuple[str, ...], path: tuple[str | int, ...]
         yield from chain.from_iterable(_nested(item, containers[1:], (*path, key)) for key, item in items)
 
 
-def load_all(file: BinaryIO, name: str) -> Any:
+def load_all(file: BufferedIOBase, name: str) -> Any:
     """The whole content of a small JSON file.
 
     Raises:
@@ -112,7 +113,7 @@ def load_all(file: BinaryIO, name: str) -> Any:
         raise ValueError(f"{name}: not valid JSON: {_first_line(error)}; it may have been cut off") from None
 
 
-def skip_comments(file: BinaryIO) -> None:
+def skip_comments(file: BufferedIOBase) -> None:
     """Move to the first line that is no comment."""
     start = file.tell()
     while file.readline(2**20).lstrip().startswith(b"#"):
@@ -120,11 +121,11 @@ def skip_comments(file: BinaryIO) -> None:
     file.seek(start)
 
 
-def _raw_events(file: BinaryIO) -> Iterator[Event]:
+def _raw_events(file: BufferedIOBase) -> Iterator[Event]:
     return iter(ijson.basic_parse(file, multiple_values=True, use_float=True))
 
 
-def _events(file: BinaryIO, name: str) -> Iterator[Event]:
+def _events(file: BufferedIOBase, name: str) -> Iterator[Event]:
     try:
         yield from _raw_events(file)
     except (ijson.JSONError, UnicodeDecodeError) as error:
@@ -143,7 +144,7 @@ def _built(events: Iterator[Event]) -> dict[str, Any]:
     raise ijson.IncompleteJSONError("the last object has no end")
 
 
-def _whole(file: BinaryIO, start: int) -> Any:
+def _whole(file: BufferedIOBase, start: int) -> Any:
     """The content as Python's own reader takes it, which knows NaN; None where it is too large or no JSON either."""
     file.seek(start)
     text = file.read(_WHOLE)

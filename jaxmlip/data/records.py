@@ -11,7 +11,8 @@
 """
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -33,7 +34,7 @@ _STYLES = {
 }
 
 
-def read_json(file: BinaryIO, name: str) -> Iterator[Atoms] | None:
+def read_json(file: BufferedIOBase, name: str) -> Iterator[Atoms] | None:
     """The structures of a JSON file one by one, or None where it holds no records (perhaps an ASE database).
 
     Raises:

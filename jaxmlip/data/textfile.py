@@ -7,9 +7,9 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOBase
+from io import BufferedIOBase, TextIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from jaxmlip.files import atomic_path
 
@@ -56,7 +56,7 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedIOBase]:
     """The bytes of ``path``, uncompressed as they are read.
 
     Raises:
@@ -65,7 +65,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     opener = _OPENERS.get(path.suffix.lower(), open)
     try:
         with opener(path, "rb") as file:
-            yield cast(BinaryIO, file)
+            yield cast(BufferedIOBase, file)
     except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
     except OSError as error:
@@ -86,7 +86,7 @@ def refuse_entities(path: Path) -> None:
         raise ValueError(f"{path}: the XML declares a document type or entities, which no such file needs: not read")
 
 
-def text_lines(file: BinaryIO, path: Path) -> Iterator[str]:
+def text_lines(file: BufferedIOBase, path: Path) -> Iterator[str]:
     """The lines of an open file, one at a time, each of at most 16 MB.
 
     Raises:

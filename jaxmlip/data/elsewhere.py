@@ -1,13 +1,14 @@
 """Labels that stand under names which no convention knows: never guessed, always named."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from jaxmlip.data.labels import labels
+from jaxmlip.data.labels import DataWarning, labels
 
 _NAMES = {
     "energy": re.compile(r".*energ.*|e|etot|e_?0|e_?tot(al)?|tot(al)?_?e|toten", re.I),
@@ -36,6 +37,15 @@ def elsewhere(atoms: Atoms, kind: str) -> list[str]:
         for key, value in entries.items()
         if _NAMES[kind].fullmatch(str(key)) and not _OTHER.search(str(key)) and np.asarray(value).dtype.kind in "fi"
     ]
+
+
+def warn_elsewhere(frames: Sequence[Atoms]) -> None:
+    """A `DataWarning` for energies and forces under other names, which are then not compared with anything."""
+    for kind in ("energy", "forces"):
+        found = next((names for atoms in frames if (names := elsewhere(atoms, kind))), None)
+        if found:
+            text = f"structures without {kind} have {found[0]!r}; if that is the {kind}, give --{kind}-key {found[0]}"
+            warnings.warn(text, DataWarning, stacklevel=2)
 
 
 def refuse_elsewhere(frames: Sequence[Atoms], kinds: Iterable[str]) -> None:

@@ -52,6 +52,8 @@ class AuditSettings:
         force_suspicious: eV/Å; such structures dominate a least-squares fit.
         net_force: |ΣF| of a cell in eV/Å; it is zero by symmetry, DFT grids leave up to some 0.1.
         stress_suspicious: largest component in eV/Å³ (1 eV/Å³ = 160 GPa); values in GPa or kbar end up above it.
+        stress_usual: median over the set of the largest component, eV/Å³ (0.2 is 32 GPa): most sets are near their
+            equilibrium, so a set beyond it is in another unit; asked only where no neighbouring volumes tell.
         duplicate_distance: largest displacement in Å between two structures that are the same.
         near_distance: root mean square displacement in Å (mean shift removed) below which two structures of the same
             formula and cell shape are one structure vibrating or relaxing: the atoms keep their sites.
@@ -70,6 +72,7 @@ class AuditSettings:
     force_suspicious: float = 30.0
     net_force: float = 0.2
     stress_suspicious: float = 1.0
+    stress_usual: float = 0.2
     duplicate_distance: float = 1e-3
     near_distance: float = 0.3
     near_strain: float = 0.05

@@ -61,6 +61,15 @@ def labels(atoms: Atoms) -> Labels:
     )
 
 
+def is_converged(atoms: Atoms) -> bool:
+    """False for a structure that is marked ``info["converged"] = False``: its electronic loop did not converge.
+
+    >>> is_converged(Atoms("H")), is_converged(Atoms("H", info={"converged": False}))
+    (True, False)
+    """
+    return str(atoms.info.get("converged", True)).lower() not in ("false", "f", "0")
+
+
 def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:
     """Store ``labels`` on ``atoms`` in a ``SinglePointCalculator``; ``other`` are further results (magmoms, …).
 

@@ -7,6 +7,7 @@ from typing import Any
 import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.fitting.frame_weights import StructureWeights, converged
 from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
 from jaxmlip.fitting.history import History, read_log
@@ -59,6 +60,7 @@ def fit(
         atoms: structures with labels, as `jaxmlip.read` gives them.
         settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
             is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
+            Weights of single structures and groups, and what is left out: `jaxmlip.fitting.frame_weights`.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
         folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
         show_progress: a progress bar on standard error; or, of iterative fits, a function that gets each row.
@@ -74,6 +76,8 @@ def fit(
     """
     potential = start.potential if isinstance(start, Model) else start
     settings = default_settings(potential) if settings is None else settings
+    if isinstance(settings, StructureWeights):
+        atoms = converged(list(atoms), settings)
     if isinstance(settings, LinearFit):
         return fit_linear(start, atoms, settings=settings, show_progress=show_progress is True)
     if isinstance(settings, GaussianProcessFit):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmlip.config import ConfigError
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def default_methods(data: str = "ldr") -> dict[str, Method]:
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(ReadOptions):
     """A comparison of potentials over training-set sizes and seeds.
 
     >>> StudyConfig(sizes=(30, 60)).methods["snap"].potential["twojmax"]

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmlip.data.labels import is_converged
 from jaxmlip.data.split import random_split
 from jaxmlip.fitting.history import History, append_log, write_log
 from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
@@ -61,6 +62,7 @@ def train(
     """Run ``method`` on ``data`` (structures, and validation structures or None); see `jaxmlip.fit`."""
     clock = (time.perf_counter(), time.process_time())
     atoms, validation = _split(data, settings)
+    validation = [frame for frame in validation if settings.unconverged or is_converged(frame)]
     check_labels(atoms, settings)
     with precision(settings.dtype), live("training", settings.epochs, show=show_progress) as shown:
         made = make_problem(start, atoms, validation, settings)

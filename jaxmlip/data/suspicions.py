@@ -31,10 +31,10 @@ _STRESS_RATIOS = {
 }
 _FORCE_RATIOS = {
     "forces are of the other sign (gradients)": -1.0,
-    "energies are in Hartree, or forces in another unit": 1 / HARTREE,
-    "energies are in Rydberg, or forces in another unit": 2 / HARTREE,
-    "forces are in Hartree/Bohr": HARTREE / BOHR,
-    "forces are in Rydberg/Bohr": HARTREE / BOHR / 2,
+    "energies are in Hartree": HARTREE,
+    "energies are in Rydberg": HARTREE / 2,
+    "forces are in Hartree/Bohr": BOHR / HARTREE,
+    "forces are in Rydberg/Bohr": 2 * BOHR / HARTREE,
 }
 
 
@@ -69,10 +69,10 @@ def check_energy_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settin
     energies = np.array([labels[i].energy for i in rows], float)
     reason = ""
     if sizes.max() >= 1.5 * sizes.min() and len(rows) >= 5 and _of_one_composition(frames, rows):
-        as_given, over_size = (_relative_spread(values) for values in (energies, energies / sizes))
-        if as_given < 0.1 * over_size:
+        slope = float(np.polyfit(np.log(sizes), np.log(np.maximum(np.abs(energies), 1e-6)), 1)[0])
+        if slope < 0.3:  # 1 for energies of the cell
             reason = "energies hardly change with the number of atoms"
-    elif sizes.min() >= 8 and np.abs(energies / sizes).max() < 0.5:
+    elif sizes.min() >= 8 and np.abs(energies / sizes).max() < 0.5 and not _agree(_pairs(frames, labels)):
         reason = (
             f"no energy is beyond {np.abs(energies / sizes).max():.2g} eV/atom, less than any solid binds its atoms"
         )
@@ -84,11 +84,7 @@ def check_energy_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settin
 
 def check_force_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
     """Forces against the change of the energy between neighbouring structures of a trajectory."""
-    pairs: list[tuple[int, float, float]] = []
-    for i in range(len(frames) - 1):
-        found = _work(frames, labels, i)
-        if found is not None:
-            pairs.append((i, *found))
+    pairs = _pairs(frames, labels)
     if len(pairs) < _ENOUGH:
         return
     change, work = np.array([pair[1:] for pair in pairs]).T
@@ -132,12 +128,11 @@ def _by_energies(frames: Sequence[Atoms], labels: Sequence[Labels], groups: dict
     for group in groups.values():
         order = sorted(group, key=lambda i: frames[i].get_volume())
         for i, j in pairwise(order):
-            energies = labels[i].energy, labels[j].energy
+            first, second = (np.nan if labels[k].energy is None else float(labels[k].energy or 0) for k in (i, j))
             change = frames[j].get_volume() - frames[i].get_volume()
             close = 2e-3 < change / frames[i].get_volume() < 0.1
-            if None not in energies and close and _same_scaled(frames[i], frames[j]):
-                mean = np.trace(labels[i].stress + labels[j].stress) / 6
-                rows.append(((energies[1] - energies[0]) / change, mean))  # type: ignore[operator]
+            if np.isfinite(second - first) and close and _same_scaled(frames[i], frames[j]):
+                rows.append(((second - first) / change, np.trace(labels[i].stress + labels[j].stress) / 6))
     if len(rows) < _ENOUGH:
         return ""
     slope, mean = np.array(rows).T
@@ -169,6 +164,20 @@ def _by_volumes(frames: Sequence[Atoms], labels: Sequence[Labels], groups: dict[
     return ""
 
 
+def _pairs(frames: Sequence[Atoms], labels: Sequence[Labels]) -> list[tuple[int, float, float]]:
+    """Structures whose successor is a neighbour, with the change of the energy and the work of the forces, in eV."""
+    found = [(i, _work(frames, labels, i)) for i in range(len(frames) - 1)]
+    return [(i, *values) for i, values in found if values is not None]
+
+
+def _agree(pairs: list[tuple[int, float, float]]) -> bool:
+    """Whether the forces are the derivatives of the energies as they stand."""
+    if len(pairs) < _ENOUGH:
+        return False
+    change, work = np.array([pair[1:] for pair in pairs]).T
+    return 0.7 < _ratio(work, change) < 1.4
+
+
 def _work(frames: Sequence[Atoms], labels: Sequence[Labels], i: int) -> tuple[float, float] | None:
     """ΔE and −½ Σ (F + F')·Δr from structure i to the next, in one cell and with atoms that moved little."""
     one, two, (first, second) = frames[i], frames[i + 1], (labels[i], labels[i + 1])
@@ -183,7 +192,8 @@ def _work(frames: Sequence[Atoms], labels: Sequence[Labels], i: int) -> tuple[fl
         moved = moved - np.where(one.pbc, np.round(scaled), 0) @ one.cell.array
     work = -0.5 * float(np.sum((first.forces + second.forces) * moved))
     change = second.energy - first.energy
-    useful = 1e-4 < np.abs(moved).max() < _NEAR and np.isfinite([work, change]).all() and abs(work) > 1e-3
+    near = 1e-4 < np.abs(moved).max() < _NEAR
+    useful = near and np.isfinite([work, change]).all() and max(abs(work), abs(change)) > 1e-3
     return (change, work) if useful else None
 
 
@@ -220,8 +230,3 @@ def _of_one_composition(frames: Sequence[Atoms], rows: Sequence[int]) -> bool:
     elements = sorted({int(z) for i in rows for z in frames[i].numbers})
     shares = np.array([[np.mean(frames[i].numbers == z) for z in elements] for i in rows])
     return bool(np.ptp(shares, axis=0).max() < 0.1)
-
-
-def _relative_spread(values: np.ndarray) -> float:
-    middle = abs(float(np.median(values)))
-    return float(np.median(np.abs(values - np.median(values)))) / middle if middle else np.inf

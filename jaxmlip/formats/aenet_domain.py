@@ -22,7 +22,7 @@ _ROUNDING = 1e-6  # relative, of averages printed with few digits
 def has_old_domain(network: NetworkFile) -> bool:
     """Whether the recorded averages or extremes are impossible with T_n(cos θ)."""
     start, stop = _angular(network)
-    if stop > network.nodes[0]:  # of another set-up than it says, which the reader refuses
+    if network.nodes[0] not in (stop, 2 * stop):  # of another set-up than it says, which the reader refuses
         return False
     averages = np.abs(network.average[start:stop])
     bounds = [averages]

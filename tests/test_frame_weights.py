@@ -1,5 +1,7 @@
 """Weights of structures and groups: what the names mean, and that every method takes them alike."""
 
+import dataclasses
+
 import ase
 import jax
 import numpy as np
@@ -157,3 +159,32 @@ def test_settings_with_group_weights_stay_hashable():
     """They are static arguments of compiled functions."""
     assert hash(GaussNewtonFit(group_weights={"a": 2.0})) == hash(GaussNewtonFit(group_weights={"a": 3.0}))
     assert GaussNewtonFit(group_weights={"a": 2.0}) != GaussNewtonFit(group_weights={"a": 3.0})
+
+
+@pytest.mark.parametrize("settings", [LinearFit(ridge=1e-8), GaussianProcessFit(n_sparse=4, sigma_energy=0.01)])
+def test_energies_of_isolated_atoms_are_offsets_in_every_method(snap, settings):
+    """The same as the number given; the atom itself is not fitted."""
+    gap = jaxmlip.build("gap", species=("Mo",), cutoff=3.5, n_max=2, l_max=1)
+    potential = gap if isinstance(settings, GaussianProcessFit) else snap
+    atom = ase.Atoms("Mo", cell=[9, 9, 9], pbc=True, info={"config_type": "IsolatedAtom"})
+    attach(atom, Labels(-4.6, np.zeros((1, 3)), None))
+    taken, _ = jaxmlip.fit(potential, [atom, *cells()], settings=dataclasses.replace(settings, offsets="isolated"))
+    given, _ = jaxmlip.fit(potential, cells(), settings=dataclasses.replace(settings, offsets={"Mo": -4.6}))
+    assert float(taken.params["offsets"][0]) == -4.6
+    jax.tree.map(np.testing.assert_array_equal, taken.params, given.params)
+
+
+def test_isolated_atoms_that_are_not_there_or_not_used(snap):
+    with pytest.raises(ValueError, match="none of the 4 structures is one.*isolated_name"):
+        jaxmlip.fit(snap, cells(), settings=LinearFit(offsets="isolated"))
+    atom = ase.Atoms("Mo", cell=[9, 9, 9], info={"config_type": "isolated_atom"})
+    attach(atom, Labels(-4.6, None, None))
+    with pytest.warns(DataWarning, match="1 isolated atoms are fitted like other structures"):
+        jaxmlip.fit(snap, [*cells(), atom], settings=LinearFit(ridge=1e-8))
+
+
+def test_a_linear_fit_keeps_the_offsets_of_a_model(snap):
+    settings = LinearFit(ridge=1e-8)
+    model, _ = jaxmlip.fit(snap, cells(), settings=settings)
+    again, _ = jaxmlip.fit(model, cells(), settings=dataclasses.replace(settings, offsets="keep"))
+    np.testing.assert_array_equal(again.params["offsets"], model.params["offsets"])

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 from gap_reference import MODELS, REFERENCE
+from jaxmlip.evaluate.predictions import predict_atoms
 
 import jaxmlip
-from jaxmlip.evaluate.predictions import predict_atoms
 from jaxmlip.formats.gap import read_gap
 from jaxmlip.potentials.gap import GAPConfig, gap
 

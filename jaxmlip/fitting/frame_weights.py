@@ -17,6 +17,7 @@ from jaxtyping import Float
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.data.labels import DataWarning, is_converged
 from jaxmlip.data.weights import frame_sigmas, frame_weights
+from jaxmlip.potentials.offsets import is_isolated, isolated_energies
 
 _KINDS = ("energy", "forces", "stress")
 
@@ -31,6 +32,8 @@ class StructureWeights:
     group_weights: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)
     """Factors of the squared residuals of a group, as NAME, or as NAME.energy, NAME.forces and NAME.stress; others keep
     1. Structures that name weights of their own (weight, energy_weight, energy_sigma, …) have these as well."""
+    isolated_name: str = "isolated_atom"
+    """Value of config_type that marks the single atoms whose energies offsets="isolated" takes; they are not fitted."""
     unconverged: bool = False
     """Also fit structures whose electronic loop did not converge (info converged=False)."""
 
@@ -92,6 +95,25 @@ def converged(atoms: Sequence[ase.Atoms], settings: Any) -> list[ase.Atoms]:
         raise ValueError(f"{text}: nothing to fit; unconverged=True fits them nevertheless")
     warnings.warn(f"{text}: left out of the fit (unconverged=True keeps them)", DataWarning, stacklevel=3)
     return kept
+
+
+def with_isolated(atoms: list[ase.Atoms], settings: Any) -> tuple[list[ase.Atoms], Any]:
+    """The structures to fit and the settings, once ``offsets="isolated"`` has become energies by element.
+
+    Raises:
+        ValueError: no isolated atoms.
+    """
+    n_isolated = sum(is_isolated(frame, settings.isolated_name) for frame in atoms)
+    if settings.offsets != "isolated":
+        if n_isolated and settings.offsets == "fit":
+            text = (
+                f"{n_isolated} isolated atoms are fitted like other structures; offsets='isolated' takes their energies"
+            )
+            warnings.warn(text, DataWarning, stacklevel=3)
+        return atoms, settings
+    offsets = isolated_energies(atoms, settings.isolated_name)
+    kept = [frame for frame in atoms if not is_isolated(frame, settings.isolated_name)]
+    return kept, dataclasses.replace(settings, offsets=offsets)
 
 
 def _group_weights(frame: ase.Atoms, settings: Any) -> np.ndarray:

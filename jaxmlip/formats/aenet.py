@@ -19,7 +19,8 @@ from jaxmlip.formats.aenet_domain import has_old_domain, in_new_domain
 from jaxmlip.formats.aenet_inputs import read_input
 from jaxmlip.formats.aenet_network import NetworkFile, read_network, write_network
 from jaxmlip.potentials.aenet import ACTIVATIONS, AENETConfig, aenet
-from jaxmlip.potentials.base import Config, Model, Params
+from jaxmlip.potentials.base import Config, Params
+from jaxmlip.potentials.model import Model
 
 NETWORK_SUFFIXES = (".nn", ".ann", ".ascii")
 _INPUTS = ("predict.in", "train.in")

@@ -4,7 +4,7 @@ In quippy: ``Potential(param_filename="gap.xml")``. Settings that change nothing
 chosen, the command line) are not kept. What jaxmlip cannot represent is refused, never skipped.
 
 References:
-    The files that `gap_fit` of quippy-ase 0.10.3 writes.
+    The files that ``gap_fit`` of quippy-ase 0.10.3 writes.
 """
 
 import hashlib
@@ -32,9 +32,10 @@ from jaxmlip.formats.gap_descriptor import (
     pair_of,
     settings_key,
 )
-from jaxmlip.potentials.base import Config, Model
+from jaxmlip.potentials.base import Config
 from jaxmlip.potentials.gap import GAPConfig, gap
-from jaxmlip.potentials.offsets import add_models
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.sums import add_models
 
 _COVARIANCES = {"distance_2b": "1", "soap": "2"}  # ard_se and dot_product
 

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 from aenet_reference import NAMES, frames, network_file, reference
-from jaxmlip.evaluate.predictions import predict_atoms
 
 import jaxmlip
 from jaxmlip.cli import main
@@ -18,6 +17,7 @@ from jaxmlip.formats.aenet_network import read_network, write_network
 from jaxmlip.graph.batch import batch, edge_vectors
 from jaxmlip.potentials.aenet import AENETConfig, aenet, fingerprints
 from jaxmlip.potentials.base import safe_vectors
+from jaxmlip.potentials.predictions import predict_atoms
 
 STP = """DESCR
   N. Artrith and A. Urban, Comput. Mater. Sci. 114 (2016) 135-150.

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 from gap_reference import MODELS, REFERENCE
-from jaxmlip.evaluate.predictions import predict_atoms
 
 import jaxmlip
 from jaxmlip.formats.gap import read_gap
 from jaxmlip.potentials.gap import GAPConfig, gap
+from jaxmlip.potentials.predictions import predict_atoms
 
 
 @pytest.fixture
@@ -160,10 +160,10 @@ def test_zeta_of_old_files_stands_in_theta():
     model = jaxmlip.load(REFERENCE / "old_theta_zeta" / "old_theta_zeta.xml")
     (atoms,) = jaxmlip.read(REFERENCE / "old_theta_zeta" / "frame.xyz")
     expected = np.load(REFERENCE / "old_theta_zeta" / "quippy.npz")
-    energy, forces, stress = predict_atoms(model, [atoms])
-    np.testing.assert_allclose(energy[0], expected["energy"], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(forces[0], expected["forces"], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(stress[0], expected["stress"], rtol=0, atol=1e-10)
+    found = predict_atoms(model, [atoms])
+    np.testing.assert_allclose(found.energy[0], expected["energy"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.forces[0], expected["forces"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.stress[0], expected["stress"], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("e0", "species", "message"), [(True, None, None), (False, ["Si"], None),

@@ -77,8 +77,7 @@ def as_cfg(atoms: Atoms, draw) -> str:
     order = draw(st.permutations(list(table)))
     names = dict(zip(("xx", "yy", "zz", "yz", "xz", "xy"), six(sign * atoms.info["stress"] * atoms.get_volume())))
     shuffled = draw(st.permutations(list(names)))
-    rows = [" ".join(repr(float(table[name][k])) if name not in ("id", "type") else str(table[name][k]) for name in order)
-            for k in range(2)]  # fmt: skip
+    rows = [" ".join(str(table[name][k]) for name in order) for k in range(2)]
     parts = [
         "Supercell\n" + "\n".join(words(row) for row in atoms.cell.array),
         "AtomData:  " + " ".join(order) + "\n" + "\n".join(rows),
@@ -92,7 +91,7 @@ def as_dump(atoms: Atoms, draw) -> str:
     (a, _, _), (xy, b, _), (xz, yz, c) = atoms.cell.array
     x_bounds = min(0, xy, xz, xy + xz), a + max(0, xy, xz, xy + xz)
     y_bounds = min(0, yz), b + max(0, yz)
-    bounds = [f"{x_bounds[0]!r} {x_bounds[1]!r} {xy!r}", f"{y_bounds[0]!r} {y_bounds[1]!r} {xz!r}", f"0.0 {c!r} {yz!r}"]
+    bounds = [words(row) for row in ((*x_bounds, xy), (*y_bounds, xz), (0.0, c, yz))]
     kind = draw(st.sampled_from(["{}", "{}u", "{}s", "{}su"]))
     positions = atoms.get_scaled_positions(wrap=False) if "s" in kind else atoms.positions
     table = {"id": [1, 2], "type": [1, 2], "mass": [6.9, 16.0]}
@@ -101,11 +100,7 @@ def as_dump(atoms: Atoms, draw) -> str:
     order = draw(st.permutations(list(table)))
     rows = draw(st.permutations([" ".join(f"{table[name][k]!s}" for name in order) for k in range(2)]))
     head = "ITEM: TIMESTEP\n5\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS xy xz yz pp pp pp\n"
-    return (
-        head
-        + "\n".join(bounds).replace("np.float64(", "").replace(")", "")
-        + ("\nITEM: ATOMS " + " ".join(order) + "\n" + "\n".join(rows) + "\n")
-    )
+    return head + "\n".join(bounds) + ("\nITEM: ATOMS " + " ".join(order) + "\n" + "\n".join(rows) + "\n")
 
 
 def structure(atoms: Atoms) -> dict:
@@ -163,9 +158,9 @@ def test_any_way_of_writing_reads_back_to_the_same_labels(tmp_path_factory, atom
 
 
 SOURCES = {
-    "a.xyz": "virial_conflict.xyz", "b.xyz": "move_mask.xyz", "a.cfg": "virial_section.cfg", "a.lammpstrj":
-    "dump_elements.lammpstrj", "a.json": "json/mptrj.json", "a.jsonl": "json/matpes.json", "b.json": "json/fitsnap.json",
-    "vasprun.xml": "nelm_vasprun.xml",
+    "a.xyz": "virial_conflict.xyz", "b.xyz": "move_mask.xyz", "a.cfg": "virial_section.cfg",
+    "a.lammpstrj": "dump_elements.lammpstrj", "a.json": "json/mptrj.json", "a.jsonl": "json/matpes.json",
+    "b.json": "json/fitsnap.json", "vasprun.xml": "nelm_vasprun.xml",
 }  # fmt: skip
 
 

@@ -316,7 +316,7 @@ def test_mistakes_get_one_message(fitted, data, tmp_path, capsys):
         (["fit", "snap", data, "--config", str(files["c.toml"])], "did you mean 'ridge'"),
         (["fit", "snap", data, "--config", "no.toml"], "no.toml"),
         (["fit", "snap", data, *out, "--potential.twojma", "2"], "--potential.twojmax"),
-        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff must be a positive number"),
+        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff: expected float > 0, got 0"),
         (["fit", "snap", data, *out, "--potential.species", "Xx"], "unknown element 'Xx'"),
         (["fit", "snap", str(files["corrupt.xyz"]), *out], "line 4"),
         (["fit", "snap", str(files["empty.xyz"]), *out], "empty"),

@@ -13,6 +13,7 @@ from jaxmlip.commands.output import console, need_folder, record_beside, structu
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError
 from jaxmlip.data.options import ReadOptions
+from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Voltage(ReadOptions):
     """Our model.npz, or a file of another program."""
     metals: tuple[str, ...] = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
     """Transition metals; a row says so where the model does not know one."""
-    lithium_energy: float = -1.9089
+    lithium_energy: float = LITHIUM_BCC
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     train: tuple[str, ...] = ()
     """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from jaxmlip.config import Settings
+
 
 @dataclass(frozen=True)
-class ReadOptions:
+class ReadOptions(Settings):
     """What files of structures do not say themselves, or say under other names."""
 
     species: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import NotNegative, Settings, unknown_name
 from jaxmlip.data.labels import DataWarning, is_converged
 from jaxmlip.data.weights import frame_sigmas, frame_weights
 from jaxmlip.potentials.offsets import is_isolated, isolated_energies
@@ -23,28 +23,19 @@ _KINDS = ("energy", "forces", "stress")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StructureWeights:
+class StructureWeights(Settings):
     """Settings that every fit has of the structures it gets."""
 
     group_key: str | None = None
     """Key of info that names a structure's group, such as config_type: groups can be weighted, and stay together in
     folds. None: config_type, where group_weights are given."""
-    group_weights: dict[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    group_weights: dict[str, NotNegative] = dataclasses.field(default_factory=dict, hash=False)
     """Factors of the squared residuals of a group, as NAME, or as NAME.energy, NAME.forces and NAME.stress; others keep
     1. Structures that name weights of their own (weight, energy_weight, energy_sigma, …) have these as well."""
     isolated_name: str = "isolated_atom"
     """Value of config_type that marks the single atoms whose energies offsets="isolated" takes; they are not fitted."""
     unconverged: bool = False
     """Also fit structures whose electronic loop did not converge (info converged=False)."""
-
-    def check_groups(self) -> None:
-        """Refuses weights that are none.
-
-        Raises:
-            ConfigError: not finite, or negative.
-        """
-        if not all(np.isfinite(w) and w >= 0 for w in self.group_weights.values()):
-            raise ConfigError(f"group_weights must be finite and not negative: got {self.group_weights}")
 
     @property
     def groups_of(self) -> str | None:

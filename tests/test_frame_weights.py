@@ -12,7 +12,7 @@ from jaxmlip.data import DataWarning, Labels, attach
 from jaxmlip.data.weights import FrameWeights, Sigmas, frame_sigmas, frame_weights
 from jaxmlip.fitting import GaussianProcessFit, GaussNewtonFit, LinearFit
 from jaxmlip.fitting.frame_weights import residual_factors
-from jaxmlip.fitting.objective import Weights, linearized, residuals, structure_factors, terms
+from jaxmlip.fitting.objective import Example, Weights, linearized, residuals, structure_factors, terms
 from jaxmlip.graph.batch import batches
 
 
@@ -100,14 +100,14 @@ def test_the_objective_counts_a_weight_as_copies(snap):
     (batch,) = batches(atoms, snap.config, n_shapes=1, factors=structure_factors(atoms, weights))
     params = snap.init(jax.random.key(0), None)
     params = {**params, "coefficients": params["coefficients"] + 0.01}
-    example = (batch.graph, batch.labels, None)
+    example = Example(batch.graph, batch.labels)
     found = terms(snap, params, example, weights)
     (plain,) = batches(atoms, snap.config, n_shapes=1)
     by_structure = []
     for k in range(3):
         g = batch.index.tolist().index(k)
         rows = (g, np.flatnonzero(np.asarray(plain.graph.atom_mask & (plain.graph.atom_graph == g))), g)
-        parts = residuals(snap, params, (plain.graph, plain.labels, None), weights)
+        parts = residuals(snap, params, Example(plain.graph, plain.labels), weights)
         by_structure.append([float(np.sum(np.square(part[at]))) for part, at in zip(parts, rows, strict=True)])
     expected = np.dot([4, 2, 3], by_structure[0]) + np.sum(by_structure[2])
     np.testing.assert_allclose(float(found.objective), expected, rtol=1e-10)

@@ -214,7 +214,12 @@ def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, mo
 
     def fake(model, frames, **settings):
         expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
-        assert settings == expected | {"fixed_volume": False, "fixed_symmetry": False, "pressure": 0.0}
+        assert settings == expected | {
+            "fixed_volume": False,
+            "fixed_symmetry": False,
+            "pressure": 0.0,
+            "positions": True,
+        }
         good = [len(atoms) > 1 for atoms in frames]
         problems = ["" if ok else "ran away [x]" for ok in good]
         rows = zip(frames, good, problems, strict=True)

@@ -3,7 +3,7 @@
 Columns: the offsets of each species, then for each species the features of one atom summed over its atoms,
 E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)]: the invariants of its stages (`Linear`), then their products, in the order of
 ``params``. Where all species share the coefficients the features are summed over all atoms. After these, where asked
-for, the parameters of the density (`Inner`): the energy is not linear in them, and these are the derivatives at their
+for, the parameters of the density (``Inner``): the energy is not linear in them, and these are the derivatives at their
 values.
 """
 

@@ -151,7 +151,7 @@ class Potential(NamedTuple):
 def factory(build: Callable[[Any], Potential]) -> Callable[[Any], Potential]:
     """A function from settings to a potential that gives the same object for equal settings, so that JAX compiles once.
 
-    Settings that hold numbers which JAX traces (`settings_as_params`) are built anew each time.
+    Settings that hold numbers which JAX traces (``settings_as_params``) are built anew each time.
     """
     cached = lru_cache(build)
 

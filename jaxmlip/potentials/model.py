@@ -48,7 +48,7 @@ class Model:
     potential: Potential
     params: Params
     posterior: Any = None
-    """What a Gaussian process leaves open, for `predict_variance`: of the model that `fit` returned, not of its file
+    """What a Gaussian process leaves open, for ``predict_variance``: of the model that `fit` returned, not of its file
     and not of changed parameters."""
 
     def __call__(self, structures: Any) -> Any:

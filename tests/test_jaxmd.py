@@ -174,7 +174,8 @@ def test_jaxmds_own_space_barostat_and_replicas():
             at["neighbor"] = update(state.position, **at, box=state.box)
         invariant.append(simulate.npt_nose_hoover_invariant(system.energy_fn, state, 0.02, 0.02, **at))
         assert float(jnp.linalg.det(state.box)) < float(jnp.linalg.det(system.box))
-        assert invariant[1] == pytest.approx(float(invariant[0]), abs=1e-3)  # of 0.6 eV of motion
+        # an error of second order: of some 1 eV of motion that is exchanged, half a percent at 2 fs
+        assert invariant[1] == pytest.approx(float(invariant[0]), abs=5e-3)
 
         moved = system.positions + 0.002 * np.random.default_rng(0).normal(size=(3, 32, 3))
         replicas = jax.vmap(lambda positions: update(positions, first, box=system.box))(moved)

@@ -10,7 +10,15 @@ BAR = 1e4 * GPA
 """bar in one eV/Å³."""
 BOLTZMANN = ase.units.kB
 """eV/K."""
+LITHIUM_BCC = -1.9089
+"""Energy of bcc lithium in eV/atom, PBE: the reference of the uncorrected PBE(+U) energies of the shipped data."""
 FEMTOSECOND = ase.units.fs
 """One fs in Å·sqrt(amu/eV), the unit of time that makes eV, Å and amu consistent."""
 MAH_PER_MOL = 26801.4814
 """mAh in one mole of electrons: the Faraday constant 96485.33212 C/mol (CODATA 2018) / 3.6 C/mAh."""
+HARTREE = 27.211386245988
+"""eV in one Hartree (CODATA 2018)."""
+BOHR = 0.529177210903
+"""Å in one Bohr radius (CODATA 2018)."""
+KCAL_PER_MOL = 4184.0 / 96485.33212
+"""eV in one kcal/mol."""

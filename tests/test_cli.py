@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -132,6 +133,23 @@ def test_audit_finds_and_removes_what_is_broken(data, tmp_path, capsys):
     assert (tmp_path / "clean.xyz.run.json").exists()
 
 
+def test_data_options_are_the_same_in_every_command(tmp_path, capsys):
+    cases = Path(__file__).parent / "data" / "cases"
+    kept = tmp_path / "kept.xyz"
+    assert main(["audit", str(cases / "virial_section.cfg"), "--species", "Li", "O", "--write", str(kept)]) == 0
+    assert "wrote 1 structures" in capsys.readouterr().out
+    assert jaxmlip.read(kept)[0].get_chemical_formula() == "LiO"
+    assert main(["audit", str(cases / "dump_types.lammpstrj")]) == 2
+    assert "--species Li O" in capsys.readouterr().err
+    files = [str(cases / "energy_elsewhere.xyz"), "--out", str(tmp_path / "fit")]
+    assert main(["fit", "snap", *files, "--potential.twojmax", "2"]) == 2
+    assert "--energy-key pbe_energy" in capsys.readouterr().err
+    assert main(["audit", files[0], "--energy-key", "pbe_energy", "--drop", "suspicious"]) == 0
+    conflict = [str(cases / "virial_conflict.xyz"), "--virial-key", "virial", "--write", str(kept)]
+    assert main(["audit", *conflict]) == 0  # duplicates are suspicious only
+    assert "suspicious ones are among those written" in capsys.readouterr().out
+
+
 def test_an_iterative_fit_leaves_its_log_and_goes_on(data, tmp_path, capsys):
     config = tmp_path / "fit.toml"
     config.write_text('[fit]\nmethod = "gradient"\nbatch_size = 4\n')
@@ -196,7 +214,12 @@ def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, mo
 
     def fake(model, frames, **settings):
         expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
-        assert settings == expected | {"fixed_volume": False, "fixed_symmetry": False, "pressure": 0.0}
+        assert settings == expected | {
+            "fixed_volume": False,
+            "fixed_symmetry": False,
+            "pressure": 0.0,
+            "positions": True,
+        }
         good = [len(atoms) > 1 for atoms in frames]
         problems = ["" if ok else "ran away [x]" for ok in good]
         rows = zip(frames, good, problems, strict=True)
@@ -298,7 +321,7 @@ def test_mistakes_get_one_message(fitted, data, tmp_path, capsys):
         (["fit", "snap", data, "--config", str(files["c.toml"])], "did you mean 'ridge'"),
         (["fit", "snap", data, "--config", "no.toml"], "no.toml"),
         (["fit", "snap", data, *out, "--potential.twojma", "2"], "--potential.twojmax"),
-        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff must be a positive number"),
+        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff: expected float > 0, got 0"),
         (["fit", "snap", data, *out, "--potential.species", "Xx"], "unknown element 'Xx'"),
         (["fit", "snap", str(files["corrupt.xyz"]), *out], "line 4"),
         (["fit", "snap", str(files["empty.xyz"]), *out], "empty"),

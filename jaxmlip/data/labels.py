@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # ASE's Voigt order: xx, yy, zz, yz, xz, xy.
-_VOIGT = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+"""Rows and columns of xx, yy, zz, yz, xz, xy in a tensor: Voigt's order, as ASE has it."""
+
+
+class DataWarning(UserWarning):
+    """Something of a file that is not used, or a frame that is left out: said, never passed over."""
 
 
 class Labels(NamedTuple):
@@ -57,6 +62,15 @@ def labels(atoms: Atoms) -> Labels:
     )
 
 
+def is_converged(atoms: Atoms) -> bool:
+    """False for a structure that is marked ``info["converged"] = False``: its electronic loop did not converge.
+
+    >>> is_converged(Atoms("H")), is_converged(Atoms("H", info={"converged": False}))
+    (True, False)
+    """
+    return str(atoms.info.get("converged", True)).lower() not in ("false", "f", "0")
+
+
 def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:
     """Store ``labels`` on ``atoms`` in a ``SinglePointCalculator``; ``other`` are further results (magmoms, …).
 
@@ -73,7 +87,7 @@ def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:
     if labels.forces is not None:
         results["forces"] = as_forces(labels.forces, len(atoms))
     if labels.stress is not None:
-        results["stress"] = as_stress(labels.stress)[_VOIGT]
+        results["stress"] = as_stress(labels.stress)[VOIGT]
     atoms.calc = SinglePointCalculator(atoms, **results) if results else None
 
 
@@ -110,7 +124,7 @@ def as_stress(value: Any) -> Array:
     array = _floats(value, "stress")
     if array.shape == (6,):
         full = np.empty((3, 3))
-        full[_VOIGT] = full[_VOIGT[::-1]] = array
+        full[VOIGT] = full[VOIGT[::-1]] = array
         return full
     if array.size != 9 or array.shape not in ((3, 3), (9,)):
         raise ValueError(f"stress: expected shape (3, 3) or 6 Voigt numbers (xx yy zz yz xz xy), got {array.shape}")

@@ -4,6 +4,7 @@ Neighbours stand in a dense ``[n_atoms, max_neighbors]`` table: reductions run a
 gathered through ``reverse``, so nothing is scattered. Padding is masked; it contributes exactly zero.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,6 +22,17 @@ from jaxmlip.data.structures import frames_of
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs, reverse_pairs
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """What the indices and neighbours of a `Graph` mean: static, so that it is compared when a function is traced."""
+
+    species: tuple[int, ...]
+    """Atomic numbers in the order of the indices."""
+    cutoff: float
+    """Å; all pairs nearer than this are there, farther ones may be."""
+
+
 class Graph(NamedTuple):
     """A batch of structures; a pytree. Units: Å."""
 
@@ -34,6 +46,7 @@ class Graph(NamedTuple):
     shifts: Int[Array, "n_atoms max_neighbors 3"]  # integer images
     reverse: Int[Array, "n_atoms max_neighbors"]  # flat slot of the same pair seen from the neighbour
     mask: Bool[Array, "n_atoms max_neighbors"]
+    scope: Scope | None = None  # None: whoever made it answers for it
 
     @property
     def n_atoms(self) -> int:
@@ -55,6 +68,9 @@ class Labels(NamedTuple):
     has_energy: Bool[Array, " n_graphs"]
     has_forces: Bool[Array, " n_atoms"]
     has_stress: Bool[Array, " n_graphs"]
+    energy_factor: Float[Array, " n_graphs"]  # multiplies the residual, beside the weights of a fit
+    forces_factor: Float[Array, " n_atoms"]
+    stress_factor: Float[Array, " n_graphs"]
 
 
 class Batch(NamedTuple):
@@ -83,6 +99,26 @@ def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
     # Three products written out: a batched matrix product of so small matrices costs several times more.
     images = sum(shifts[:, :, k, None] * cell[:, None, k, :] for k in range(3))
     return graph.positions[graph.neighbors] - graph.positions[:, None, :] + images
+
+
+def check_scope(graph: Graph, config: Any) -> None:
+    """Refuses a graph that was made for other species or a shorter cutoff than those of a potential's ``config``.
+
+    A graph that reaches farther (calculators list neighbours with a skin) is right: potentials end at their own cutoff.
+
+    Raises:
+        ValueError: energies would silently be wrong.
+    """
+    scope = graph.scope
+    if scope is None or (scope.species == config.species and scope.cutoff >= config.cutoff):
+        return
+    (made, cutoff), (wanted, needed) = (
+        (", ".join(chemical_symbols[z] for z in one.species), one.cutoff) for one in (scope, config)
+    )
+    raise ValueError(
+        f"the graph was made for {made} with a cutoff of {cutoff:g} Å, the potential is one of {wanted} with "
+        f"{needed:g} Å: make it with jaxmlip.batch(atoms, potential.config)"
+    )
 
 
 def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
@@ -132,11 +168,20 @@ def batch(atoms: Any, config, *, shape: Shape | None = None, dtype=None) -> Grap
     return _on_device(graph_arrays(frames, found, config, shape=shape, dtype=dtype))
 
 
-def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shapes: int = 4, dtype=None) -> list[Batch]:
+def batches(
+    atoms: Sequence[ase.Atoms],
+    config,
+    *,
+    max_atoms: int = 512,
+    n_shapes: int = 4,
+    dtype=None,
+    factors: Float[np.ndarray, "n_structures 3"] | None = None,
+) -> list[Batch]:
     """All structures as batches of at most ``n_shapes`` different shapes, so that few functions compile.
 
     Structures are sorted by their number of neighbours and filled into batches of about ``max_atoms`` atoms (one
-    larger structure stands alone); ``Batch.index`` tells which structure is where.
+    larger structure stands alone); ``Batch.index`` tells which structure is where. ``factors`` of the residuals of
+    energy, forces and stress of each structure end in the labels (1 where None).
 
     Raises:
         ValueError: as `batch`.
@@ -155,7 +200,8 @@ def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shape
         graph = _on_device(graph_arrays(chosen_frames, [found[k] for k in chosen], config, shape=shape, dtype=dtype))
         index = np.full(shape.n_graphs, -1)
         index[: len(chosen)] = chosen
-        labels = label_arrays(chosen_frames, shape, graph.positions.dtype)
+        own = None if factors is None else factors[chosen]
+        labels = label_arrays(chosen_frames, shape, graph.positions.dtype, own)
         result.append(Batch(graph, _on_device(labels), index))
     return result
 
@@ -214,7 +260,7 @@ def graph_arrays(frames: list[ase.Atoms], found: list[Pairs], config, *, shape: 
         start += len(frame)
     arrays.neighbor_species = arrays.species[arrays.neighbors]
     arrays.positions, arrays.cell = arrays.positions.astype(dtype), arrays.cell.astype(dtype)
-    return Graph(**vars(arrays))
+    return Graph(**vars(arrays), scope=Scope(tuple(map(int, config.species)), float(config.cutoff)))
 
 
 def _on_device(arrays: Any) -> Any:
@@ -240,23 +286,30 @@ def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tu
     arrays.mask[at] = True
 
 
-def label_arrays(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
+def label_arrays(
+    frames: list[ase.Atoms], shape: Shape, dtype, factors: Float[np.ndarray, "n_structures 3"] | None = None
+) -> Labels:
     """Labels padded like the graph, on the host; missing ones are zero with a False mask."""
+    factors = np.ones((len(frames), 3)) if factors is None else factors
     energy, stress = np.zeros(shape.n_graphs), np.zeros((shape.n_graphs, 3, 3))
     forces = np.zeros((shape.n_atoms, 3))
     has_energy, has_stress = np.zeros(shape.n_graphs, bool), np.zeros(shape.n_graphs, bool)
     has_forces = np.zeros(shape.n_atoms, bool)
+    energy_factor, stress_factor = np.ones(shape.n_graphs), np.ones(shape.n_graphs)
+    forces_factor = np.ones(shape.n_atoms)
     start = 0
     for k, frame in enumerate(frames):
         given, rows = read_labels(frame), slice(start, start + len(frame))
         start += len(frame)
+        energy_factor[k], forces_factor[rows], stress_factor[k] = factors[k]
         if given.energy is not None:
             energy[k], has_energy[k] = given.energy, True
         if given.forces is not None:
             forces[rows], has_forces[rows] = given.forces, True
         if given.stress is not None:
             stress[k], has_stress[k] = given.stress, True
-    values: dict[str, Any] = {"energy": energy, "forces": forces, "stress": stress}
+    values: dict[str, Any] = {"energy": energy, "forces": forces, "stress": stress, "energy_factor": energy_factor}
+    values |= {"forces_factor": forces_factor, "stress_factor": stress_factor}
     values = {name: array.astype(dtype) for name, array in values.items()}
     values |= {"has_energy": has_energy, "has_forces": has_forces, "has_stress": has_stress}
     return Labels(**values)

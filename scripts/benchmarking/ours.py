@@ -94,7 +94,7 @@ def _md(job: Job) -> dict[str, Any]:
     steps = [_timed(lambda: run.steps("nvt", n_steps))[1] for _ in range(job.repeats)]
     run.steps("integration", 1)
     alone = [_timed(lambda: run.steps("integration", 50 * n_steps))[1] for _ in range(job.repeats)]
-    _save(job, found.energy, found.force)
+    _save(job, found.energy, found.value)
     steady = {name: value / n_steps for name, value in median(steps).items()}
     outside = median(alone)["cpu"] / (50 * n_steps) / steady["cpu"]
     return {"n_atoms": len(atoms), "first": first, "steady": steady, "outside": outside}
@@ -145,7 +145,7 @@ def _train(job: Job) -> dict[str, Any]:
     """Epochs of an iterative fit; the first one compiles. Energies only for a full-batch method."""
     frames = cells_of_one_size(job.size) if job.family == "nequip" else many_structures(job.size)
     settings = dict(job.settings)
-    method = METHODS[settings.pop("method")]
+    method = METHODS[settings.pop("method")].settings
     potential = jaxmlip.build(job.family, species=elements(frames), **settings)
     _save_for_peer(job, jaxmlip.Model(potential, potential.init(jax.random.key(0), None)))
     force_weight = 0.0 if method is QuasiNewtonFit else 1.0

@@ -28,9 +28,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
-from jaxmlip.config import ConfigError, Range
-from jaxmlip.data.labels import labels
-from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose
+from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
+from jaxmlip.data.labels import VOIGT, labels
+from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
+from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.column_reduction import condition_number
 from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
@@ -39,33 +40,37 @@ from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Config, Kernel, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets
-from jaxmlip.progress import track
+from jaxmlip.progress import Report, track
 
-_VOIGT = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])
 CHUNK = 20000  # atoms whose neighbour lists are held at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianProcessFit:
+class GaussianProcessFit(StructureWeights):
     """Noise of the data and choice of sparse points; the names of gap_fit where it has them."""
 
-    sigma_energy: float = 0.005
+    sigma_energy: NotNegative = 0.005
     """eV an atom; of a structure of N atoms √N times as much, as gap_fit has it."""
-    sigma_force: float = 0.1
+    sigma_force: NotNegative = 0.1
     """eV/Å. 0: forces are not fitted."""
-    sigma_virial: float = 0.0
+    sigma_virial: NotNegative = 0.0
     """eV an atom, also scaled by √N; of volume times stress. 0: stresses are not fitted."""
-    n_sparse: int = 300
+    n_sparse: Count = 300
     """Sparse points of each species."""
     sparse_method: Literal["cur", "farthest", "cholesky", "kmeans", "random"] = "cur"
-    n_sparse_2b: int = 15
+    """How they are chosen: by leverage (CUR); the farthest point next; the largest pivot of Cholesky; nearest to the
+    centres of k-means; at random."""
+    n_sparse_2b: Count = 15
     """Of each pair of species in the pair term, equally spaced."""
-    jitter: float = 1e-8
+    jitter: Positive = 1e-8
     """Added to the diagonal of K_mm; ten times as much as often as the Cholesky factorisation needs it (reported)."""
     offsets: Offsets = "fit"
-    """Energies of free atoms: least squares on the compositions; zero; keep the given model's; or element → eV."""
-    seed: int = 0
-    batch_atoms: int = 128
+    """Energies of free atoms: least squares on the compositions; zero; keep the given model's; isolated: those of
+    the isolated atoms in the data (`isolated_name`); or element → eV."""
+    seed: Whole = 0
+    """Of the choice of sparse points."""
+    batch_atoms: Count = 128
+    """Atoms whose rows are computed together; limits the memory."""
     tunable: ClassVar[Mapping[str, Range]] = {
         "sigma_energy": Range(1e-3, 0.05, log=True),
         "sigma_force": Range(0.02, 0.3, log=True),
@@ -73,13 +78,14 @@ class GaussianProcessFit:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be fitted."""
-        sigmas = (self.sigma_energy, self.sigma_force, self.sigma_virial)
-        if not all(np.isfinite(s) and s >= 0 for s in sigmas) or not any(sigmas):
-            raise ConfigError(f"sigma_… must be finite, not negative and not all zero (0: not fitted): got {sigmas}")
-        if not (self.jitter > 0 and self.n_sparse > 0 and self.n_sparse_2b > 0 and self.batch_atoms > 0):
-            raise ConfigError("jitter, n_sparse, n_sparse_2b and batch_atoms must be positive")
-        if self.sparse_method not in METHODS:
-            raise ConfigError(f"sparse_method must be one of {', '.join(METHODS)}, got {self.sparse_method!r}")
+        super().__post_init__()
+        if not (self.sigma_energy or self.sigma_force or self.sigma_virial):
+            raise ConfigError("sigma_energy, sigma_force and sigma_virial are all zero: nothing would be fitted")
+
+    def noise(self, frame: ase.Atoms) -> tuple[float, float, float]:
+        """Standard deviations of the energy (eV), forces (eV/Å) and volume times stress (eV) of a structure."""
+        root = float(len(frame)) ** 0.5
+        return self.sigma_energy * root, self.sigma_force, self.sigma_virial * root
 
     @property
     def weights(self) -> Weights:
@@ -101,7 +107,7 @@ def fit_gaussian_process(
     atoms: Sequence[ase.Atoms],
     *,
     settings: GaussianProcessFit | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Sparse points, α and offsets from the labels of ``atoms``, in float64. A model as ``start`` keeps its points.
 
@@ -117,7 +123,8 @@ def fit_gaussian_process(
     check_labels(atoms, settings.weights)
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        stream = batch_stream(list(atoms), potential.config, settings.batch_atoms)
+        factors = residual_factors(atoms, settings, settings.noise)
+        stream = batch_stream(list(atoms), potential.config, settings.batch_atoms, factors)
         params = _start_params(start, atoms, settings, stream)
         chosen = time.perf_counter()
         problem, prior, used, jitter = _system(stages, params, stream, settings, show_progress)
@@ -139,7 +146,12 @@ def fit_gaussian_process(
     return Model(potential, params, Posterior(used, factor.triangle.copy(), prior)), History(summary, [])
 
 
-def batch_stream(atoms: list[ase.Atoms], config: Config, batch_atoms: int) -> Callable[[], Iterable[Batch]]:
+def batch_stream(
+    atoms: list[ase.Atoms],
+    config: Config,
+    batch_atoms: int,
+    factors: Float[np.ndarray, "n_structures 3"] | None = None,
+) -> Callable[[], Iterable[Batch]]:
     """A function that gives the batches of all structures, as often as it is called.
 
     A data set of up to `CHUNK` atoms keeps its neighbour lists; of a larger one they are made anew chunk by chunk.
@@ -148,7 +160,8 @@ def batch_stream(atoms: list[ase.Atoms], config: Config, batch_atoms: int) -> Ca
     parts = np.split(np.arange(len(atoms)), np.flatnonzero(np.diff(ends // CHUNK)) + 1)
 
     def part_batches(part: np.ndarray) -> Iterator[Batch]:
-        for one in batches([atoms[k] for k in part], config, max_atoms=batch_atoms, n_shapes=2):
+        own = None if factors is None else factors[part]
+        for one in batches([atoms[k] for k in part], config, max_atoms=batch_atoms, n_shapes=2, factors=own):
             yield one._replace(index=np.where(one.index < 0, -1, part[one.index]))
 
     if len(parts) == 1:
@@ -191,7 +204,7 @@ def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit,
     return params | {"offsets": given_offsets(potential.config, settings.offsets, kept)}
 
 
-def _system(stages: Kernel, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool):
+def _system(stages: Kernel, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool | Report):
     """All rows reduced; the factor of K_mm, the columns in use and the jitter."""
     points = jax.tree.map(jnp.asarray, params["points"])
     prior, used, jitter = covariance_factor(stages, params["points"], settings.jitter)
@@ -215,17 +228,20 @@ def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianPr
     known = known_labels.has_energy & (batch.index >= 0)
     if settings.sigma_energy and known.any():
         sigma = settings.sigma_energy * np.sqrt(n_atoms[known])
-        yield rows.energy[known] / sigma[:, None], (known_labels.energy - free)[known] / sigma
+        factor = known_labels.energy_factor[known]
+        yield rows.energy[known] * (factor / sigma)[:, None], (known_labels.energy - free)[known] * factor / sigma
     known = real & known_labels.has_forces
     if settings.sigma_force and known.any():
         A = rows.forces[known].reshape(-1, rows.forces.shape[-1])
-        yield A / settings.sigma_force, known_labels.forces[known].ravel() / settings.sigma_force
+        factor = np.repeat(known_labels.forces_factor[known] / settings.sigma_force, 3)
+        yield A * factor[:, None], known_labels.forces[known].ravel() * factor
     known = known_labels.has_stress & (batch.index >= 0)
     if settings.sigma_virial and known.any():
         virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
-        sigma = np.repeat(settings.sigma_virial * np.sqrt(n_atoms[known]), 6)
-        A = rows.virial[known][:, *_VOIGT].reshape(-1, rows.virial.shape[-1])
-        yield A / sigma[:, None], virial[:, *_VOIGT].ravel() / sigma
+        factor = known_labels.stress_factor[known] / (settings.sigma_virial * np.sqrt(n_atoms[known]))
+        factor = np.repeat(factor, 6)
+        A = rows.virial[known][:, *VOIGT].reshape(-1, rows.virial.shape[-1])
+        yield A * factor[:, None], virial[:, *VOIGT].ravel() * factor
 
 
 def _split(alpha: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

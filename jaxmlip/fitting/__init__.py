@@ -11,6 +11,8 @@ from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predi
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
+from jaxmlip.fitting.loss import LossTerms, initial, loss
+from jaxmlip.fitting.objective import Weights
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.training.loop import train
@@ -111,4 +113,4 @@ def default_settings(potential: Potential) -> Any:
 
 __all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
 __all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "posterior", "predict_variance"]
-__all__ += ["read_log"]
+__all__ += ["LossTerms", "Weights", "initial", "loss", "read_log"]

@@ -23,6 +23,7 @@ from jaxmlip.fitting.objective import Terms, terms
 from jaxmlip.fitting.training.devices import replicated, shares, split, summed
 from jaxmlip.fitting.training.loop import Method, add_terms
 from jaxmlip.fitting.training.problem import Part, Problem, Training, drawn, split_params
+from jaxmlip.graph.stack import shuffled_rows
 from jaxmlip.potentials.base import Params, Potential
 
 CPU_PORTION = 16
@@ -69,7 +70,8 @@ class _State(NamedTuple):
 def gradient_method(problem: Problem) -> Method:
     """The `Method` of `GradientFit` settings."""
     settings: GradientFit = problem.settings
-    n_steps = sum(len(_rows(part.bucket.n_structures, settings, None)) for part in problem.train)
+    size = settings.batch_size
+    n_steps = sum(len(shuffled_rows(part.bucket.n_structures, size, None)) for part in problem.train)
     facts = _Facts(problem.potential, settings, n_steps)
     _, fixed = split_params(problem.potential, problem.params)
 
@@ -79,7 +81,9 @@ def gradient_method(problem: Problem) -> Method:
     def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
         work = [
-            (k, rows) for k, part in enumerate(problem.train) for rows in _rows(part.bucket.n_structures, settings, rng)
+            (k, rows)
+            for k, part in enumerate(problem.train)
+            for rows in shuffled_rows(part.bucket.n_structures, size, rng)
         ]
         sums = []
         for k in rng.permutation(len(work)):
@@ -101,14 +105,6 @@ class _Facts(NamedTuple):
     potential: Potential
     settings: GradientFit
     n_steps: int
-
-
-def _rows(n: int, settings: GradientFit, rng: np.random.Generator | None) -> np.ndarray:
-    """The structures of each minibatch; the last one is filled up with −1."""
-    size = settings.batch_size
-    rows = np.full(-(-n // size) * size, -1)
-    rows[:n] = np.arange(n) if rng is None else rng.permutation(n)
-    return rows.reshape(-1, size)
 
 
 def _optimizer(facts: _Facts) -> optax.GradientTransformationExtraArgs:

@@ -9,7 +9,7 @@ from morse import alloy, model
 
 import jaxmlip
 from jaxmlip.graph import batch
-from jaxmlip.potentials.base import Model, predict
+from jaxmlip.potentials.model import Model, predict, predict_graph
 from jaxmlip.simulate import calculator
 
 
@@ -22,7 +22,7 @@ def with_calculator(atoms, **settings):
 def test_agrees_with_predict_and_ase_conventions():
     atoms = with_calculator(alloy())
     with jax.enable_x64(True):
-        expected = jax.device_get(predict(*model(), batch(atoms, model().potential.config)))
+        expected = jax.device_get(predict(model(), batch(atoms, model().potential.config)))
     # float64; the wider list only adds exact zeros, in another order of summation
     assert abs(atoms.get_potential_energy() - expected.energy[0]) < 1e-12
     assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
@@ -73,14 +73,14 @@ def _shorter(atoms):
 
 def test_a_run_with_many_rebuilds_compiles_a_few_times():
     atoms = with_calculator(bulk("Cu", cubic=True, a=3.7) * (2, 1, 1), skin=0.1)
-    predict.clear_cache()
+    predict_graph.clear_cache()
     for factor in np.linspace(1.0, 0.85, 25):  # compressed: ever more neighbours
         strained = atoms.copy()
         strained.set_cell(atoms.cell.array * factor, scale_atoms=True)
         strained.calc = atoms.calc
         strained.get_potential_energy()
     assert atoms.calc.n_builds >= 6
-    assert predict._cache_size() <= 3  # 63 % more neighbours: two growths by a quarter, and a margin
+    assert predict_graph._cache_size() <= 3  # 63 % more neighbours: two growths by a quarter, and a margin
 
 
 def test_stress_needs_a_volume():
@@ -104,7 +104,7 @@ def test_errors_teach():
         calculator(model(), skin=-1.0)
     with pytest.raises(ValueError, match="float16"):
         calculator(model(), dtype="float16")
-    potential, params = model()
+    potential, params = model().potential, model().params
     broken = alloy()
     broken.calc = calculator(Model(potential, {**params, "depth": params["depth"] * np.nan}))
     with pytest.raises(RuntimeError, match="parameters contain NaN"):

@@ -27,7 +27,7 @@ def silicon():
 def by_hand(model, atoms):
     """L_s of one structure from its prediction."""
     graph = jaxmlip.batch(atoms, model.potential.config)
-    found = jaxmlip.predict(model, graph) if callable(model) else jaxmlip.predict(model.potential, model.params, graph)
+    found = jaxmlip.predict(model, graph)
     given = jaxmlip.data.labels(atoms)
     energy = 10.0 * (float(found.energy[0]) - given.energy) / len(atoms)
     forces = 0.0 if given.forces is None else 2.0 * (np.asarray(found.forces) - given.forces)
@@ -51,8 +51,7 @@ def test_gradient_by_the_model_is_that_of_differences_and_leaves_what_is_fixed(s
     cells, model = silicon
     (bucket,) = stack(cells, model.potential.config, n_shapes=1)
     (batch,) = minibatches([bucket], size=4, seed=0)
-    potential = model.potential
-    gradient = jax.grad(lambda params: jaxmlip.loss(jaxmlip.Model(potential, params), batch, WEIGHTS)[0])(model.params)
+    gradient = jax.grad(lambda model: jaxmlip.loss(model, batch, WEIGHTS)[0])(model).params
     fixed = [leaf for name in model.potential.fixed for leaf in jax.tree.leaves(gradient[name])]
     assert fixed
     assert not any(np.any(leaf) for leaf in fixed)

@@ -43,7 +43,7 @@ def joined(expected, name):
 
 def test_energies_forces_stresses(case):
     model, expected, graph = case
-    found = jaxmlip.predict(model.potential, model.params, graph)
+    found = jaxmlip.predict(model, graph)
     for ours, theirs in (("energy", "energy"), ("forces", "forces"), ("atomic_energies", "atomic_energies")):
         np.testing.assert_allclose(getattr(found, ours), joined(expected, theirs), rtol=0, atol=EXACT)
     np.testing.assert_allclose(found.stress.reshape(-1, 3), joined(expected, "stress"), rtol=0, atol=EXACT)
@@ -81,7 +81,7 @@ def test_every_other_option():
     model = jaxmlip.load(REFERENCE / "options.yaml")
     with np.load(REFERENCE / "options_outputs.npz") as z:
         atoms = ase.Atoms(z["numbers"], z["positions"], cell=z["cell"], pbc=True)
-        found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(atoms, model.potential.config))
+        found = jaxmlip.predict(model, jaxmlip.batch(atoms, model.potential.config))
         np.testing.assert_allclose(found.energy, z["energy"], rtol=0, atol=EXACT)
         np.testing.assert_allclose(found.forces, z["forces"], rtol=0, atol=100 * EXACT)
         np.testing.assert_allclose(found.stress[0], z["stress"], rtol=0, atol=EXACT)
@@ -111,7 +111,7 @@ def test_blocks_of_atoms_change_nothing(small, monkeypatch):
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     def loss(params):
-        found = jaxmlip.predict(potential, params, graph)
+        found = jaxmlip.predict(jaxmlip.Model(potential, params), graph)
         return found.energy.sum() + jnp.sum(found.forces**2), found
 
     results = []
@@ -131,7 +131,7 @@ def test_it_is_invariant_with_all_options(small):
     potential, params, graph = small
     matrix = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     turned = graph._replace(positions=graph.positions @ matrix.T, cell=graph.cell @ matrix.T)
-    base, found = (jaxmlip.predict(potential, params, g) for g in (graph, turned))
+    base, found = (jaxmlip.predict(jaxmlip.Model(potential, params), g) for g in (graph, turned))
     scale = float(jnp.abs(base.forces).max())
     np.testing.assert_allclose(found.energy, base.energy, rtol=1e-12)
     np.testing.assert_allclose(found.forces, base.forces @ matrix.T, rtol=0, atol=EXACT * scale)

@@ -33,7 +33,7 @@ def structures(name, chosen=None):
 def compare(model, name, chosen=None):
     """1e-9 eV/atom, 1e-8 eV/Å, 1e-9 eV/Å³: the original's 3j tensors are rounded to float32."""
     frames, expected = structures(name, chosen)
-    found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(frames, model.potential.config))
+    found = jaxmlip.predict(model, jaxmlip.batch(frames, model.potential.config))
     sizes = np.array([len(frame) for frame in frames], float)
     energy = np.asarray(found.energy) / sizes
     np.testing.assert_allclose(energy, np.ravel(expected["energy"]) / sizes, rtol=0, atol=1e-9)

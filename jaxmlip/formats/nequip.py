@@ -22,7 +22,7 @@ from ase.data import chemical_symbols
 from jaxmlip.config import from_mapping, unknown_name
 from jaxmlip.files import atomic_path
 from jaxmlip.formats.elements import chosen_species
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.nequip import NequIPConfig, nequip, weight_shapes
 
 _DEFAULTS: dict[str, Any] = {

@@ -20,10 +20,10 @@ from jaxmlip.basis.couplings import wigner_3j
 from jaxmlip.config import ConfigError, from_mapping
 from jaxmlip.formats.elements import chosen_species
 from jaxmlip.formats.torch_zip import read_checkpoint
-from jaxmlip.potentials.base import Model
 from jaxmlip.potentials.message_passing.architectures import all_couplings
 from jaxmlip.potentials.message_passing.irreps import Block, Irrep, irreps_text
 from jaxmlip.potentials.message_passing.irreps import Path as Coupling
+from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.sevennet import SevenNetConfig, sevennet, weight_shapes
 
 PRETRAINED = {
@@ -66,13 +66,13 @@ def read_sevennet(path: str | Path, *, species: Sequence[int | str] | None = Non
     """A model from a checkpoint of sevenn.
 
     Args:
-        path: the ``.pth``.
+        path: the ``.pth``, or a name in `PRETRAINED`.
         species: the elements to keep, in this order; the default is all of the file.
 
     Raises:
         ValueError: not a checkpoint of sevenn, a damaged one, or one with settings that are not known here.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(pretrained_path(str(path)) if str(path) in PRETRAINED else path)
     if not (isinstance(content, dict) and isinstance(content.get("model_state_dict"), dict)):
         raise ValueError(f"{path} is a torch file but no checkpoint of sevenn: it has no model_state_dict")
     try:

@@ -15,7 +15,7 @@ References:
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -27,7 +27,7 @@ from jaxmlip.basis.radial import polynomial_cutoff
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
-from jaxmlip.potentials.base import Config, Params, Potential
+from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory
 from jaxmlip.potentials.message_passing.architectures import nequip_layers
 from jaxmlip.potentials.message_passing.convolution import EdgeBasis, convolution, many
 from jaxmlip.potentials.message_passing.irreps import Layer, from_flat, to_flat
@@ -35,12 +35,16 @@ from jaxmlip.potentials.message_passing.linear import (
     combined,
     gate,
     linear,
+    mean_neighbors,
     perceptron,
     perceptron_shapes,
     plus,
+    random_weights,
     self_connection,
 )
-from jaxmlip.potentials.offsets import SCREENING_LENGTH, SCREENING_POWER, screening
+from jaxmlip.potentials.presets import presets_of
+from jaxmlip.potentials.registry import Family, Format
+from jaxmlip.potentials.zbl import SCREENING_LENGTH, SCREENING_POWER, screening
 
 _QQR = 0.5 * 14.399645  # eV Å, half of e²/4πε₀ as nequip has it
 _GAIN = 2**0.5  # of the SiLUs of perceptrons
@@ -126,7 +130,7 @@ class NequIPConfig(Config):
         return nequip_layers(self.channels, self.num_layers, parity=self.parity, n_embedding=self.n_embedding)
 
 
-@lru_cache
+@factory
 def nequip(config: NequIPConfig) -> Potential:
     """The potential of ``config``; the params are described at the top of this module.
 
@@ -136,18 +140,23 @@ def nequip(config: NequIPConfig) -> Potential:
     >>> params["embedding"].shape, round(float(params["average_neighbors"][0]))
     ((2, 16), 52)
     """
-    tables = config.layers
 
     def init(key: Array | None, graph: Graph | None = None) -> Params:
-        return _initial(config, tables, jax.random.key(0) if key is None else key, graph)
+        return _initial(config, jax.random.key(0) if key is None else key, graph)
+
+    def descriptor(params: Params, graph: Graph, vectors: Array) -> Array:
+        return features(config, params, graph, vectors)[-1]
+
+    def energies(params: Params, species: Array, scalars: Array) -> Array:
+        found = perceptron(params["readout"], scalars, _GAIN)[:, 0]
+        return params["offsets"][species] + params["scales"][species] * found
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        scalars = features(config, params, graph, vectors)[-1]
-        energies = params["scales"][graph.species] * perceptron(params["readout"], scalars, _GAIN)[:, 0]
-        energies = energies + params["offsets"][graph.species]
-        return energies + _repulsion(config, graph, vectors) if config.zbl else energies
+        found = energies(params, graph.species, descriptor(params, graph, vectors))
+        return found + _repulsion(config, graph, vectors) if config.zbl else found
 
-    return Potential(config, init, atomic_energies, fixed=("scales", "average_neighbors"), local=False)
+    stages = Regressor(descriptor, energies, learned=True, scale="scales")
+    return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "average_neighbors"))
 
 
 def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array) -> list[Float[Array, "n_atoms _"]]:
@@ -177,21 +186,12 @@ def _updated(layer: Layer, weights: Params, embedding: Array, rows: tuple[Array,
     return to_flat(gate(layer, total))
 
 
-def _initial(config: NequIPConfig, tables: tuple[Layer, ...], key: Array, graph: Graph | None) -> Params:
+def _initial(config: NequIPConfig, key: Array, graph: Graph | None) -> Params:
     """All weights from N(0, 1); what depends on data but n̄ (scale, offsets) at 1 and 0."""
     n_species = len(config.species)
-    leaves, structure = jax.tree.flatten(weight_shapes(config), is_leaf=lambda shape: isinstance(shape, tuple))
-    sizes = [int(np.prod(shape)) for shape in leaves]
-    # Drawn in one piece and cut on the host: JAX would compile something for each shape.
-    drawn = np.split(np.asarray(jax.random.normal(key, (sum(sizes),))), np.cumsum(sizes)[:-1])
-    weights = [jnp.asarray(x.reshape(shape)) for x, shape in zip(drawn, leaves, strict=True)]
-    params = jax.tree.unflatten(structure, weights)
-    if graph is None:
-        average = 0.1 * 4 / 3 * np.pi * config.cutoff**3
-    else:
-        average = graph.mask.sum() / jnp.maximum(graph.atom_mask.sum(), 1)
+    params = random_weights(weight_shapes(config), key)
     params |= {"offsets": jnp.zeros(n_species), "scales": jnp.ones(n_species)}
-    params["average_neighbors"] = jnp.broadcast_to(jnp.maximum(average, 1.0), n_species)
+    params["average_neighbors"] = jnp.broadcast_to(jnp.asarray(mean_neighbors(graph, config.cutoff)), n_species)
     return params | ({"bessel": jnp.arange(1.0, config.num_bessels + 1)} if config.bessel_trainable else {})
 
 
@@ -233,3 +233,16 @@ def _repulsion(config: NequIPConfig, graph: Graph, vectors: Array) -> Float[Arra
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
     energy = constants[..., 0] / r * screening(r / constants[..., 1]) * polynomial_cutoff(r / config.cutoff, 6)
     return jnp.sum(jnp.where(graph.mask, energy, 0), axis=1)
+
+
+NEQUIP = Family(
+    "nequip",
+    NequIPConfig,
+    nequip,
+    label="NequIP",
+    color="#56b4e9",
+    method="gradient",
+    presets=presets_of("nequip"),
+    example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "num_layers": 1, "num_features": 2},
+    formats={".yaml": Format("jaxmlip.formats.nequip:read_nequip", "jaxmlip.formats.nequip:write_nequip")},
+)

@@ -16,18 +16,17 @@ References:
 import dataclasses
 import math
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
-from jaxmlip.potentials.base import Config, Params, Potential
+from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory
 from jaxmlip.potentials.message_passing.architectures import sevennet_layers
 from jaxmlip.potentials.message_passing.convolution import EdgeBasis, convolution, many
 from jaxmlip.potentials.message_passing.irreps import Block, Irrep, Layer, from_flat, parse_irreps, to_flat
@@ -36,10 +35,13 @@ from jaxmlip.potentials.message_passing.linear import (
     combined,
     gate,
     linear,
+    mean_neighbors,
     perceptron_shapes,
     plus,
+    random_weights,
     species_connection,
 )
+from jaxmlip.potentials.registry import Family, Format
 
 _ROWS = 4096  # atoms whose linear layers are evaluated at once, of large cells
 SelfConnection = Literal["linear", "nequip"]
@@ -135,7 +137,7 @@ class SevenNetConfig(Config):
         )
 
 
-@lru_cache
+@factory
 def sevennet(config: SevenNetConfig) -> Potential:
     """The potential of ``config``; the params are described at the top of this module.
 
@@ -150,12 +152,16 @@ def sevennet(config: SevenNetConfig) -> Potential:
     def init(key: Array | None, graph: Graph | None = None) -> Params:
         return _initial(config, jax.random.key(0) if key is None else key, graph)
 
-    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        scalars = {Irrep(0, 1): features(config, params, graph, vectors)[:, None]}
-        out = linear(params["readout"]["energy"], linear(params["readout"]["hidden"], scalars))[Irrep(0, 1)]
-        return params["scales"][graph.species] * out[:, 0, 0] + params["offsets"][graph.species]
+    def energies(params: Params, species: Array, x: Array) -> Array:
+        hidden = linear(params["readout"]["hidden"], {Irrep(0, 1): x[:, None]})
+        out = linear(params["readout"]["energy"], hidden)[Irrep(0, 1)]
+        return params["scales"][species] * out[:, 0, 0] + params["offsets"][species]
 
-    return Potential(config, init, atomic_energies, fixed=("scales", "denominators"), local=False)
+    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
+        return energies(params, graph.species, features(config, params, graph, vectors))
+
+    stages = Regressor(partial(features, config), energies, learned=True, scale="scales")
+    return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "denominators"))
 
 
 def features(config: SevenNetConfig, params: Params, graph: Graph, vectors: Array) -> Float[Array, "n_atoms n"]:
@@ -185,18 +191,9 @@ def _updated(layer: Layer, weights: Params, fan_in: int, rows: tuple[Array, Arra
 
 def _initial(config: SevenNetConfig, key: Array, graph: Graph | None) -> Params:
     n_species, n_layers = len(config.species), len(config.layers)
-    leaves, structure = jax.tree.flatten(weight_shapes(config), is_leaf=lambda shape: isinstance(shape, tuple))
-    sizes = [int(np.prod(shape)) for shape in leaves]
-    # Drawn in one piece and cut on the host: JAX would compile something for each shape.
-    drawn = np.split(np.asarray(jax.random.normal(key, (sum(sizes),))), np.cumsum(sizes)[:-1])
-    weights = [jnp.asarray(x.reshape(s) if len(s) > 1 else 0 * x) for x, s in zip(drawn, leaves, strict=True)]
-    params = jax.tree.unflatten(structure, weights)
-    if graph is None:
-        average = 0.1 * 4 / 3 * np.pi * config.cutoff**3
-    else:
-        average = graph.mask.sum() / jnp.maximum(graph.atom_mask.sum(), 1)
+    params = random_weights(weight_shapes(config), key)
     params |= {"offsets": jnp.zeros(n_species), "scales": jnp.ones(n_species)}
-    params["denominators"] = jnp.broadcast_to(jnp.sqrt(jnp.maximum(average, 1.0)), n_layers)
+    params["denominators"] = jnp.broadcast_to(jnp.sqrt(mean_neighbors(graph, config.cutoff)), n_layers)
     params["frequencies"] = jnp.arange(1.0, config.num_bessels + 1) * (math.pi / config.cutoff)
     return params
 
@@ -231,3 +228,17 @@ def _layer_shapes(config: SevenNetConfig, layer: Layer, connection: str) -> dict
 
 def _with_bias(shapes: dict[str, tuple[int, ...]], bias: bool) -> dict[str, tuple[int, ...]]:
     return shapes | ({"bias": (shapes["0e"][-1],)} if bias and "0e" in shapes else {})
+
+
+_READ = Format("jaxmlip.formats.sevennet:read_sevennet")
+_EXAMPLE = {"species": ("Li", "Mn", "O"), "cutoff": 3.2, "irreps": ("2x0e", "2x0e")}
+SEVENNET = Family(
+    "sevennet",
+    SevenNetConfig,
+    sevennet,
+    label="SevenNet",
+    color="#999933",
+    method="gradient",
+    example={**_EXAMPLE, "l_max": 1, "radial_hidden": (4,)},
+    formats=dict.fromkeys((".pth", "sevennet-0", "sevennet-0-22may2024", "sevennet-l3i5"), _READ),
+)

@@ -4,14 +4,19 @@ All weights are drawn from N(0, 1) and divided by √fan-in where they are used.
 added to even scalars.
 """
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from jaxmlip.graph.batch import Graph
+from jaxmlip.potentials.base import Params
 from jaxmlip.potentials.message_passing.irreps import Irrep, Layer, pieces
 
 SILU_NORM, TANH_NORM = 1.6791767923989418, 1.5937334472592695
@@ -33,6 +38,28 @@ def perceptron(weights: Mapping[str, Array], x: Array, gain: float) -> Array:
         W = _scaled(weights[f"W{k}"])
         x = jax.nn.silu(x) @ (W * gain) if k else x @ W
     return x
+
+
+def random_weights(shapes: Shapes, key: Array) -> Params:
+    """Weights from N(0, 1) in the nested ``shapes``, and biases (one axis) of zero.
+
+    Drawn in one piece and cut on the host: JAX would compile something for each shape.
+    """
+    leaves, structure = jax.tree.flatten(shapes, is_leaf=lambda shape: isinstance(shape, tuple))
+    sizes = [math.prod(shape) for shape in leaves]
+    numbers = jax.random.normal(key, (sum(sizes),))
+    ends = np.cumsum(sizes)[:-1].tolist()
+    traced = isinstance(numbers, Tracer)  # as in a vmap over keys
+    drawn = jnp.split(numbers, ends) if traced else np.split(np.asarray(numbers), ends)
+    weights = [jnp.asarray(x.reshape(s) if len(s) > 1 else 0 * x) for x, s in zip(drawn, leaves, strict=True)]
+    return jax.tree.unflatten(structure, weights)
+
+
+def mean_neighbors(graph: Graph | None, cutoff: float) -> Any:
+    """Neighbours of an atom on average, at least 1; without a graph, at 0.1 atoms/Å³."""
+    if graph is None:
+        return max(0.1 * 4 / 3 * math.pi * cutoff**3, 1.0)
+    return jnp.maximum(graph.mask.sum() / jnp.maximum(graph.atom_mask.sum(), 1), 1.0)
 
 
 def perceptron_shapes(sizes: list[int]) -> Shapes:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "jaxmlip"
 FIELDS_WITHOUT_TEXT = 89
-ARRAYS_WITHOUT_SHAPE = 59
-ENTRY_POINTS_WITHOUT_EXAMPLE = 22
+ARRAYS_WITHOUT_SHAPE = 61
+ENTRY_POINTS_WITHOUT_EXAMPLE = 24
 ARRAYS = {"Array", "ndarray"}
 SHAPED = {"Float", "Int", "Bool", "Shaped", "Num", "Complex", "Inexact", "PRNGKeyArray", "Key", "UInt"}
 

@@ -145,5 +145,5 @@ def _start(start: Any) -> Potential | Model:
 
 
 __all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
-__all__ += ["LossTerms", "Posterior", "Variance", "Weights", "default_settings", "fit", "fit_settings", "initial", "loss"]
-__all__ += ["method_of", "predict_variance", "read_log"]
+__all__ += ["LossTerms", "Posterior", "Variance", "Weights", "default_settings", "fit", "fit_settings", "initial"]
+__all__ += ["loss", "method_of", "predict_variance", "read_log"]

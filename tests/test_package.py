@@ -28,6 +28,7 @@ ROWS = (
     {"simulate"},
     {"properties"},
     {"cathodes"},
+    {"learning"},
     {"study", "testing"},
     {"commands"},
     {"cli"},

@@ -39,6 +39,8 @@ class Training(Weights):
     dtype: Literal["float32", "float64"] = "float32"
     n_shapes: int = 3
     """Sizes to which structures are padded: more waste less and compile more."""
+    frozen: tuple[str, ...] = ()
+    """Of a model that is trained further: patterns of the names of parameters that stay, as "layers/*/radial/*"."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""

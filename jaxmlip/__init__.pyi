@@ -6,6 +6,7 @@ from . import (
     fitting as fitting,
     formats as formats,
     graph as graph,
+    learning as learning,
     potentials as potentials,
     properties as properties,
     simulate as simulate,

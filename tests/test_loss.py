@@ -6,7 +6,7 @@ import pytest
 
 import jaxmlip
 from jaxmlip.fitting import Weights
-from jaxmlip.fitting.objective import terms
+from jaxmlip.fitting.objective import Example, terms
 from jaxmlip.graph import minibatches, stack
 
 WEIGHTS = Weights(energy_weight=10.0, force_weight=2.0, stress_weight=3.0)
@@ -40,7 +40,7 @@ def test_loss_of_each_structure_is_the_objective(silicon):
     (bucket,) = stack(cells, model.potential.config, n_shapes=1)
     (batch,) = minibatches([bucket], size=4, seed=3)  # one of its four structures is empty
     value, found = jaxmlip.loss(model, batch, WEIGHTS)
-    whole = terms(model.potential, model.params, (batch.graph, batch.labels, None), WEIGHTS)
+    whole = terms(model.potential, model.params, Example(batch.graph, batch.labels), WEIGHTS)
     np.testing.assert_allclose(value, whole.objective / 3, rtol=EXACT)
     for row, number in enumerate(batch.index):
         expected = (0, 0, 0) if number < 0 else by_hand(model, cells[number])

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmlip.fitting.objective import Weights, residuals
+from jaxmlip.fitting.objective import Example, Weights, residuals
 from jaxmlip.fitting.training.problem import Training, initial_params
 from jaxmlip.graph.batch import Batch
 from jaxmlip.potentials import Model, Potential
@@ -51,7 +51,7 @@ def loss(model: Model, batch: Batch, weights: Weights) -> tuple[Float[Array, ""]
     graph, labels, index = batch
     fixed = model.potential.fixed
     params = {name: jax.lax.stop_gradient(part) if name in fixed else part for name, part in model.params.items()}
-    energy, forces, stress = residuals(model.potential, params, (graph, labels, None), weights)
+    energy, forces, stress = residuals(model.potential, params, Example(graph, labels), weights)
     per_atom = jnp.sum(forces**2, axis=1)
     of_forces = jax.ops.segment_sum(per_atom, graph.atom_graph, graph.n_graphs)
     found = LossTerms(energy**2, of_forces, jnp.sum(stress**2, axis=1))

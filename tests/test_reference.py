@@ -7,9 +7,9 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "jaxmlip"
-FIELDS_WITHOUT_TEXT = 89
-ARRAYS_WITHOUT_SHAPE = 61
-ENTRY_POINTS_WITHOUT_EXAMPLE = 24
+FIELDS_WITHOUT_TEXT = 21
+ARRAYS_WITHOUT_SHAPE = 64
+ENTRY_POINTS_WITHOUT_EXAMPLE = 26
 ARRAYS = {"Array", "ndarray"}
 SHAPED = {"Float", "Int", "Bool", "Shaped", "Num", "Complex", "Inexact", "PRNGKeyArray", "Key", "UInt"}
 

@@ -6,6 +6,7 @@ from . import (
     fitting as fitting,
     formats as formats,
     graph as graph,
+    learning as learning,
     potentials as potentials,
     properties as properties,
     simulate as simulate,
@@ -14,7 +15,7 @@ from . import (
     units as units,
 )
 from .data import read as read, write as write
-from .fitting import fit as fit
+from .fitting import fit as fit, loss as loss
 from .formats import load as load, save as save
 from .graph import Graph as Graph, batch as batch, batches as batches
 from .potentials import (

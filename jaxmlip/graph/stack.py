@@ -5,7 +5,7 @@ structures of a bucket are padded to the same number of atoms and neighbours and
 into one `Graph`, inside ``jit``, and a step compiles once a bucket.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.graph.batch import Graph, Labels, Shape, graph_arrays, label_arrays, max_neighbors
+from jaxmlip.graph.batch import Batch, Graph, Labels, Shape, graph_arrays, label_arrays, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 
 _ROUND_ATOMS, _ROUND_NEIGHBORS = 4, 8
@@ -88,6 +88,44 @@ def take(graphs: Graph, labels: Labels, rows: Int[Array, " n_graphs"]) -> tuple[
     return join(graphs, there), Labels(*map(_flat, labels._replace(**masks)))
 
 
+def shuffled_rows(n: int, size: int, rng: np.random.Generator | None) -> Int[np.ndarray, "n_batches size"]:
+    """The numbers 0 … n − 1 in rows of ``size``, in a random order if there is a generator; filled up with −1.
+
+    >>> shuffled_rows(3, 2, None)
+    array([[ 0,  1],
+           [ 2, -1]])
+    """
+    rows = np.full(-(-n // size) * size, -1)
+    rows[:n] = np.arange(n) if rng is None else rng.permutation(n)
+    return rows.reshape(-1, size)
+
+
+def minibatches(buckets: Sequence[Bucket], *, size: int, seed: int) -> Iterator[Batch]:
+    """All structures once, in a random order, in batches of ``size`` structures: for a training loop of your own.
+
+    A batch holds structures of one bucket, so that there are as many shapes as buckets, and a step compiles as often.
+    The last batch of a bucket is filled up with empty structures, whose ``index`` is −1. Equal seeds give equal batches
+    on every machine: give another one, such as its number, for each epoch.
+
+    >>> import jaxmlip
+    >>> cells = jaxmlip.datasets.load("mo", split="test")[:5]
+    >>> buckets = stack(cells, jaxmlip.build("snap", species=("Mo",), cutoff=4.0).config, n_shapes=1)
+    >>> [batch.graph.n_graphs for batch in minibatches(buckets, size=2, seed=0)]
+    [2, 2, 2]
+
+    Raises:
+        ValueError: ``size`` is not at least 1.
+    """
+    if size < 1:
+        raise ValueError(f"size must be a number of structures, at least 1; got {size}")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    drawn = [(bucket, rows) for bucket in buckets for rows in shuffled_rows(bucket.n_structures, size, rng)]
+    for k in rng.permutation(len(drawn)):
+        bucket, rows = drawn[k]
+        graph, labels = _take(bucket.graphs, bucket.labels, jnp.asarray(rows))
+        yield Batch(graph, labels, np.where(rows < 0, -1, bucket.index[rows]))
+
+
 def join(graphs: Graph, there: Bool[Array, " n_graphs"]) -> Graph:
     """Stacked graphs of one structure each as one graph; empty where not ``there``. Works under ``jit``."""
     n_graphs, n_atoms, width = graphs.mask.shape
@@ -100,6 +138,9 @@ def join(graphs: Graph, there: Bool[Array, " n_graphs"]) -> Graph:
         reverse=_flat(graphs.reverse + number[:, None, None] * (n_atoms * width)),
         mask=_flat(graphs.mask & there[:, None, None]),
     )
+
+
+_take = jax.jit(take)
 
 
 def _flat(x: Array) -> Array:

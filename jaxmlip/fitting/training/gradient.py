@@ -23,6 +23,7 @@ from jaxmlip.fitting.objective import Terms, terms
 from jaxmlip.fitting.training.devices import replicated, shares, spread, summed
 from jaxmlip.fitting.training.loop import Optimizer, add_terms
 from jaxmlip.fitting.training.problem import Objective, Part, Problem, Training, drawn, split_params
+from jaxmlip.graph.stack import shuffled_rows
 from jaxmlip.potentials.base import Params, Potential
 
 CPU_PORTION = 16
@@ -67,7 +68,8 @@ class _GradientState(NamedTuple):
 def gradient_method(problem: Problem) -> Optimizer:
     """The `Optimizer` of `GradientFit` settings."""
     settings: GradientFit = problem.settings
-    n_steps = sum(len(_rows(part.bucket.n_structures, settings, None)) for part in problem.train)
+    size = settings.batch_size
+    n_steps = sum(len(shuffled_rows(part.bucket.n_structures, size, None)) for part in problem.train)
     objective = Objective(problem.potential, settings)
     _, fixed = split_params(problem.potential, problem.params)
 
@@ -79,7 +81,9 @@ def gradient_method(problem: Problem) -> Optimizer:
     def epoch(state: _GradientState, number: int) -> tuple[_GradientState, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
         work = [
-            (k, rows) for k, part in enumerate(problem.train) for rows in _rows(part.bucket.n_structures, settings, rng)
+            (k, rows)
+            for k, part in enumerate(problem.train)
+            for rows in shuffled_rows(part.bucket.n_structures, size, rng)
         ]
         sums = []
         for k in rng.permutation(len(work)):
@@ -103,14 +107,15 @@ def gradient_states(
     ``params``: the trained and the fixed ones. Each member has an order of the structures of its own, by its seed.
     """
     settings: GradientFit = problem.settings
-    n_steps = sum(len(_rows(part.bucket.n_structures, settings, None)) for part in problem.train)
+    size = settings.batch_size
+    n_steps = sum(len(shuffled_rows(part.bucket.n_structures, size, None)) for part in problem.train)
     (trained, fixed), optimizer = params, _optimizer(settings, n_steps)
     state = jax.vmap(lambda one: _GradientState(one, one, optimizer.init(one)))(trained)
     one_step = partial(_step, Objective(problem.potential, settings), n_steps)
     step = jax.jit(jax.vmap(one_step, in_axes=(0, 0, None, 0)))
     for number in range(1, settings.epochs + 1):
         orders = [np.random.Generator(np.random.PCG64([seed, number])) for seed in seeds]
-        drawn_rows = [[_rows(part.bucket.n_structures, settings, rng) for rng in orders] for part in problem.train]
+        drawn_rows = [[shuffled_rows(part.bucket.n_structures, size, rng) for rng in orders] for part in problem.train]
         work = [(k, b) for k, rows in enumerate(drawn_rows) for b in range(len(rows[0]))]
         sums = []
         for k, b in (work[i] for i in orders[0].permutation(len(work))):
@@ -119,14 +124,6 @@ def gradient_states(
             state, found = step(state, fixed, part, jnp.asarray(portions))
             sums.append(jax.device_get(found))
         yield (state.average if settings.ema_decay else state.params), sums
-
-
-def _rows(n: int, settings: GradientFit, rng: np.random.Generator | None) -> np.ndarray:
-    """The structures of each minibatch; the last one is filled up with −1."""
-    size = settings.batch_size
-    rows = np.full(-(-n // size) * size, -1)
-    rows[:n] = np.arange(n) if rng is None else rng.permutation(n)
-    return rows.reshape(-1, size)
 
 
 def _optimizer(settings: GradientFit, n_steps: int) -> optax.GradientTransformationExtraArgs:

@@ -32,7 +32,7 @@ class MD(ReadOptions):
     out: Path = Path("md")
     """Folder: log.csv, the trajectory, a checkpoint, run.json."""
     pressure: float = 0.0
-    """GPa, of npt."""
+    """GPa, of npt and npt-isotropic."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
             f"{job.ensemble}, {len(start)} atoms, {job.n_steps} steps of {job.timestep} fs", highlight=False
         )
         try:
-            run = molecular_dynamics(model, start, settings, folder=job.out)
+            run = molecular_dynamics(model, start, settings, folder=job.out, show_progress=True)
         except RuntimeError as error:  # the potential's failure, not the caller's
             console().print(f"jaxmlip md: {error}", markup=False)
             return 1

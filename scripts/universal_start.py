@@ -5,7 +5,6 @@
     python scripts/universal_start.py OUT label               (what SevenNet-0 says of the surrogate's cells)
     python scripts/universal_start.py OUT distil              (MTP: surrogate, teacher and DFT labels, in this order)
     python scripts/universal_start.py OUT voltages MODEL …    (the eight layered pairs)
-    python scripts/universal_start.py OUT ship MODEL          (into jaxmlip/pretrained; its card is written by hand)
 
 Split ``seed`` takes 120 structures in the order ``numpy.random.default_rng(seed).permutation(150)``; the other 30 test.
 Rows go to OUT/results.jsonl with CPU seconds; a row, a label or a model that is there is not made again.
@@ -22,13 +21,10 @@ import ase
 import numpy as np
 
 import jaxmlip
-from jaxmlip import pretrained
 from jaxmlip.cathodes import layered, voltages
 from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.evaluate.errors import errors
-from jaxmlip.evaluate.grade import active_set, save_active_set
 from jaxmlip.fitting import fit_settings
-from jaxmlip.fitting.training.frozen import frozen
 from jaxmlip.learning.exploration import labelled
 from jaxmlip.potentials import Predicted
 from jaxmlip.study.presets import preset
@@ -225,19 +221,7 @@ def print_voltages(out: Path, options: argparse.Namespace) -> None:
         keep(out, row | {"cpu_s": time.process_time() - clock})
 
 
-def ship(out: Path, options: argparse.Namespace) -> None:
-    """A distilled MTP into the package, with the active set of its linear parameters over all that it saw."""
-    model = jaxmlip.load(options.models[0])
-    paths = [path for path in sorted(out.glob(f"{options.name}-*.extxyz")) if not path.stem.endswith("-dft")]
-    told = [frame for path in paths for frame in jaxmlip.read(path)]
-    folder = Path(pretrained.__file__).parent
-    jaxmlip.save(model, folder / "rocksalt-mtp.npz")
-    graded, known = frozen(model, pretrained.UNGRADED), [*jaxmlip.datasets.load("ldr"), *told]
-    active = active_set(graded, known, mode="atoms")
-    save_active_set(active, folder / f"rocksalt-mtp{pretrained.GRADES}")
-
-
-STAGES = {"finetune": finetune, "label": label, "distil": distil, "voltages": print_voltages, "ship": ship}
+STAGES = {"finetune": finetune, "label": label, "distil": distil, "voltages": print_voltages}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(jaxmlip.__file__).parent
 ROWS = (
     {"config", "files", "progress", "units"},
     {"data"},
-    {"datasets", "pretrained"},
+    {"datasets"},
     {"graph"},
     {"basis"},
     {"descriptors"},

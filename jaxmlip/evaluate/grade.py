@@ -21,12 +21,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from jaxmlip import pretrained
 from jaxmlip.evaluate.maxvol import ActiveRows, maxvol, row_grades
 from jaxmlip.files import atomic_path
-from jaxmlip.fitting.training.frozen import frozen
 from jaxmlip.fitting.training.problem import split_params
-from jaxmlip.formats import load
 from jaxmlip.graph.batch import Graph, batches
 from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_edges
 from jaxmlip.potentials.model import Model
@@ -128,22 +125,6 @@ def load_active_set(path: str | Path) -> ActiveSet:
     with np.load(path, allow_pickle=False) as content:
         mode: Any = str(content["mode"])
         return ActiveSet(mode, ActiveRows(content["index"], content["inverse"]))
-
-
-def shipped(name: str) -> tuple[Model, ActiveSet]:
-    """What grades structures for a potential of the package: the model in groups, and its active set of atoms.
-
-    >>> import jaxmlip
-    >>> graded, active = shipped("rocksalt-mtp")
-    >>> bool(grades(graded, active, jaxmlip.datasets.load("ldr")[:1]).structures[0] < 1.1)
-    True
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    model = load(pretrained.path_of(name))
-    path = pretrained.path_of(name).with_name(f"{name}{pretrained.GRADES}")
-    return frozen(model, pretrained.UNGRADED), load_active_set(path)
 
 
 def structure_rows(model: Model, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, "n_structures n_params"]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
-from jaxmlip import pretrained
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.potentials.hyperparameters import params_as_settings
@@ -31,7 +30,6 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
     ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
     ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
-    Potentials that come with jaxmlip have names, as ``rocksalt-mtp`` (`jaxmlip.pretrained`).
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -54,8 +52,6 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     if str(path) in readers:  # the name of a pre-trained model
         return resolve_name(readers[str(path)])(path, species=species)
     path = Path(path)
-    if str(path) in pretrained.available() and not path.exists():
-        path = pretrained.path_of(str(path))
     suffix = _checked(path, [".npz", *readers])
     if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):
         raise FileNotFoundError(f"{path} does not exist")  # NAME.nn of aenet stands for El.NAME.nn

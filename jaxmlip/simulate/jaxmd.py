@@ -88,18 +88,18 @@ def to_jaxmd(model: Model, atoms: ase.Atoms, *, skin: float = 1.0, dtype=None) -
         params, species = cast_params(model.params, dtype), species_of(model.potential, atoms)
         positions, box = fractional(atoms, dtype)
 
-    def allocate(positions: Array, *, box: Array | None = None, extra_capacity: int = 0, **_: Any) -> NeighborList:
+    def allocate(positions: Any, *, box: Any = None, extra_capacity: int = 0, **_: Any) -> NeighborList:
         box = _needed(box)
         _refuse_cartesian(atoms, np.asarray(positions))
         sizes = neighbor_list.plan(
             placed(atoms, positions, box), model.potential.config.cutoff, skin, extra=extra_capacity
         )
         with jaxmd_context(dtype.name):
-            return jax.jit(build, static_argnums=0)(sizes._replace(margin=skin / 2), positions, box)
+            return jax.jit(build, static_argnums=0)(sizes._replace(margin=skin / 2), jnp.asarray(positions), box)
 
-    def update(positions: Array, neighbor: NeighborList, *, box: Array | None = None, **_: Any) -> NeighborList:
+    def update(positions: Any, neighbor: NeighborList, *, box: Any = None, **_: Any) -> NeighborList:
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            return neighbor_list.update(neighbor, positions, _needed(box))
+            return neighbor_list.update(neighbor, jnp.asarray(positions), _needed(box))
 
     energy_fn = partial(energy_function(model.potential, dtype.name), params=params, species=species)
     return JaxMD(positions, box, NeighborFns(allocate, update), energy_fn, shift_function())
@@ -131,7 +131,7 @@ def fractional(atoms: ase.Atoms, dtype) -> tuple[Float[Array, "n_atoms 3"], Floa
     return jnp.asarray(positions, dtype), jnp.asarray(cell.T, dtype)
 
 
-def placed(atoms: ase.Atoms, positions: Array, box: Array) -> ase.Atoms:
+def placed(atoms: ase.Atoms, positions: Any, box: Any) -> ase.Atoms:
     """A copy of ``atoms`` at fractional ``positions`` in ``box``; a cell that was absent stays absent."""
     cell = np.asarray(box, np.float64).T
     new = atoms.copy()
@@ -151,12 +151,12 @@ def energy_function(potential: Potential, precision: str) -> Callable[..., Array
     """
 
     def energy_fn(
-        position: Array, *, neighbor: NeighborList, box: Array | None = None, params: Params, species: Array,
+        position: Any, *, neighbor: NeighborList, box: Any = None, params: Params, species: Array,
         perturbation: Any = None, **_: Any,
     ) -> Array:  # fmt: skip
         from jax_md import space
 
-        box = _needed(box)
+        position, box = jnp.asarray(position), _needed(box)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             strain = strain_matrix(perturbation, box.dtype)
             right = holds(neighbor, position, strain @ box)
@@ -176,7 +176,7 @@ def shift_function() -> Callable[..., Array]:
 
     _, shift = space.periodic_general(jnp.eye(3), fractional_coordinates=True, wrapped=False)
 
-    def shift_fn(position: Array, displacement: Array, *, box: Array | None = None, **_: Any) -> Array:
+    def shift_fn(position: Any, displacement: Any, *, box: Any = None, **_: Any) -> Array:
         return shift(position, displacement, box=_needed(box))  # pyright: ignore[reportCallIssue]
 
     return shift_fn
@@ -253,7 +253,7 @@ def _moved(graph: Graph, cartesian: Array, box: Array) -> Graph:
     return graph._replace(positions=cartesian, cell=box.T[None])
 
 
-def _needed(box: Array | None) -> Array:
+def _needed(box: Any) -> Array:
     if box is None:
         raise ValueError(_NO_BOX)
     return jnp.asarray(box)

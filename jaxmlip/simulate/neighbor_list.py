@@ -61,16 +61,16 @@ class NeighborList:
     """Pairs within cutoff + skin at the reference, in jax-md's manner.
 
     A list whose ``did_buffer_overflow`` is true is wrong: throw the result away, allocate again, repeat the step.
-    Positions are fractional, wrapped into the cell or not.
+    Positions are fractional, wrapped into the cell or not. A pytree, whose leaves JAX may replace by anything.
     """
 
-    reference_position: Float[Array, "n_atoms 3"]
-    box: Float[Array, "3 3"]  # of the reference; lattice vectors are columns
-    neighbors: Int[Array, "n_atoms width"]  # padding points at the atom itself
-    shifts: Int[Array, "n_atoms width 3"]
-    reverse: Int[Array, "n_atoms width"]
-    mask: Bool[Array, "n_atoms width"]
-    did_buffer_overflow: Bool[Array, ""]
+    reference_position: Any  # [n_atoms, 3]
+    box: Any  # [3, 3], of the reference; lattice vectors are columns
+    neighbors: Any  # [n_atoms, width], padding points at the atom itself
+    shifts: Any  # [n_atoms, width, 3]
+    reverse: Any  # [n_atoms, width]
+    mask: Any  # [n_atoms, width]
+    did_buffer_overflow: Any  # []
     plan: Plan
 
     def update(self, position: Float[Array, "n_atoms 3"], *, box: Float[Array, "3 3"], **_: Any) -> "NeighborList":

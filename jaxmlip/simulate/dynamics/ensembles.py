@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["value", "energy", "stress"], meta_fields=["n_dof"])
@@ -28,9 +28,9 @@ class Configuration:
     jax-md lets a type of positions bring its own steps (its "dispatch by state"): `register` does so for this one.
     """
 
-    value: Float[Array, "n_atoms 3"]  # fractional positions, or forces in eV/Å
-    energy: Float[Array, ""]
-    stress: Float[Array, "3 3"]
+    value: Any  # [n_atoms, 3], fractional positions, or forces in eV/Å
+    energy: Any  # []
+    stress: Any  # [3, 3]
     n_dof: int  # of the momenta: 3 N, or 3 N − 3 with the centre of mass at rest
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 _CELL_DOF = 6  # of a symmetric box momentum
 
@@ -30,12 +30,12 @@ class FlexibleState:
     """The names are jax-md's."""
 
     position: Any  # a Configuration
-    momentum: Float[Array, "n_atoms 3"]
+    momentum: Any  # [n_atoms, 3]
     force: Any  # a Configuration
-    mass: Float[Array, "n_atoms 1"]
-    box: Float[Array, "3 3"]  # lattice vectors are columns
-    box_momentum: Float[Array, "3 3"]
-    box_mass: Float[Array, ""]
+    mass: Any  # [n_atoms, 1]
+    box: Any  # [3, 3], lattice vectors are columns
+    box_momentum: Any  # [3, 3]
+    box_mass: Any  # []
     thermostat: Any
     barostat: Any
 

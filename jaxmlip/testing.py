@@ -5,6 +5,7 @@ largest term and sums have some 10⁴ terms, hence 1e-10 relative to the largest
 fourth order with steps of 2e-4 keep 1e-6 of the largest value (error of the step 1e-14, of rounding 1e-12/2e-4).
 """
 
+import copy
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +20,9 @@ import numpy as np
 
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model, Params, Potential, Prediction, predict
+from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.model import Model, Prediction, _predict, predict
+from jaxmlip.potentials.registry import family_of
 
 ELEMENTS = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
 EXACT, DIFFERENCE = 1e-10, 1e-6
@@ -38,7 +41,7 @@ class Subject(NamedTuple):
         frames = [frames] if isinstance(frames, ase.Atoms) else frames
         n_atoms = sum(map(len, frames))
         graph = batch(frames, self.potential.config, shape=self.shape)
-        energy, forces, stress, atomic = jax.tree.map(np.asarray, predict(self.potential, self.params, graph))
+        energy, forces, stress, atomic = jax.tree.map(np.asarray, predict(Model(self.potential, self.params), graph))
         n_graphs = len(frames)
         return Prediction(energy[:n_graphs], forces[:n_atoms], stress[:n_graphs], atomic[:n_atoms])
 
@@ -162,18 +165,21 @@ def check_second_derivatives(subject: Subject, frames: list[ase.Atoms]) -> None:
 def check_compiles_once(subject: Subject, frames: list[ase.Atoms]) -> None:
     """New positions and parameters of the same shape compile nothing, nor does a factory called again."""
     subject.predict(frames)
-    compiled = getattr(predict, "_cache_size")  # noqa: B009  (JAX has no public name for it)
+    compiled = getattr(_predict, "_cache_size")  # noqa: B009  (JAX has no public name for it)
     before = compiled()
     subject._replace(params=jax.tree.map(lambda x: 2 * x, subject.params)).predict([_moved(f, 0.1) for f in frames])
     if compiled() != before:
         raise AssertionError("predict compiled again for a shape that it knew")
+    config = subject.potential.config
+    if family_of(config).build(copy.copy(config)) is not subject.potential:
+        raise AssertionError("the factory makes another potential of equal settings: decorate it with `factory`")
 
 
 def check_single_precision(subject: Subject, frames: list[ase.Atoms]) -> None:
     """The dtype follows the input, and float32 is close: 1e-3 of the largest value, since large terms cancel."""
     graph = batch(frames, subject.potential.config, shape=subject.shape, dtype=jnp.float32)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), subject.params)
-    single, double = predict(subject.potential, params, graph), subject.predict(frames)
+    single, double = predict(Model(subject.potential, params), graph), subject.predict(frames)
     wrong = [name for name, value in single._asdict().items() if value.dtype != jnp.float32]
     if wrong:
         raise AssertionError(f"float32 input gives float64 {', '.join(wrong)}")
@@ -236,7 +242,7 @@ def check_all(potential: Potential, params: Params | None = None) -> None:
 @partial(jax.jit, static_argnums=0)
 def _force_loss_gradient(potential: Potential, params: Params, graph: Graph) -> Any:
     def loss(params: Params, positions: jax.Array) -> jax.Array:
-        return jnp.sum(predict(potential, params, graph._replace(positions=positions)).forces ** 2)
+        return jnp.sum(predict(Model(potential, params), graph._replace(positions=positions)).forces ** 2)
 
     return jax.grad(loss, argnums=(0, 1))(params, graph.positions)
 

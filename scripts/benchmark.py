@@ -78,10 +78,10 @@ def measure(groups: list[list[Job]], options: argparse.Namespace, folder: Path) 
 
 def _groups(folder: str, options: argparse.Namespace) -> list[list[Job]]:
     """The jobs of each case that take turns: ours in each precision, and the peers."""
-    from jaxmlip import FAMILIES
+    from jaxmlip.potentials import trainable
 
     groups = []
-    for job in cases(tuple(FAMILIES), folder, smoke=options.smoke):
+    for job in cases(tuple(trainable()), folder, smoke=options.smoke):
         if (options.only and job.kind not in options.only) or (options.families and job.family not in options.families):
             continue
         group = [job, replace(job, precision="float32")]

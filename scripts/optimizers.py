@@ -97,7 +97,7 @@ def motep(trial: Trial, sets: tuple, potential: Any, options: argparse.Namespace
 
     import jaxmlip
     from jaxmlip.evaluate import errors
-    from jaxmlip.potentials.base import Model
+    from jaxmlip.potentials.model import Model
     from jaxmlip.potentials.offsets import fit_offsets
 
     train, test = sets

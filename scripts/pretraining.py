@@ -22,7 +22,7 @@ import jaxmlip
 from jaxmlip.data.split import split
 from jaxmlip.evaluate import errors
 from jaxmlip.fitting import fit_settings
-from jaxmlip.potentials.presets import preset
+from jaxmlip.study.presets import preset
 
 MTP_LEVEL = 12
 MTP_STAGES = (

@@ -7,22 +7,17 @@ import numpy as np
 from ase.build import bulk
 
 import jaxmlip
+from jaxmlip.potentials import trainable
+from jaxmlip.potentials.registry import config_from_mapping, potential_of
 from jaxmlip.testing import subject
 
 SPECIES = ("Li", "Mn", "O")
-SETTINGS = {
-    "snap": {"cutoff": 3.2, "twojmax": 1, "radii": (0.4, 0.5, 0.45), "weights": (0.8, 1.0, 0.5), "rfac0": 0.98},
-    "gap": {"cutoff": 3.2, "n_max": 2, "l_max": 2, "sigma_atom": 0.5, "zeta": 3.0, "delta": 1.2},
-    "aenet": {"cutoff": 3.2, "angular_cutoff": 3.0, "hidden": ("3:tanh",), "radial_order": 4},
-    "mtp": {"cutoff": 3.2, "level": 4, "radial_basis_size": 3, "min_dist": 1.5},
-    "nequip": {"cutoff": 3.2, "num_layers": 1, "num_features": 2},
-}
-SETTINGS["qsnap"] = SETTINGS["snap"]
+SETTINGS = {name: {k: x for k, x in jaxmlip.FAMILIES[name].example.items() if k != "species"} for name in trainable()}
 
 
 def model(family):
-    """Of `SETTINGS`, or of a new family with its defaults."""
-    potential = jaxmlip.build(family, species=SPECIES, **SETTINGS.get(family, {"cutoff": 3.2}))
+    """The example of a family."""
+    potential = potential_of(config_from_mapping({"family": family, **jaxmlip.FAMILIES[family].example}))
     params = subject(potential).params
     if family == "qsnap":  # products of many invariants: forces like the others'
         params["coefficients"] = 1e-3 * params["coefficients"]
@@ -42,8 +37,8 @@ def predictions():
     found = {}
     with jax.enable_x64(True):
         for family in jaxmlip.FAMILIES:
-            potential, params = model(family)
-            result = jaxmlip.predict(potential, params, jaxmlip.batch(rocksalt(), potential.config))
+            one = model(family)
+            result = jaxmlip.predict(one, jaxmlip.batch(rocksalt(), one.potential.config))
             found |= {f"{family} {name}": np.asarray(value) for name, value in result._asdict().items()}
     return found
 

@@ -1,14 +1,14 @@
 """A small potential written against the contract, Morse pairs that end smoothly: for tests of what uses potentials."""
 
 import dataclasses
-from functools import lru_cache
 
 import jax.numpy as jnp
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from jaxmlip.potentials.base import Config, Model, Potential
+from jaxmlip.potentials.base import Config, Potential, factory
+from jaxmlip.potentials.model import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class MorseConfig(Config):
     width: float = 1.6  # 1/Å
 
 
-@lru_cache
+@factory
 def morse(config):
     n_species = len(config.species)
 

@@ -39,7 +39,7 @@ def case(request, tmp_path_factory):
 def test_energies_and_forces(case):
     arrays, model = case
     graph = jaxmlip.batch(frames(arrays), model.potential.config)
-    found = jaxmlip.predict(model.potential, model.params, graph)
+    found = jaxmlip.predict(model, graph)
     n_atoms = np.array([len(frame) for frame in frames(arrays)])
     forces = np.concatenate([arrays[f"f{k}_forces"] for k in range(arrays["n_frames"])])
     np.testing.assert_allclose(np.asarray(found.energy) / n_atoms, arrays["energies"] / n_atoms, rtol=0, atol=1e-9)
@@ -53,7 +53,7 @@ def test_energies_from_cached_fingerprints(case):
     graph = jaxmlip.batch(frames(arrays), config)
     vectors = safe_vectors(jaxmlip.graph.edge_vectors(graph), graph, config.cutoff)
     x = raw(config, model.params, graph, vectors)
-    whole = jaxmlip.predict(model.potential, model.params, graph).atomic_energies
+    whole = jaxmlip.predict(model, graph).atomic_energies
     found = from_raw(config, model.params, graph.species, x)
     np.testing.assert_allclose(found, whole, rtol=1e-12)
 

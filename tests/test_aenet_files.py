@@ -146,9 +146,7 @@ def test_species_in_another_order_give_the_same_energies(folder, model):
     found = jaxmlip.load(folder, species=["Ti", "O", "Ni", "Li"])
     assert found.potential.config.symbols == ("Ti", "O", "Ni", "Li")
     frame = frames(reference("lto4_twist"))[0]
-    energies = [
-        jaxmlip.predict(m.potential, m.params, jaxmlip.batch(frame, m.potential.config)).energy for m in (found, model)
-    ]
+    energies = [jaxmlip.predict(m, jaxmlip.batch(frame, m.potential.config)).energy for m in (found, model)]
     np.testing.assert_allclose(*energies, rtol=1e-12)
     one = jaxmlip.load(folder / "O.x.nn", species=["O"]).potential.config
     assert (one.weights, one.n_features) == ((-1.0,), 44)

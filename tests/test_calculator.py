@@ -9,7 +9,7 @@ from morse import alloy, model
 
 import jaxmlip
 from jaxmlip.graph import batch
-from jaxmlip.potentials.base import Model, predict
+from jaxmlip.potentials.model import Model, predict
 from jaxmlip.simulate import calculator
 
 
@@ -22,7 +22,7 @@ def with_calculator(atoms, **settings):
 def test_agrees_with_predict_and_ase_conventions():
     atoms = with_calculator(alloy())
     with jax.enable_x64(True):
-        expected = jax.device_get(predict(*model(), batch(atoms, model().potential.config)))
+        expected = jax.device_get(predict(model(), batch(atoms, model().potential.config)))
     # float64; the wider list only adds exact zeros, in another order of summation
     assert abs(atoms.get_potential_energy() - expected.energy[0]) < 1e-12
     assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
@@ -104,7 +104,7 @@ def test_errors_teach():
         calculator(model(), skin=-1.0)
     with pytest.raises(ValueError, match="float16"):
         calculator(model(), dtype="float16")
-    potential, params = model()
+    potential, params = model().potential, model().params
     broken = alloy()
     broken.calc = calculator(Model(potential, {**params, "depth": params["depth"] * np.nan}))
     with pytest.raises(RuntimeError, match="parameters contain NaN"):

@@ -23,7 +23,7 @@ from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate import errors, predict_atoms
 from jaxmlip.fitting import GaussNewtonFit
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate import relax
 
 

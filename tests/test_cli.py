@@ -99,7 +99,7 @@ def test_evaluate_prints_and_writes(fitted, data, tmp_path, capsys):
 def test_predict_writes_predicted_labels(fitted, data, tmp_path):
     out = tmp_path / "predicted.xyz"
     assert main(["predict", str(fitted / "model.npz"), data, "--out", str(out)]) == 0
-    from jaxmlip.evaluate.predictions import predict_atoms
+    from jaxmlip.potentials.predictions import predict_atoms
 
     frames = jaxmlip.read(out)
     expected = predict_atoms(jaxmlip.load(fitted / "model.npz"), jaxmlip.read(data))

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from jaxmlip import testing
-from jaxmlip.potentials import FAMILIES
+from jaxmlip.potentials import FAMILIES, trainable
 from jaxmlip.potentials.base import Potential
-from jaxmlip.potentials.offsets import ZBLConfig, add, zbl
+from jaxmlip.potentials.sums import add
+from jaxmlip.potentials.zbl import ZBLConfig, zbl
 
 CASES = testing.cases(4.0)
 
 
 def _potentials() -> dict[str, Potential]:
-    built = {name: kind.build(kind.config(species=testing.ELEMENTS, cutoff=4.0)) for name, kind in FAMILIES.items()}
+    kinds = {name: FAMILIES[name] for name in trainable()}
+    built = {name: kind.build(kind.config(species=testing.ELEMENTS, cutoff=4.0)) for name, kind in kinds.items()}
     repulsion = zbl(ZBLConfig(species=testing.ELEMENTS, cutoff=3.5))
     return {**built, "zbl": repulsion, "snap + zbl": add(built["snap"], repulsion)}
 

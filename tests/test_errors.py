@@ -7,8 +7,8 @@ from morse import alloy, model
 
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate.errors import errors, rich_table
-from jaxmlip.evaluate.predictions import Predicted, predict_atoms
-from jaxmlip.potentials.base import predict
+from jaxmlip.potentials.model import predict
+from jaxmlip.potentials.predictions import Predicted, predict_atoms
 from jaxmlip.units import GPA
 
 
@@ -25,7 +25,7 @@ def test_predictions_come_in_the_order_of_the_structures():
     found = predict_atoms(model(), frames(), max_atoms=8)
     for k, frame in enumerate(frames()):
         with jax.enable_x64(True):
-            alone = predict(model().potential, model().params, batch(frame, model().potential.config))
+            alone = predict(model(), batch(frame, model().potential.config))
         # float64; only the order of sums differs between a batch and one structure
         assert found.energy[k] == pytest.approx(float(alone.energy[0]), abs=1e-10)
         np.testing.assert_allclose(found.forces[k], alone.forces, atol=1e-10)

@@ -10,12 +10,12 @@ from ase.units import fs
 from families import model, rocksalt
 from morse import model as morse_model
 
-from jaxmlip.potentials import FAMILIES
+from jaxmlip.potentials import trainable
 from jaxmlip.simulate import calculator, molecular_dynamics, relax
 from jaxmlip.simulate.neighbor_list import plan
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=trainable())
 def moving(request):
     return model(request.param)
 

@@ -12,9 +12,9 @@ import pytest
 from gap_reference import MODELS, REFERENCE, predictions
 
 import jaxmlip
-from jaxmlip.fitting.gaussian_process import kernel_design
-from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
+from jaxmlip.potentials import gap_rows
 from jaxmlip.potentials.gap import GAPConfig, gap
+from jaxmlip.potentials.gap_rows import kernel_rows, species_blocks
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -22,7 +22,7 @@ def test_predictions_are_quippys(name):
     tolerance = 1e-9 if name == "distance_2b" else 1e-10
     frames, expected = predictions(name)
     model = jaxmlip.load(REFERENCE / name / "gap.xml")
-    found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(frames, model.potential.config))
+    found = jaxmlip.predict(model, jaxmlip.batch(frames, model.potential.config))
     difference = (np.asarray(found.energy) - expected["energy"]) / expected["n_atoms"]
     np.testing.assert_allclose(difference, 0, rtol=0, atol=tolerance)
     np.testing.assert_allclose(found.forces, expected["forces"], rtol=0, atol=10 * tolerance)
@@ -41,7 +41,7 @@ def test_predictions_are_quippys(name):
 def test_rows_times_alpha_are_the_prediction(settings, way, monkeypatch):
     """1e-12 relative: two orders of the same sums; both ways of the chain rule."""
     cost = (0.0, 1.0) if way == "pushed" else (1.0, 0.0)
-    monkeypatch.setattr(kernel_design, "_operations", lambda *_: cost)
+    monkeypatch.setattr(gap_rows, "_operations", lambda *_: cost)
     kernel_rows.clear_cache()
     config = GAPConfig(cutoff=4.0, n_max=3, l_max=2, **settings)
     potential, rng = gap(config), np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_rows_times_alpha_are_the_prediction(settings, way, monkeypatch):
     graph = jaxmlip.batch(frames, config)
     params = potential.init(jax.random.key(0), None)
     params["alpha"] = jax.tree.map(lambda x: rng.normal(size=x.shape), params["alpha"])
-    found = jaxmlip.predict(potential, params, graph)
+    found = jaxmlip.predict(jaxmlip.Model(potential, params), graph)
     rows = kernel_rows(config, params["points"], graph, species_blocks(graph, len(config.species)), True)
     alpha = np.concatenate([params["alpha"][name].ravel() for name in params["points"]])
     volume = np.abs(np.linalg.det(graph.cell))[:, None, None]
@@ -75,7 +75,7 @@ def test_initial_points_come_from_the_graph():
     graph = jaxmlip.batch(frames[:2], potential.config)
     points = np.asarray(potential.init(jax.random.key(1), graph)["points"]["soap"])
     vectors = jnp.where(graph.mask[:, :, None], jaxmlip.graph.edge_vectors(graph), 1.0)
-    x = np.asarray(potential.descriptor({}, graph, vectors))
+    x = np.asarray(potential.stages.descriptor({}, graph, vectors))
     species = np.asarray(graph.species)
     for k in range(4):
         filled = points[k][points[k].any(axis=1)]
@@ -91,9 +91,8 @@ def test_an_energy_is_linear_in_alpha():
     graph = jaxmlip.batch(frames[0], potential.config)
     params = potential.init(None, None)
     a, b = (rng.normal(size=params["alpha"]["soap"].shape) for _ in range(2))
-    energies = [
-        float(jaxmlip.predict(potential, {**params, "alpha": {"soap": c}}, graph).energy[0]) for c in (a, b, 2 * a + b)
-    ]
+    models = [jaxmlip.Model(potential, {**params, "alpha": {"soap": c}}) for c in (a, b, 2 * a + b)]
+    energies = [float(jaxmlip.predict(model, graph).energy[0]) for model in models]
     assert abs(2 * energies[0] + energies[1] - energies[2]) < 1e-12 * max(map(abs, energies))
 
 

@@ -17,11 +17,11 @@ import jaxmlip
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.descriptors.soap import soap
 from jaxmlip.fitting import GaussianProcessFit
-from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
 from jaxmlip.fitting.gaussian_process.marginal_likelihood import Hyperparameters, evidence, evidence_problem, improve
 from jaxmlip.fitting.gaussian_process.predictive_variance import predict_variance
-from jaxmlip.fitting.gaussian_process.regression import covariance_factor, posterior
+from jaxmlip.fitting.gaussian_process.regression import covariance_factor
 from jaxmlip.potentials.gap import GAPConfig, gap
+from jaxmlip.potentials.gap_rows import kernel_rows, species_blocks
 
 CONFIG = GAPConfig(species=("Cu",), cutoff=4.0, n_max=3, l_max=2)
 
@@ -35,7 +35,7 @@ def morse_cells(n_cells, n_nickel=0):
         cell = ase.build.bulk("Cu", "fcc", a=3.7, cubic=True).repeat((1, 1, 2))
         cell.numbers[np.random.default_rng(seed).permutation(8)[:n_nickel]] = 28
         cell.rattle(0.15, seed=seed)
-        label = jaxmlip.predict(pairs, params, jaxmlip.batch(cell, pairs.config))
+        label = jaxmlip.predict(jaxmlip.Model(pairs, params), jaxmlip.batch(cell, pairs.config))
         attach(cell, Labels(*(np.asarray(x) for x in (label.energy[0], label.forces, label.stress[0]))))
         frames.append(cell)
     return frames
@@ -64,7 +64,7 @@ def test_gap_fit_is_reproduced(name, sigma_virial, jitter):
     assert history.summary["jitter"] == jitter
     assert history.summary["n_rows"] == 538 + 60 * (sigma_virial > 0)
     frames, expected = predictions(name)
-    found = jaxmlip.predict(fitted.potential, fitted.params, jaxmlip.batch(frames, model.potential.config))
+    found = jaxmlip.predict(fitted, jaxmlip.batch(frames, model.potential.config))
     np.testing.assert_allclose(found.energy, expected["energy"], rtol=0, atol=4e-8)
     np.testing.assert_allclose(found.forces, expected["forces"], rtol=0, atol=4e-9)
 
@@ -74,16 +74,16 @@ SETTINGS = GaussianProcessFit(n_sparse=40, sigma_virial=0.02, sigma_energy=0.01,
 
 @pytest.fixture(scope="module")
 def found():
-    return posterior(gap(CONFIG), FRAMES, settings=SETTINGS)
+    return jaxmlip.fit(gap(CONFIG), FRAMES, settings=SETTINGS)[0]
 
 
 def test_a_fit_is_better_than_none_and_repeats(found):
     graph = jaxmlip.batch(FRAMES, CONFIG)
     forces = np.concatenate([frame.get_forces() for frame in FRAMES])
-    predicted = np.asarray(jaxmlip.predict(found.model.potential, found.model.params, graph).forces)
+    predicted = np.asarray(jaxmlip.predict(found, graph).forces)
     assert np.std(predicted - forces) < 0.85 * np.std(forces)  # 40 coefficients, 192 forces
-    again = posterior(gap(CONFIG), FRAMES, settings=SETTINGS)
-    np.testing.assert_array_equal(again.model.params["alpha"]["soap"], found.model.params["alpha"]["soap"])
+    again, _ = jaxmlip.fit(gap(CONFIG), FRAMES, settings=SETTINGS)
+    np.testing.assert_array_equal(again.params["alpha"]["soap"], found.params["alpha"]["soap"])
 
 
 def test_variance_is_that_of_the_whole_process_when_all_environments_are_points():
@@ -93,7 +93,7 @@ def test_variance_is_that_of_the_whole_process_when_all_environments_are_points(
     """
     frames = FRAMES[:3]
     settings = GaussianProcessFit(n_sparse=500, sigma_energy=0.05, sigma_force=0.0, jitter=1e-10)
-    process = posterior(gap(CONFIG), frames, settings=settings)
+    process, _ = jaxmlip.fit(gap(CONFIG), frames, settings=settings)
     x = np.concatenate([np.asarray(soap(frame, CONFIG.soap)) for frame in frames])
     owner = np.repeat(np.eye(3), [len(frame) for frame in frames], axis=0)
     K = (x @ x.T) ** 4
@@ -114,6 +114,8 @@ def test_far_from_the_data_the_prior_variance_returns(found):
     assert strange.atoms[0].mean() > 5 * np.mean(np.concatenate(seen.atoms))
     assert strange.atoms[0].max() <= CONFIG.delta**2 + 1e-6
     assert min(x.min() for x in seen.atoms) > -1e-8
+    with pytest.raises(ValueError, match="no posterior"):
+        predict_variance(jaxmlip.Model(found.potential, found.params), squeezed)
 
 
 def test_pair_term_and_soap_are_fitted_together():
@@ -126,7 +128,7 @@ def test_pair_term_and_soap_are_fitted_together():
     settings = GaussianProcessFit(n_sparse=5, n_sparse_2b=12, sigma_energy=0.001, sigma_force=0.01, sigma_virial=0.01)
     model, history = jaxmlip.fit(gap(config), frames[:6], settings=settings)
     assert history.summary["n_sparse"] == 2 * 5 + 3 * 12
-    found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(frames[6:], config))
+    found = jaxmlip.predict(model, jaxmlip.batch(frames[6:], config))
     expected = np.concatenate([frame.get_forces() for frame in frames[6:]])
     assert np.std(np.asarray(found.forces) - expected) < 0.1 * np.std(expected)
 
@@ -136,7 +138,7 @@ def test_jitter_grows_until_the_points_are_independent():
     potential = gap(CONFIG)
     points = np.array(potential.init(jax.random.key(0), None)["points"]["soap"])
     points[0, 1] = points[0, 0]
-    U, used, jitter = covariance_factor(CONFIG, {"soap": points}, 1e-25)
+    U, used, jitter = covariance_factor(potential.stages, {"soap": points}, 1e-25)
     assert 1e-18 < jitter < 1e-12
     assert used.all()
     K = (points[0] @ points[0].T) ** 4

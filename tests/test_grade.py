@@ -76,14 +76,15 @@ def test_the_vector_of_a_structure_is_the_derivative_of_its_energy(fitted):
     (row,) = _vectors(model, frames[-1:], "structures")[0]
     offset = {**model.params, "offsets": model.params["offsets"] + 1.0}
     graph = jaxmlip.batch(frames[-1], model.potential.config)
-    change = [float(jaxmlip.predict(model.potential, p, graph).energy[0]) for p in (model.params, offset)]
+    models = [jaxmlip.Model(model.potential, params) for params in (model.params, offset)]
+    change = [float(jaxmlip.predict(one, graph).energy[0]) for one in models]
     order = model.potential.config.n_features  # ravelled by name: coefficients, offsets, radial
     assert row[order] == pytest.approx(change[1] - change[0], rel=1e-9)
     assert row[order] == pytest.approx(len(frames[-1]))
     step = np.zeros_like(model.params["radial"])
     step[0, 0, 0, 1] = 1e-4 * np.abs(model.params["radial"]).max()
     both = [{**model.params, "radial": model.params["radial"] + s * step} for s in (1, -1)]
-    high, low = (float(jaxmlip.predict(model.potential, p, graph).energy[0]) for p in both)
+    high, low = (float(jaxmlip.predict(jaxmlip.Model(model.potential, p), graph).energy[0]) for p in both)
     assert row[order + 2] == pytest.approx((high - low) / (2 * step.max()), rel=1e-5)
 
 

@@ -115,6 +115,6 @@ def test_compilations_are_few():
     params = potential.init(None, None)
     before = jaxmlip.predict._cache_size()
     for b in work:
-        jaxmlip.predict(potential, params, b.graph)
+        jaxmlip.predict(jaxmlip.Model(potential, params), b.graph)
     assert len(work) > 4
     assert jaxmlip.predict._cache_size() - before <= 4

@@ -12,9 +12,9 @@ from families import SETTINGS, SPECIES, model, rocksalt
 import jaxmlip
 from jaxmlip.cathodes import property_gradient
 from jaxmlip.config import ConfigError
-from jaxmlip.potentials import FAMILIES
-from jaxmlip.potentials.base import predict_energy
+from jaxmlip.potentials import trainable
 from jaxmlip.potentials.hyperparameters import params_as_settings, settings_as_params
+from jaxmlip.potentials.model import predict_energy
 from jaxmlip.simulate import relax
 
 STEP = 1e-4
@@ -25,29 +25,29 @@ def atoms():
     return rocksalt()
 
 
-def error(potential, params, graph):
+def error(model, graph):
     """Of energy and forces against zero: any function will do."""
-    found = jaxmlip.predict(potential, params, graph)
+    found = jaxmlip.predict(model, graph)
     return jnp.mean(found.forces**2) + found.energy[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", trainable())
 def test_derivative_of_an_error_by_every_continuous_setting(family, atoms):
     names = [name for name, x in SETTINGS[family].items() if isinstance(x, (float, tuple)) and name != "hidden"]
-    potential, params = model(family)
-    opened = settings_as_params(jaxmlip.Model(potential, params), *names)
+    potential = model(family).potential
+    opened = settings_as_params(model(family), *names)
     graph = jaxmlip.batch(atoms, potential.config)
-    value_and_slope = jax.jit(jax.value_and_grad(error, argnums=1), static_argnums=0)
-    value, slope = value_and_slope(opened.potential, opened.params, graph)
+    value_and_slope = jax.jit(jax.value_and_grad(error))
+    value, slope = value_and_slope(opened, graph)
 
     def at(name, place, step):
         changed = np.array(opened.params["settings"][name])
         changed[place] += step
         values = opened.params["settings"] | {name: changed}
-        return float(value_and_slope(opened.potential, opened.params | {"settings": values}, graph)[0])
+        return float(value_and_slope(jaxmlip.Model(opened.potential, opened.params | {"settings": values}), graph)[0])
 
     for name in names:
-        found = np.asarray(slope["settings"][name])
+        found = np.asarray(slope.params["settings"][name])
         place = found.ndim * (1,)  # of numbers for elements, manganese's
         step = STEP if "cutoff" not in name else -STEP
         values = [at(name, place, k * step) for k in range(3)]  # no farther than the cutoff
@@ -60,7 +60,7 @@ def test_derivative_of_an_error_by_every_continuous_setting(family, atoms):
     other = jaxmlip.Model(opened.potential, opened.params | {"settings": moved})
     rebuilt = params_as_settings(other)
     assert rebuilt.potential.config != potential.config
-    found, expected = (predict_energy(*one, graph)[0] for one in (other, rebuilt))
+    found, expected = (predict_energy(one, graph)[0] for one in (other, rebuilt))
     assert found == pytest.approx(float(expected), rel=1e-10)
 
 
@@ -98,11 +98,11 @@ def test_what_has_no_derivative_is_refused(atoms):
     with pytest.raises(ConfigError, match="weights is None"):
         settings_as_params(blank, "weights")
     opened = settings_as_params(blank, "cutoff")
-    farther = opened.params | {"settings": {"cutoff": jnp.asarray(3.5)}}
-    assert jnp.isnan(jaxmlip.predict(opened.potential, farther, jaxmlip.batch(atoms, potential.config)).energy[0])
+    farther = jaxmlip.Model(opened.potential, opened.params | {"settings": {"cutoff": jnp.asarray(3.5)}})
+    assert jnp.isnan(jaxmlip.predict(farther, jaxmlip.batch(atoms, potential.config)).energy[0])
     gap = jaxmlip.build("gap", species=SPECIES, **SETTINGS["gap"])
     graph = jaxmlip.batch(atoms, gap.config, dtype="float32")
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), gap.init(jax.random.key(0), None))
     narrow = settings_as_params(jaxmlip.Model(gap, params), "sigma_atom")
     with pytest.raises(TypeError, match="need float64"):
-        jaxmlip.predict(narrow.potential, narrow.params, graph)
+        jaxmlip.predict(narrow, graph)

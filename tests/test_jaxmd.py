@@ -6,7 +6,7 @@ from ase.build import bulk
 from morse import alloy, model
 
 from jaxmlip.graph import batch
-from jaxmlip.potentials.base import predict
+from jaxmlip.potentials.model import predict
 from jaxmlip.simulate.jaxmd import jaxmd_context, neighbor_graph, species_of, to_jaxmd
 
 
@@ -49,8 +49,8 @@ def test_agrees_with_the_host_graph(name):
     with jaxmd_context("float64"):
         from jax_md import quantity
 
-        potential, params = model()
-        expected = jax.device_get(predict(potential, params, batch(atoms, potential.config)))
+        potential, params = model().potential, model().params
+        expected = jax.device_get(predict(Model(potential, params), batch(atoms, potential.config)))
         system = to_jaxmd(model(), atoms)
         neighbor = system.neighbor_fn.allocate(system.positions, box=system.box)
         species = species_of(potential, atoms)
@@ -61,7 +61,7 @@ def test_agrees_with_the_host_graph(name):
             energy, gradient = jax.value_and_grad(system.energy_fn)(positions, **at)
             graph = neighbor_graph(positions, neighbor, box=box, species=species, periodic=atoms.pbc)
             stress = quantity.stress(system.energy_fn, positions, box, neighbor=neighbor)
-            return energy, gradient, stress, predict(potential, params, graph).forces
+            return energy, gradient, stress, predict(Model(potential, params), graph).forces
 
         energy, gradient, stress, graph_forces = everything(system.positions, system.box)
     # 1e-10: float64 rounding of sums over some hundred pairs, with room
@@ -76,7 +76,7 @@ def test_updates_follow_atoms_across_the_border_and_a_changing_box():
     rng = np.random.default_rng(3)
     atoms = alloy()
     with jaxmd_context("float64"):
-        potential, params = model()
+        potential, params = model().potential, model().params
         system = to_jaxmd(model(), atoms, skin=0.6)
         neighbor = system.neighbor_fn.allocate(system.positions, box=system.box, extra_capacity=64)
         update, energy_fn = jax.jit(system.neighbor_fn.update), jax.jit(system.energy_fn)
@@ -88,7 +88,7 @@ def test_updates_follow_atoms_across_the_border_and_a_changing_box():
             assert not neighbor.did_buffer_overflow
             atoms.set_cell(np.asarray(box).T)
             atoms.set_positions(np.asarray(positions @ box.T))
-            expected = predict(potential, params, batch(atoms, potential.config)).energy[0]
+            expected = predict(Model(potential, params), batch(atoms, potential.config)).energy[0]
             assert abs(energy_fn(positions, neighbor=neighbor, box=box) - expected) < 1e-10
 
 

@@ -9,6 +9,7 @@ from jaxmlip.data import attach, labels
 from jaxmlip.data.labels import Labels
 from jaxmlip.evaluate import errors, predict_atoms
 from jaxmlip.fitting import LinearFit
+from jaxmlip.study.published import ATOMIC_ENERGIES
 
 SMALL = {"species": ("Mo",), "cutoff": 4.0}
 
@@ -87,8 +88,12 @@ def test_a_group_of_weight_zero_is_not_there(frames):
 def test_given_offsets_are_kept():
     potential = jaxmlip.build("snap", species=("Li", "O", *range(21, 30)), cutoff=3.0, twojmax=1)
     data = jaxmlip.datasets.load("ldr")[:20]
-    model, _ = jaxmlip.fit(potential, data, settings=LinearFit(offsets="study", ridge=1e-4))
+    model, _ = jaxmlip.fit(potential, data, settings=LinearFit(offsets=ATOMIC_ENERGIES, ridge=1e-4))
     assert model.params["offsets"][:2].tolist() == [-0.3, -1.7]
+    again, _ = jaxmlip.fit(model, data[:5], settings=LinearFit(offsets="keep", ridge=1e-4))
+    assert again.params["offsets"].tolist() == model.params["offsets"].tolist()
+    with pytest.raises(ConfigError, match="no energy for O, Sc"):
+        jaxmlip.fit(potential, data, settings=LinearFit(offsets={"Li": -0.3}))
 
 
 @pytest.mark.parametrize("label", ["energy", "forces"])
@@ -123,4 +128,4 @@ def test_single_precision_after_double(frames):
         with jax.enable_x64(enabled):
             graph = jaxmlip.batch(frames[0], potential.config)
             params = jax.tree.map(np.asarray, potential.init(None, None))
-            assert jaxmlip.predict(potential, params, graph).forces.dtype == dtype
+            assert jaxmlip.predict(jaxmlip.Model(potential, params), graph).forces.dtype == dtype

@@ -9,7 +9,7 @@ from test_jaxmd import STRUCTURES
 
 from jaxmlip.graph import batch
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import predict
+from jaxmlip.potentials.model import predict
 from jaxmlip.simulate.jaxmd import fractional, jaxmd_context, species_of
 from jaxmlip.simulate.neighbor_list import build, grown, plan, update, within_cutoff
 
@@ -68,7 +68,7 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
         def follow(listed, position, box):
             listed = update(sizes, listed, position, box)
             graph, full = within_cutoff(sizes, listed, position, box, species)
-            return listed, predict(potential, params, graph), full | listed.overflow
+            return listed, predict(Model(potential, params), graph), full | listed.overflow
 
         n_built, last = 0, listed
         for _ in range(12):
@@ -80,7 +80,7 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
             last = listed
             atoms.set_cell(np.asarray(box).T)
             atoms.set_positions(np.asarray(position @ box.T))
-            expected = predict(potential, params, batch(atoms, potential.config))
+            expected = predict(Model(potential, params), batch(atoms, potential.config))
             # float64 rounding of sums over some hundred pairs
             np.testing.assert_allclose(found.forces, expected.forces, atol=1e-10)
             np.testing.assert_allclose(found.stress, expected.stress, atol=1e-10)

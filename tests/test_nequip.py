@@ -14,10 +14,10 @@ from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.fitting import GradientFit
 from jaxmlip.fitting.training import gradient
 from jaxmlip.graph.messages import gather_neighbors, in_blocks
-from jaxmlip.potentials import nequip_convolution
 from jaxmlip.potentials.base import safe_vectors
+from jaxmlip.potentials.message_passing import convolution
+from jaxmlip.potentials.message_passing.convolution import edge_embedding
 from jaxmlip.potentials.nequip import NequIPConfig, features, nequip
-from jaxmlip.potentials.nequip_convolution import edge_embedding
 
 REFERENCE = Path(__file__).parent / "reference" / "nequip"
 NAMES = ("tiny", "tiny_zbl", "tiny_4layers")
@@ -43,7 +43,7 @@ def joined(expected, name):
 
 def test_energies_forces_stresses(case):
     model, expected, graph = case
-    found = jaxmlip.predict(model.potential, model.params, graph)
+    found = jaxmlip.predict(model, graph)
     for ours, theirs in (("energy", "energy"), ("forces", "forces"), ("atomic_energies", "atomic_energies")):
         np.testing.assert_allclose(getattr(found, ours), joined(expected, theirs), rtol=0, atol=EXACT)
     np.testing.assert_allclose(found.stress.reshape(-1, 3), joined(expected, "stress"), rtol=0, atol=EXACT)
@@ -71,7 +71,7 @@ def test_edge_embedding_and_harmonics(case):
     mask = jnp.ones((1, len(end)), bool)
     images = expected["s1/edge_cell_shift"] @ expected["s1/cell"]
     vectors = expected["s1/positions"][end] - expected["s1/positions"][start] + images
-    embedding, Y = edge_embedding(model.potential.config, None, jnp.asarray(vectors)[None], mask)
+    embedding, Y = edge_embedding(model.potential.config.edge_basis, None, jnp.asarray(vectors)[None], mask)
     np.testing.assert_allclose(embedding[0], expected["s1/edge_embedding"], rtol=0, atol=EXACT)
     np.testing.assert_allclose(Y[0], expected["s1/edge_sh"], rtol=0, atol=EXACT)
 
@@ -81,7 +81,7 @@ def test_every_other_option():
     model = jaxmlip.load(REFERENCE / "options.yaml")
     with np.load(REFERENCE / "options_outputs.npz") as z:
         atoms = ase.Atoms(z["numbers"], z["positions"], cell=z["cell"], pbc=True)
-        found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(atoms, model.potential.config))
+        found = jaxmlip.predict(model, jaxmlip.batch(atoms, model.potential.config))
         np.testing.assert_allclose(found.energy, z["energy"], rtol=0, atol=EXACT)
         np.testing.assert_allclose(found.forces, z["forces"], rtol=0, atol=100 * EXACT)
         np.testing.assert_allclose(found.stress[0], z["stress"], rtol=0, atol=EXACT)
@@ -111,13 +111,13 @@ def test_blocks_of_atoms_change_nothing(small, monkeypatch):
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     def loss(params):
-        found = jaxmlip.predict(potential, params, graph)
+        found = jaxmlip.predict(jaxmlip.Model(potential, params), graph)
         return found.energy.sum() + jnp.sum(found.forces**2), found
 
     results = []
     for few in (512, 0):
-        monkeypatch.setitem(nequip_convolution.FEW_ATOMS, "cpu", few)
-        monkeypatch.setitem(nequip_convolution.BLOCK, "cpu", 4)
+        monkeypatch.setitem(convolution.FEW_ATOMS, "cpu", few)
+        monkeypatch.setitem(convolution.BLOCK, "cpu", 4)
         jax.clear_caches()  # the limit is read when a function is traced
         (_, found), slope = evaluated(params)
         results.append((found, slope))
@@ -131,7 +131,7 @@ def test_it_is_invariant_with_all_options(small):
     potential, params, graph = small
     matrix = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     turned = graph._replace(positions=graph.positions @ matrix.T, cell=graph.cell @ matrix.T)
-    base, found = (jaxmlip.predict(potential, params, g) for g in (graph, turned))
+    base, found = (jaxmlip.predict(jaxmlip.Model(potential, params), g) for g in (graph, turned))
     scale = float(jnp.abs(base.forces).max())
     np.testing.assert_allclose(found.energy, base.energy, rtol=1e-12)
     np.testing.assert_allclose(found.forces, base.forces @ matrix.T, rtol=0, atol=EXACT * scale)

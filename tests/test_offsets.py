@@ -7,20 +7,12 @@ from morse import alloy, model
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.graph import batch
-from jaxmlip.potentials.base import Model, predict
-from jaxmlip.potentials.offsets import (
-    STUDY_ENERGIES,
-    ZBLConfig,
-    add,
-    add_models,
-    fit_offsets,
-    study_offsets,
-    sum_from_mapping,
-    sum_of,
-    sum_to_mapping,
-    zbl,
-)
+from jaxmlip.potentials.model import Model, predict
+from jaxmlip.potentials.offsets import fit_offsets, given_offsets
+from jaxmlip.potentials.registry import config_from_mapping, config_to_mapping, potential_of
 from jaxmlip.potentials.snap import SNAPConfig, snap
+from jaxmlip.potentials.sums import add, add_models
+from jaxmlip.potentials.zbl import ZBLConfig, zbl
 
 
 def labelled(formula, energy):
@@ -33,7 +25,7 @@ def evaluate(model, atoms):
     with jax.enable_x64(True):
         graph = batch(atoms, model.potential.config, dtype="float64")
         params = jax.tree.map(lambda x: jax.numpy.asarray(np.asarray(x), "float64"), model.params)
-        return jax.device_get(predict(model.potential, params, graph))
+        return jax.device_get(predict(Model(model.potential, params), graph))
 
 
 def test_fit_recovers_exact_energies():
@@ -59,11 +51,14 @@ def test_fit_refuses_what_it_cannot_use():
         fit_offsets([labelled("MnO", -4.0)], ("Li", "O"))
 
 
-def test_study_energies():
-    assert len(STUDY_ENERGIES) == 11
-    np.testing.assert_array_equal(study_offsets((8, "Mn")), [-1.7, -4.6])
-    with pytest.raises(ValueError, match="reference atomic energy 'Al'"):
-        study_offsets(("Al",))
+def test_given_offsets():
+    config = SNAPConfig(species=(8, "Mn"), cutoff=4.0)
+    np.testing.assert_array_equal(given_offsets(config, {"Mn": -4.6, "O": -1.7, "Li": -0.3}), [-1.7, -4.6])
+    np.testing.assert_array_equal(given_offsets(config, "keep", {"offsets": [1.0, 2.0]}), [1.0, 2.0])
+    with pytest.raises(ConfigError, match="no energy for Mn"):
+        given_offsets(config, {"O": -1.7})
+    with pytest.raises(ConfigError, match="needs a model"):
+        given_offsets(config, "keep")
 
 
 # LAMMPS (pair_style zbl 1.5 2.0, units metal): symbols, r/Å, energy/eV, force on the first atom/(eV/Å)
@@ -123,14 +118,14 @@ def test_a_sum_is_built_once_and_from_its_configuration(repulsion):
     linear = snap(SNAPConfig(species=("Cu", "Ni", "Pd"), cutoff=4.0, twojmax=2))
     total = add(linear, repulsion.potential)
     assert add(linear, repulsion.potential) is total
-    assert sum_of(total.config) is total
-    mapping = sum_to_mapping(total.config)
+    assert potential_of(total.config) is total
+    mapping = config_to_mapping(total.config)
     assert mapping["first"]["family"] == "snap"
     assert mapping["second"]["family"] == "zbl"
-    assert sum_of(sum_from_mapping(mapping)) is total
-    assert hash(total.config) == hash(sum_from_mapping(mapping))
+    assert potential_of(config_from_mapping(mapping)) is total
+    assert hash(total.config) == hash(config_from_mapping(mapping))
     nested = add(total, repulsion.potential)
-    assert sum_from_mapping(sum_to_mapping(nested.config)) == nested.config
+    assert config_from_mapping(config_to_mapping(nested.config)) == nested.config
     params = total.init(jax.random.key(0), None)
     assert set(params) == {"offsets", "first", "second"}
     assert "offsets" not in params["first"]

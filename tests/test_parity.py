@@ -6,7 +6,7 @@ from ase.build import bulk
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate import style
 from jaxmlip.evaluate.parity import Parity, parity, parity_figure, point_density
-from jaxmlip.evaluate.predictions import Predicted
+from jaxmlip.potentials.predictions import Predicted
 from jaxmlip.units import GPA
 
 

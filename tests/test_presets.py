@@ -7,12 +7,13 @@ import pytest
 import jaxmlip
 from jaxmlip.config import ConfigError
 from jaxmlip.fitting import fit_settings
-from jaxmlip.potentials.presets import PRESETS, preset
+from jaxmlip.study.presets import preset, presets
+from jaxmlip.study.published import ATOMIC_ENERGIES
 
 ELEVEN = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_each_builds(name):
     chosen = preset(name)
     config = jaxmlip.build(chosen.family, species=ELEVEN, **chosen.potential).config
@@ -53,7 +54,7 @@ def test_gap_of_the_study():
     config = jaxmlip.build("gap", species=ELEVEN, **chosen.potential).config
     assert (config.n_max, config.l_max, config.zeta, config.sigma_atom, config.cutoff) == (4, 4, 4.0, 0.5, 5.0)
     assert config.soap.n_features == 4951
-    assert fit_settings("gap", chosen.fit).offsets == "study"
+    assert fit_settings("gap", chosen.fit).offsets == ATOMIC_ENERGIES
 
 
 def test_unknown():

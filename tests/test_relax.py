@@ -8,7 +8,7 @@ from ase.spacegroup.symmetrize import check_symmetry
 from ase.units import GPa
 from morse import alloy, model
 
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate import calculator, minimization, relax
 
 
@@ -155,7 +155,7 @@ def test_says_when_it_ran_away():
     assert not relaxed.converged
     assert np.isnan(relaxed.energy)
     assert "ran away: the volume became" in relaxed.problem
-    potential, params = model()
+    potential, params = model().potential, model().params
     attractive = Model(potential, {**params, "depth": -params["depth"]})  # a well at zero distance
     assert "ran away" in relax(attractive, alloy(), cell=False).problem
     broken = Model(potential, {**params, "depth": params["depth"] * np.nan})

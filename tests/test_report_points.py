@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxmlip.data.labels import Labels, attach
-from jaxmlip.evaluate.predictions import Predicted
 from jaxmlip.evaluate.report import Section, html
 from jaxmlip.evaluate.report_charts import chart_html
+from jaxmlip.potentials.predictions import Predicted
 from jaxmlip.study.config import Method
 from jaxmlip.study.fits import Outcome
 from jaxmlip.study.report_points import chosen_points, learning_curves, parity_chart, study_charts

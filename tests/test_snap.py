@@ -14,6 +14,7 @@ import pytest
 
 import jaxmlip
 from jaxmlip.fitting.design import design
+from jaxmlip.potentials.base import descriptor
 from jaxmlip.potentials.snap import SNAPConfig, snap
 
 REFERENCE = Path(__file__).parent / "reference" / "snap"
@@ -34,7 +35,7 @@ def test_published_potentials_on_their_test_sets(name):
     model = jaxmlip.load(REFERENCE / f"{name}.snapcoeff")
     frames = jaxmlip.datasets.load(name[:2].lower(), split="test")
     n_graphs = len(frames)
-    found = jaxmlip.predict(model.potential, model.params, jaxmlip.batch(frames, model.potential.config))
+    found = jaxmlip.predict(model, jaxmlip.batch(frames, model.potential.config))
     stress = np.asarray(found.stress)[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     np.testing.assert_array_equal(reference["n_atoms"], [len(f) for f in frames])
     np.testing.assert_allclose(found.energy, reference["energy"], rtol=0, atol=1e-10 * 64)
@@ -47,7 +48,7 @@ def test_several_elements_and_every_flag(name):
     reference = np.load(REFERENCE / f"ldr4_{name}.npz")
     model = jaxmlip.load(REFERENCE / f"ldr4_{name}.snapcoeff")
     graph = jaxmlip.batch(ldr_frames(reference), model.potential.config)
-    found = jaxmlip.predict(model.potential, model.params, graph)
+    found = jaxmlip.predict(model, graph)
     for key in ("energy", "forces", "stress", "atomic_energies"):
         np.testing.assert_allclose(getattr(found, key), reference[key], rtol=0, atol=1e-10, err_msg=key)
 
@@ -61,7 +62,7 @@ def test_bispectrum_components(name):
     graph = jaxmlip.batch(ldr_frames(reference)[0], config)
     vectors = jaxmlip.graph.edge_vectors(graph)
     vectors = jnp.where(graph.mask[:, :, None], vectors, 1.0)
-    features = model.potential.features(model.params, graph, vectors)[:, : config.n_invariants]
+    features = descriptor(model.potential)(model.params, graph, vectors)
     expected = reference["bispectrum"]
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
@@ -106,7 +107,7 @@ def test_design_matrix_times_coefficients_is_the_prediction(settings):
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda x: rng.normal(size=x.shape), potential.init(jax.random.key(0), None))
     graph = jaxmlip.batch(frames, potential.config)
-    rows, found = design(potential, params, graph), jaxmlip.predict(potential, params, graph)
+    rows, found = design(potential, params, graph), jaxmlip.predict(jaxmlip.Model(potential, params), graph)
     coefficients = np.concatenate([params["offsets"], params["coefficients"].ravel()])
     for key in ("energy", "forces", "stress"):
         expected = getattr(found, key)

@@ -27,11 +27,11 @@ def test_a_drawn_graph_predicts_what_the_structures_do(data):
     bucket = max(buckets, key=lambda bucket: bucket.n_structures)
     rows = np.array([bucket.n_structures - 1, -1, 0])
     graph, labels = jax.jit(take)(bucket.graphs, bucket.labels, jnp.asarray(rows))
-    found = jaxmlip.predict(potential, params, graph)
+    found = jaxmlip.predict(jaxmlip.Model(potential, params), graph)
     width = len(graph.positions) // 3
     for place in (0, 2):
         frame = frames[bucket.index[rows[place]]]
-        alone = jaxmlip.predict(potential, params, jaxmlip.batch(frame, potential.config))
+        alone = jaxmlip.predict(jaxmlip.Model(potential, params), jaxmlip.batch(frame, potential.config))
         inside = slice(place * width, place * width + len(frame))
         np.testing.assert_allclose(found.energy[place], alone.energy[0], rtol=1e-12)
         np.testing.assert_allclose(found.forces[inside], alone.forces, atol=1e-12)

@@ -256,11 +256,11 @@ def test_a_preset_is_a_method_that_settings_complete(atoms):
 
 
 def test_the_example_compares_all_families():
-    from jaxmlip.potentials import FAMILIES
+    from jaxmlip.potentials import trainable
 
     assert {method.family or name for name, method in StudyConfig().methods.items()} >= {"snap", "qsnap", "nequip"}
     tasks = make_tasks(load_structures("ldr"), StudyConfig(sizes=(30,)))
-    assert {task.method.family for task in tasks} == set(FAMILIES)
+    assert {task.method.family for task in tasks} == set(trainable())
 
 
 def test_error_tables_name_seeds_where_there_are_several():
@@ -282,14 +282,12 @@ def test_voltages_are_drawn_beside_the_published_ones():
 
 
 def test_published_numbers():
-    from jaxmlip.cathodes import PUBLISHED
-    from jaxmlip.potentials.offsets import STUDY_ENERGIES
-    from jaxmlip.study.published import HUBBARD_U, N_STRUCTURES, NEQUIP_ERRORS
+    from jaxmlip.study.published import ATOMIC_ENERGIES, HUBBARD_U, N_STRUCTURES, NEQUIP_ERRORS, VOLTAGES
 
-    assert set(HUBBARD_U) == set(STUDY_ENERGIES)
+    assert set(HUBBARD_U) == set(ATOMIC_ENERGIES)
     assert (HUBBARD_U["Ni"], HUBBARD_U["O"], N_STRUCTURES) == (6.2, 0.0, 10842)
     assert (NEQUIP_ERRORS["test"].energy_rmse, NEQUIP_ERRORS["train"].forces_mae) == (40.672, 0.054)
-    assert PUBLISHED["Ni"].mtp == 4.27
+    assert VOLTAGES["Ni"].mtp == 4.27
 
 
 def test_memory_is_that_of_the_block_alone():

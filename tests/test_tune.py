@@ -5,7 +5,7 @@ import pytest
 import jaxmlip
 from jaxmlip.cli import main
 from jaxmlip.config import ConfigError, Range, read_toml, toml_text
-from jaxmlip.potentials import FAMILIES
+from jaxmlip.potentials import trainable
 from jaxmlip.study import Method
 from jaxmlip.study import tune as module
 from jaxmlip.study.tune import JOURNAL, PRESET, ranges, score, tune
@@ -51,7 +51,7 @@ def test_the_score_weighs_energies_and_forces(atoms):
     assert value**2 == pytest.approx((0.03 * found["energy"]) ** 2 + found["forces"] ** 2, rel=1e-12)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", trainable())
 def test_every_family_marks_what_can_be_tuned(family):
     """The marks are settings of the family, and their ends can be built."""
     for end in ("low", "high"):

@@ -49,6 +49,20 @@ def polynomial_cutoff(x: Float[Array, "*pairs"], p: int) -> Float[Array, "*pairs
     return jnp.where(inside, u, 0)
 
 
+def xplor_cutoff(r: Float[Array, "*pairs"], cutoff: Scalar, on: Scalar) -> Float[Array, "*pairs"]:
+    """(R² − r²)² (R² + 2r² − 3r_on²) / (R² − r_on²)³ between r_on and R (Å), 1 below, 0 above; once differentiable.
+
+    >>> xplor_cutoff(jnp.array([1.0, 4.5, 5.0]), 5.0, 4.5).tolist()
+    [1.0, 1.0, 0.0]
+
+    References:
+        Brünger, X-PLOR manual; the form of HOOMD-blue and LAMMPS.
+    """
+    R, start = cutoff**2, on**2
+    s = jnp.clip(r, on, cutoff) ** 2
+    return (R - s) ** 2 * (R + 2 * s - 3 * start) / (R - start) ** 3
+
+
 def _cos_and_sin(x: Array) -> tuple[Array, Array]:
     """Cos and sin of π x, 0 ≤ x ≤ 1: −sin and cos of π y, y = x − ½."""
     y = x - 0.5

@@ -4,17 +4,17 @@ from jaxmlip.cathodes.fine_tuning import FineTuned, fine_tune
 from jaxmlip.cathodes.profile import VoltageProfile, voltage_profile, voltage_profile_figure
 from jaxmlip.cathodes.sensitivity import property_gradient, relaxed_ends, voltage_gradients
 from jaxmlip.cathodes.structures import default_lattice, disordered_rocksalt, layered, spinel
-from jaxmlip.cathodes.voltage import (
-    LITHIUM_BCC,
-    PUBLISHED,
-    Published,
-    Voltage,
-    average_voltage,
-    mean_absolute_error,
-    voltages,
-)
+from jaxmlip.cathodes.voltage import LITHIUM_BCC, METALS, Voltage, average_voltage, voltages
 
-__all__ = ["LITHIUM_BCC", "PUBLISHED", "FineTuned", "Published", "Voltage", "VoltageProfile", "average_voltage"]
-__all__ += ["default_lattice", "disordered_rocksalt", "fine_tune", "layered", "mean_absolute_error"]
-__all__ += ["property_gradient", "relaxed_ends", "spinel", "voltage_gradients", "voltage_profile"]
+__all__ = ["LITHIUM_BCC", "METALS", "FineTuned", "Voltage", "VoltageProfile", "average_voltage", "default_lattice"]
+__all__ += [
+    "disordered_rocksalt",
+    "fine_tune",
+    "layered",
+    "property_gradient",
+    "relaxed_ends",
+    "spinel",
+    "voltage_gradients",
+    "voltage_profile",
+]
 __all__ += ["voltage_profile_figure", "voltages"]

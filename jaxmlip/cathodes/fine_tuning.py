@@ -28,7 +28,8 @@ from jaxmlip.cathodes.voltage import LITHIUM_BCC
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, normal_matrix, prepared
 from jaxmlip.fitting.training.loop import precision
 from jaxmlip.fitting.training.problem import Problem, make_problem, split_params
-from jaxmlip.potentials.base import Model, Params
+from jaxmlip.potentials.base import Params
+from jaxmlip.potentials.model import Model
 
 MOST_PARAMETERS = 4000
 """JᵀJ is held: 128 MB."""

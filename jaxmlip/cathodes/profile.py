@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from jaxmlip.cathodes.voltage import LITHIUM_BCC
 from jaxmlip.evaluate import style
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import Relaxed, relax
 
 

@@ -25,7 +25,8 @@ from jaxtyping import Array, Float
 from jaxmlip.cathodes.structures import layered
 from jaxmlip.cathodes.voltage import LITHIUM_BCC, average_voltage
 from jaxmlip.graph.batch import Graph, batch
-from jaxmlip.potentials.base import Model, Params, Potential, predict_energy
+from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.model import Model, predict_energy
 from jaxmlip.simulate.relax import relax
 
 _SOFT = 1e-6  # of the largest eigenvalue of H: softer motions count as free
@@ -72,7 +73,7 @@ def _implicit(potential: Potential, of: Property, params: Params, graph: Graph) 
     start = jnp.zeros(3 * n + 9, graph.positions.dtype)
 
     def energy(x: Array, params: Params) -> Array:
-        return predict_energy(potential, params, _moved(graph, x))[0]
+        return predict_energy(Model(potential, params), _moved(graph, x))[0]
 
     def value(x: Array, params: Params) -> Array:
         there = _moved(graph, x)
@@ -138,4 +139,4 @@ def _voltage(model: Model, ends: tuple[ase.Atoms, ase.Atoms], lithium_energy: fl
 
 @partial(jax.jit, static_argnums=0)
 def _energy_and_gradient(potential: Potential, params: Params, graph: Graph) -> Any:
-    return jax.value_and_grad(lambda p: predict_energy(potential, p, graph)[0])(params)
+    return jax.value_and_grad(lambda p: predict_energy(Model(potential, p), graph)[0])(params)

@@ -1,10 +1,9 @@
-"""Average voltages of layered cathodes from relaxed cells, beside the published values.
+"""Average voltages of layered cathodes from relaxed cells.
 
 V = −[E(LiTMO2) − E(TMO2) − n_Li E(Li)] / n_Li in volts, with E in eV and one electron a lithium.
 
 References:
     Aydinol et al., Phys. Rev. B 56, 1354 (1997), equation 4.
-    Choyal, Sagar, Sai Gautam, J. Chem. Theory Comput. 2024 (arXiv 2304.01650), tables S3 and S6.
 """
 
 import time
@@ -17,7 +16,7 @@ import numpy as np
 from jaxmlip.cathodes.structures import layered
 from jaxmlip.evaluate.grade import ActiveSet, grades
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.calculator import calculator
 from jaxmlip.simulate.relax import Relaxed, relax
 
@@ -30,25 +29,8 @@ PLAUSIBLE = (0.0, 7.0)
 _BOND_STRETCH = 1.3  # a metal keeps its six oxygens within this times the longest bond of the start
 
 
-class Published(NamedTuple):
-    """Voltages of the study in V against lithium."""
-
-    dft: float
-    aenet: float
-    mtp: float
-
-
-PUBLISHED = {
-    "Ti": Published(1.82, 2.13, 2.30),
-    "V": Published(3.32, 3.43, 2.90),
-    "Cr": Published(4.16, 3.89, 3.73),
-    "Mn": Published(2.89, 3.13, 3.38),
-    "Fe": Published(3.94, 4.63, 4.07),
-    "Co": Published(3.81, 4.27, 3.45),
-    "Ni": Published(4.64, 4.38, 4.27),
-    "Cu": Published(3.97, 4.37, 3.56),
-}
-"""DFT, AENET and MTP voltages of layered LiTMO2 to TMO2 (tables S3 and S6)."""
+METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
+"""Of layered oxides whose voltages are asked for unless others are named."""
 
 
 class Voltage(NamedTuple):
@@ -57,11 +39,6 @@ class Voltage(NamedTuple):
     metal: str
     voltage: float | None  # V
     status: str  # "converged" (or "not relaxed", if that was asked for), else what went wrong
-    dft: float | None  # V, published
-    aenet: float | None  # V, published
-    mtp: float | None  # V, published
-    error: float | None  # V, against DFT
-    error_percent: float | None  # of DFT
     energy_lithiated: float | None  # eV per formula unit
     energy_delithiated: float | None  # eV per formula unit
     seconds: float
@@ -86,7 +63,7 @@ def average_voltage(
 
 def voltages(
     model: Model,
-    metals: Sequence[str] = tuple(PUBLISHED),
+    metals: Sequence[str] = METALS,
     *,
     lithium_energy: float = LITHIUM_BCC,
     active: ActiveSet | None = None,
@@ -99,7 +76,7 @@ def voltages(
     that the model does not know give a row without voltage whose ``status`` says so: a potential that extrapolates
     often has a deep minimum where no structure is.
 
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Li", "O", "Co"), cutoff=1.0))
     >>> model = Model(potential, potential.init(None, None))  # no energies at all: V = E(Li)
     >>> rows = voltages(model, metals=("Co", "Ni"), lithium_energy=3.0, relaxed=False)
@@ -125,14 +102,6 @@ def voltages(
     return [row._replace(seconds=seconds) for row in rows]
 
 
-def mean_absolute_error(rows: Sequence[Voltage]) -> tuple[float, float, int]:
-    """Mean |error| in V and in %, and how many rows have one; NaN if none has."""
-    errors = np.array([(abs(r.error), abs(r.error_percent or 0)) for r in rows if r.error is not None])
-    if not len(errors):
-        return float("nan"), float("nan"), 0
-    return float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors)
-
-
 def _ends(model: Model, metals: Sequence[str], max_steps: int) -> dict[str, list[tuple[ase.Atoms, Relaxed]]]:
     """Start and end of the lithiated and the delithiated cell of each metal that the model knows."""
     known = model.potential.config.symbols
@@ -156,25 +125,21 @@ def _grades(model: Model, active: ActiveSet, ends: dict[str, list[tuple[ase.Atom
 def _row(
     model: Model, metal: str, ends: list[tuple[ase.Atoms, Relaxed]], lithium_energy: float, relaxed: bool
 ) -> Voltage:
-    published = PUBLISHED.get(metal)
     missing = [s for s in (metal, "Li", "O") if s not in model.potential.config.symbols]
     problem = f"the model does not know {', '.join(missing)}" if missing else ""
     for start, end in ends:
         trouble = end.problem or _lost_host(start, end.atoms, metal)
         if trouble and not problem:
             problem = f"{start.get_chemical_formula()}: {trouble}"
-    known = (published.dft, published.aenet, published.mtp) if published else (None, None, None)
     voltage = float("nan")
     if not problem:
         voltage = average_voltage(ends[0][1].energy, ends[1][1].energy, lithium_energy=lithium_energy)
         if not PLAUSIBLE[0] <= voltage <= PLAUSIBLE[1]:
             problem = f"{voltage:.1f} V is no voltage of an oxide: the model extrapolates"
     if problem:
-        return Voltage(metal, None, problem, *known, None, None, None, None, 0.0)
-    error = None if published is None else voltage - published.dft
-    percent = None if published is None else 100 * (voltage - published.dft) / published.dft
+        return Voltage(metal, None, problem, None, None, 0.0)
     status = "converged" if relaxed else "not relaxed"
-    return Voltage(metal, voltage, status, *known, error, percent, ends[0][1].energy, ends[1][1].energy, 0.0)
+    return Voltage(metal, voltage, status, ends[0][1].energy, ends[1][1].energy, 0.0)
 
 
 def _lost_host(start: ase.Atoms, end: ase.Atoms, metal: str) -> str:

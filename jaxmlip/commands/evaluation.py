@@ -14,7 +14,7 @@ def report_errors(
 ) -> None:
     """Print the errors of ``model`` on each named set; with ``out`` also write tables and figures into that folder."""
     from jaxmlip.evaluate.errors import errors, rich_table
-    from jaxmlip.evaluate.predictions import predict_atoms
+    from jaxmlip.potentials import predict_atoms
 
     predicted = {name: predict_atoms(model, frames) for name, frames in sets.items()}
     tables = {name: errors(predicted[name], frames, group_key=group_key) for name, frames in sets.items()}
@@ -32,7 +32,7 @@ def _write(model, results: tuple, out: Path) -> None:
 
     sets, predicted, tables = results
     write_rows(out, "errors", [{"data": name, **row} for name, table in tables.items() for row in table.records()])
-    family = family_of(model.potential.config)
+    family = family_of(model.potential.config).name
     for quantity in UNITS:
         column = {name: parity(predicted[name], frames, quantity=quantity) for name, frames in sets.items()}
         if any(points.reference.size for points in column.values()):

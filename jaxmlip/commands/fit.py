@@ -51,14 +51,15 @@ class FitJob:
 
 def main(words: Sequence[str]) -> int:
     """Run the command."""
-    from jaxmlip.potentials import FAMILIES
+    from jaxmlip.fitting import method_of
+    from jaxmlip.potentials import trainable
 
     mapping, where, rest = take_config(words)
     mapping, rest = _preset(mapping, rest)
     with double_precision():
         start = _start(mapping, rest)
-        family, rest = _family(mapping, rest, FAMILIES)
-        method, rest = _method(mapping, rest, FAMILIES[family].method)
+        family, rest = _family(mapping, rest, trainable())
+        method, rest = _method(mapping, rest, method_of(family))
         job = _parse((family, method), mapping, where, rest)
         if start is not None:
             _check_potential(family, job, start)
@@ -69,7 +70,7 @@ def main(words: Sequence[str]) -> int:
 
 def _preset(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """The file's settings on top of those of ``--preset NAME``, or of the file's ``preset``."""
-    from jaxmlip.potentials.presets import preset
+    from jaxmlip.study.presets import preset
 
     mapping = dict(mapping)
     name, rest = take_word(words, "--preset", mapping.pop("preset", None))
@@ -84,15 +85,15 @@ def _preset(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], 
 
 def _start(mapping: dict[str, Any], words: list[str]) -> Any:
     """The model to go on from, if there is one; its family is that of the fit."""
-    from jaxmlip.potentials import FAMILIES, family_of
+    from jaxmlip.potentials import family_of, trainable
 
     path, _ = take_word(words, "--start", mapping.get("start"))
     if path is None:
         return None
     model = load_model(path)
-    family = family_of(model.potential.config)
-    if family not in FAMILIES:
-        raise ConfigError(f"{path} is {family}, a sum: fit its parts, or call jaxmlip.fit in Python")
+    family = family_of(model.potential.config).name
+    if family not in trainable():
+        raise ConfigError(f"{path} is a {family}: fit its parts, or call jaxmlip.fit in Python")
     mapping.setdefault("family", family)
     return model
 
@@ -103,8 +104,8 @@ def _check_potential(family: str, job: Any, start: Any) -> None:
     from jaxmlip.potentials import family_of
 
     config = start.potential.config
-    if family != family_of(config):
-        raise ConfigError(f"{job.start} is a {family_of(config)} potential, not {family}: leave the family out")
+    if family != family_of(config).name:
+        raise ConfigError(f"{job.start} is a {family_of(config).name} potential, not {family}: leave the family out")
     defaults = to_mapping(type(job.potential)())
     asked = {name: value for name, value in to_mapping(job.potential).items() if value != defaults[name]}
     different = [
@@ -148,8 +149,8 @@ def _method(mapping: dict[str, Any], words: list[str], default: str) -> tuple[st
 def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: list[str]) -> Any:
     """The job with the ``potential`` settings of a family and the ``fit`` settings of a method."""
     from jaxmlip.fitting import METHODS
-    from jaxmlip.potentials import FAMILIES
-    from jaxmlip.potentials.presets import PRESETS
+    from jaxmlip.potentials import FAMILIES, trainable
+    from jaxmlip.study.presets import presets
 
     family, method = kind
 
@@ -159,9 +160,9 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
     cls = dataclasses.make_dataclass("Fit", fields, bases=(FitJob,), frozen=True)
     cls.__doc__ = (
         f"Train a {family} potential: jaxmlip fit {family} DATA [flags]. Flags of other families: jaxmlip fit FAMILY "
-        f"--help, with FAMILY one of {', '.join(FAMILIES)}. No species: the elements of the data. The fit is "
+        f"--help, with FAMILY one of {', '.join(trainable())}. No species: the elements of the data. The fit is "
         f"{method}; --fit.method takes {', '.join(METHODS)}, each with flags of its own; "
-        f"--preset takes {', '.join(PRESETS)}.\n\n"
+        f"--preset takes {', '.join(presets())}.\n\n"
         f"example: jaxmlip fit {family} train.xyz --test test.xyz --potential.cutoff 5 --out {family}\n\n"
         "The same as a file (jaxmlip fit --config fit.toml):\n\n"
         f'    family = "{family}"\n    train = ["train.xyz"]\n    [potential]\n    cutoff = 5.0\n    [fit]\n'
@@ -219,6 +220,6 @@ def _fit(job: Any, data: tuple[list[ase.Atoms], list[ase.Atoms]], start: Any, wo
     sets = {"train": train} | ({"test": test} if test else {})
     report_errors(model, sets, out=job.out, group_key=job.group_key)
     config = model.potential.config
-    facts = {"family": family_of(config), "seed": job.seed, "n_train": len(train), "n_test": len(test)}
+    facts = {"family": family_of(config).name, "seed": job.seed, "n_train": len(train), "n_test": len(test)}
     record_beside(job.out, job, words, **facts, potential=to_mapping(config), fit_summary=history.summary)
     console().print(f"wrote {job.out / 'model.npz'}; errors, figures and run.json are beside it", highlight=False)

@@ -47,8 +47,8 @@ def main(words: Sequence[str]) -> int:
 def predict_labels(model, frames) -> None:
     """Replace the labels of ``frames``; a structure without a cell gets no stress."""
     from jaxmlip.data.labels import Labels, attach
-    from jaxmlip.evaluate.predictions import predict_atoms
+    from jaxmlip.potentials.predictions import predict_atoms
 
     predicted = predict_atoms(model, frames, show_progress=console().is_terminal)
-    for frame, energy, forces, stress in zip(frames, *predicted, strict=True):
+    for frame, energy, forces, stress, _ in zip(frames, *predicted, strict=True):
         attach(frame, Labels(float(energy), forces, stress if frame.cell.rank == 3 else None))

@@ -37,15 +37,15 @@ class Tune:
 
 def main(words: Sequence[str]) -> int:
     """Run the command."""
-    from jaxmlip.potentials import FAMILIES
+    from jaxmlip.potentials import trainable
     from jaxmlip.study.config import Method
     from jaxmlip.study.tune import PRESET, tune
 
     mapping, where, rest = take_config(words)
     given = {part: mapping.pop(part, {}) for part in ("potential", "fit")}
     job = parse(Tune, rest, prog="jaxmlip tune", mapping=mapping, where=where)
-    if job.family not in FAMILIES:
-        raise ConfigError(f"{unknown_name('family', job.family, FAMILIES)}. Use: jaxmlip tune FAMILY DATA")
+    if job.family not in trainable():
+        raise ConfigError(f"{unknown_name('family', job.family, trainable())}. Use: jaxmlip tune FAMILY DATA")
     atoms = structures(job.data, "data to tune on")
     out = console()
 

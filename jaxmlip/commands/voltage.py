@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -56,7 +57,7 @@ def main(words: Sequence[str]) -> int:
         active = active_set(model, structures(job.train, "training data (--train)")) if job.train else None
         found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy, active=active)
     rows = [{"method": "model"} | voltage_row(one) for one in found]
-    _show(found)
+    _show(rows)
     if job.out is not None:
         from jaxmlip.evaluate.provenance import write_json
 
@@ -65,23 +66,23 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(row["status"] == "converged" for row in rows) else 1
 
 
-def _show(found: Sequence) -> None:
+def _show(found: Sequence[dict[str, Any]]) -> None:
     """The table of the study: composition, DFT, model, differences in V and %, published models; means below."""
     from rich.table import Table
 
-    from jaxmlip.cathodes import mean_absolute_error
     from jaxmlip.evaluate.report import cell_text
     from jaxmlip.study.published import VOLTAGE_ERRORS
+    from jaxmlip.study.voltages import mean_absolute_error
 
-    graded = any(row.grade is not None for row in found)
+    graded = any(row["grade"] is not None for row in found)
     columns = ["composition", "DFT", "model", "|Δ| (V)", "|Δ| (%)", *(["grade"] if graded else []), "AENET", "MTP"]
     table = Table(*columns, title="Average voltages (V against lithium); DFT, AENET, MTP: published")
     for row in found:
-        model = row.status if row.voltage is None else f"{row.voltage:.2f}"
-        differences = [None if x is None else abs(x) for x in (row.error, row.error_percent)]
-        grade = [row.grade] if graded else []
-        cells = (row.dft, model, *differences, *grade, row.aenet, row.mtp)
-        table.add_row(f"Li{row.metal}O2 - {row.metal}O2", *map(cell_text, cells))
+        model = row["status"] if row["voltage"] is None else f"{row['voltage']:.2f}"
+        differences = [None if row[x] is None else abs(row[x]) for x in ("error", "error_percent")]
+        grade = [row["grade"]] if graded else []
+        cells = (row["dft"], model, *differences, *grade, row["aenet"], row["mtp"])
+        table.add_row(f"Li{row['metal']}O2 - {row['metal']}O2", *map(cell_text, cells))
     mean, percent, n = mean_absolute_error(found)
     published = [f"{volt:.2f} V, {part:.2f} %" for volt, part in VOLTAGE_ERRORS.values()]
     summary = ["mean", "", f"{n} of {len(found)}", cell_text(mean), cell_text(percent), *([""] if graded else [])]

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmlip.data.labels import labels
-from jaxmlip.evaluate.predictions import Predicted, predict_atoms
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.predictions import Predicted, predict_atoms
 from jaxmlip.units import GPA, MEV
 
 UNITS = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}

@@ -25,7 +25,8 @@ from jaxmlip.evaluate.maxvol import ActiveRows, maxvol, row_grades
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting.training.problem import split_params
 from jaxmlip.graph.batch import Graph, batches, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, Model, Params, Potential, map_blocks, safe_vectors
+from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_vectors
+from jaxmlip.potentials.model import Model
 
 Mode = Literal["structures", "atoms"]
 

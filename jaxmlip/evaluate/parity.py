@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxmlip.evaluate import style
 from jaxmlip.evaluate.errors import finite_label
-from jaxmlip.evaluate.predictions import Predicted
+from jaxmlip.potentials.predictions import Predicted
 from jaxmlip.units import GPA, MEV
 
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}

@@ -14,6 +14,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from jaxmlip.files import atomic_path
+from jaxmlip.potentials.registry import FAMILIES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,18 +44,8 @@ RC: Any = {
 }
 """Text stays text in SVG and its identifiers are the same in every run."""
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in print.
-COLORS = {
-    "snap": "#0072b2",
-    "qsnap": "#d55e00",
-    "mtp": "#009e73",
-    "gap": "#cc79a7",
-    "aenet": "#e69f00",
-    "nequip": "#56b4e9",
-}
 _FURTHER = ("#5b5b5b", "#8c564b", "#7f7fd5", "#2f4b3c")
 DENSITY = "viridis"
-LABELS = {"snap": "SNAP", "qsnap": "qSNAP", "mtp": "MTP", "gap": "GAP", "aenet": "AENET", "nequip": "NequIP"}
 
 
 def color(name: str) -> str:
@@ -63,14 +54,15 @@ def color(name: str) -> str:
     >>> color("snap"), color("snap-8") == color("snap")
     ('#0072b2', True)
     """
-    family = name.split("-")[0].lower()
-    return COLORS.get(family, _FURTHER[sum(map(ord, name)) % len(_FURTHER)])
+    family = FAMILIES.get(name.split("-")[0].lower())
+    return (family and family.color) or _FURTHER[sum(map(ord, name)) % len(_FURTHER)]
 
 
 def label(name: str) -> str:
     """How a family is written: ``qsnap`` is qSNAP."""
-    family, *rest = name.split("-")
-    return "-".join([LABELS.get(family.lower(), family), *rest])
+    first, *rest = name.split("-")
+    family = FAMILIES.get(first.lower())
+    return "-".join([(family and family.label) or first, *rest])
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,22 +1,22 @@
 """From labelled structures to a `Model`: one `fit` for every family, with the method that suits it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ase
-
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
-from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process, posterior
+from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.training.loop import train
 from jaxmlip.fitting.training.quasi_newton import QuasiNewtonFit, quasi_newton_method
-from jaxmlip.potentials import FAMILIES
-from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.potentials.base import Kernel, Linear, Potential
+from jaxmlip.potentials.model import Model, as_model
+from jaxmlip.potentials.registry import FAMILIES, config_from_mapping, family_of, named, potential_of
 from jaxmlip.progress import Report
 
 METHODS = {
@@ -36,11 +36,11 @@ _ITERATIVE = {
 
 
 def fit(
-    start: Potential | Model,
-    atoms: Sequence[ase.Atoms],
+    start: Potential | Model | str | Path,
+    atoms: Any,
     *,
     settings: Any = None,
-    validation: Sequence[ase.Atoms] | None = None,
+    validation: Any = None,
     folder: str | Path | None = None,
     show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
@@ -53,10 +53,10 @@ def fit(
     6
 
     Args:
-        start: a potential from `jaxmlip.build` or a family's factory, or a model to go on from (fine-tuning, transfer
-            learning): a linear fit keeps what is not linear in its parameters, the others start from them, with
+        start: a potential from `jaxmlip.build` or a family's factory, or a model (or its file) to go on from, as in
+            fine-tuning: a linear fit keeps what is not linear in its parameters, the others start from them, with
             offsets fitted anew unless the settings say otherwise.
-        atoms: structures with labels, as `jaxmlip.read` gives them.
+        atoms: structures with labels, as `jaxmlip.read` gives them, of ASE or pymatgen.
         settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
             is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
@@ -72,17 +72,19 @@ def fit(
         FloatingPointError: a training run diverged.
         SystemExit: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch and ends.
     """
+    start, frames = _start(start), frames_of(atoms)
     potential = start.potential if isinstance(start, Model) else start
     settings = default_settings(potential) if settings is None else settings
     if isinstance(settings, LinearFit):
-        return fit_linear(start, atoms, settings=settings, show_progress=show_progress is True)
+        return fit_linear(start, frames, settings=settings, show_progress=show_progress is True)
     if isinstance(settings, GaussianProcessFit):
-        return fit_gaussian_process(start, atoms, settings=settings, show_progress=show_progress is True)
+        return fit_gaussian_process(start, frames, settings=settings, show_progress=show_progress is True)
     method = _ITERATIVE.get(type(settings))
     if method is None:
         raise TypeError(f"settings must be one of {', '.join(kind.__name__ for kind in METHODS.values())}")
     where = None if folder is None else Path(folder)
-    return train(start, (atoms, validation), method, settings, folder=where, show_progress=show_progress)
+    data = (frames, None if validation is None else frames_of(validation))
+    return train(start, data, method, settings, folder=where, show_progress=show_progress)
 
 
 def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
@@ -97,18 +99,49 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
         ConfigError: no such method or setting, or a value of the wrong kind.
     """
     values = dict(values)
-    method = values.pop("method", FAMILIES[family].method)
+    method = values.pop("method", method_of(family))
     if method not in METHODS:
         raise ConfigError(unknown_name("method of fitting", method, METHODS))
     return from_mapping(METHODS[method], values, where="fit")
 
 
 def default_settings(potential: Potential) -> Any:
-    """How `fit` fits a potential unless told otherwise: as its family says, else linear where it is."""
-    kinds = {family.config: family.method for family in FAMILIES.values()}
-    return METHODS[kinds.get(type(potential.config), "linear" if potential.linear else "gradient")]()
+    """How `fit` fits a potential unless told otherwise: as its family says, else as its stages allow."""
+    try:
+        method = family_of(potential.config).method
+    except ConfigError:  # of no registered family
+        method = None
+    return METHODS[method or _by_stages(potential)]()
+
+
+def method_of(family: str) -> str:
+    """The method in `METHODS` by which a family is fitted unless told otherwise.
+
+    >>> method_of("mtp")
+    'gauss-newton'
+
+    Raises:
+        ConfigError: no such family, or one that has nothing to fit.
+    """
+    kind = named(family)
+    if kind.method is None:
+        raise ConfigError(f"{family} has nothing to fit by itself")
+    small = {"family": family, "species": ("Li",), "cutoff": 4.0, **kind.example}
+    return kind.method or _by_stages(potential_of(config_from_mapping(small)))
+
+
+def _by_stages(potential: Potential) -> str:
+    kinds = {Linear: "linear", Kernel: "gaussian-process"}
+    return kinds.get(type(potential.stages), "gradient")
+
+
+def _start(start: Any) -> Potential | Model:
+    """A potential or model, or the model of a file."""
+    if isinstance(start, str) and start in FAMILIES:
+        raise TypeError(f"fit needs settings with the family: jaxmlip.fit(jaxmlip.build({start!r}, species=…), atoms)")
+    return start if isinstance(start, Potential) else as_model(start)
 
 
 __all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
-__all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "posterior", "predict_variance"]
+__all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "method_of", "predict_variance"]
 __all__ += ["read_log"]

@@ -1,9 +1,9 @@
 """Rows of the design matrix of a potential: derivatives of energies, forces and stresses by its coefficients.
 
 Columns: the offsets of each species, then for each species the features of one atom summed over its atoms,
-E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)], exactly as `Potential.features` and ``params`` order them. Where all species
-share the coefficients (`Potential.shared`) the features are summed over all atoms. After these, where asked for, the
-parameters of the density (`Linear.inner`): the energy is not linear in them, and these are the derivatives at their
+E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)]: the invariants of its stages (`Linear`), then their products, in the order of
+``params``. Where all species share the coefficients the features are summed over all atoms. After these, where asked
+for, the parameters of the density (`Inner`): the energy is not linear in them, and these are the derivatives at their
 values.
 """
 
@@ -13,11 +13,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_vectors
+from jaxmlip.potentials.base import (
+    CPU_BLOCK,
+    Linear,
+    Params,
+    Potential,
+    Products,
+    invariant_jacobian,
+    map_blocks,
+    product_features,
+    safe_vectors,
+)
 
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 
@@ -49,40 +58,38 @@ def design(
     References:
         Thompson et al., J. Comput. Phys. 285, 316 (2015), equations 13-16.
     """
+    stages = potential.stages
+    if not isinstance(stages, Linear):
+        raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients")
     vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else 4096
-    function = partial(_derivatives, potential, params, with_inner)
+    function = partial(_derivatives, stages, params, with_inner)
     found = map_blocks(function, graph, vectors, min(block, graph.n_atoms))
     found = [part._replace(gradient=jnp.where(graph.mask[:, :, None, None], part.gradient, 0)) for part in found]
     n_species, dtype = len(potential.config.species), vectors.dtype
     counts = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, dtype), 0)
-    own = [jnp.sum(counts, axis=1, keepdims=True) if potential.shared else counts, counts]
-    quadratic = potential.linear is not None and potential.linear.quadratic
+    own = [jnp.sum(counts, axis=1, keepdims=True) if params["coefficients"].ndim == 1 else counts, counts]
 
     energy, forces = [_segment(graph, counts)], [jnp.zeros((graph.n_atoms, 3, n_species), dtype)]
     stress = [jnp.zeros((graph.n_graphs, 3, 3, n_species), dtype)]
     for part, mine in zip(found, own):
-        values = mine[:, :, None] * _features(part.values, quadratic)[:, None, :]
+        products = None if stages.products is None else stages.products(part.values.shape[1])
+        values = mine[:, :, None] * _features(part.values, products)[:, None, :]
         energy.append(_segment(graph, values).reshape(graph.n_graphs, -1))
-        forces.append(_forces(graph, part, mine, quadratic).reshape(graph.n_atoms, 3, -1))
+        forces.append(_forces(graph, part, mine, products).reshape(graph.n_atoms, 3, -1))
         if with_stress:
-            stress.append(_stress(graph, vectors, part, mine, quadratic))
+            stress.append(_stress(graph, vectors, part, mine, products))
     empty = jnp.zeros((graph.n_graphs, 3, 3, 0), dtype)
     rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, stress if with_stress else [empty]))
     return Design(*rows)
 
 
-def _derivatives(
-    potential: Potential, params: Params, with_inner: bool, graph: Graph, vectors: Array
-) -> list[_Invariants]:
+def _derivatives(linear: Linear, params: Params, with_inner: bool, graph: Graph, vectors: Array) -> list[_Invariants]:
     """B and ∂B_i/∂r_im = ∂B_i/∂ρ_i · ∂ρ_im/∂r_im with the density ρ_i = Σ_m ρ_im, one matrix product an atom.
 
     With the parameters p of the density the same for ∂E_i/∂p, E_i(ρ_i) = Σ_k c_k B_k:
     ∂²E_i/∂p∂r_im = (∂²E_i/∂ρ_i² ∂ρ_i/∂p) · ∂ρ_im/∂r_im + ∂E_i/∂ρ_i · ∂²ρ_im/∂p∂r_im.
     """
-    linear = potential.linear
-    if linear is None:
-        raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients")
     total = linear.density(params, graph, vectors).sum(axis=1)
     slope = _by_vectors(partial(linear.density, params, graph), vectors)
     slope = slope.reshape(slope.shape[0], -1, slope.shape[-1])  # [n_atoms, max_neighbors · 3, n_basis]
@@ -90,10 +97,12 @@ def _derivatives(
     def chain(outer: Array) -> Array:
         return jnp.einsum("aep,akp->aek", slope, outer).reshape(*vectors.shape, -1)
 
-    found = [_Invariants(linear.invariants(params, graph, total), chain(linear.jacobian(params, graph, total)))]
-    slopes = linear.slopes
-    if not with_inner or slopes is None:
+    found = [
+        _Invariants(linear.invariants(params, graph, total), chain(invariant_jacobian(linear, params, graph, total)))
+    ]
+    if not with_inner or linear.inner is None:
         return found
+    slopes = linear.inner.slopes
 
     def energy(total: Array) -> Array:
         return jnp.sum(linear.invariants(params, graph, total) @ params["coefficients"])
@@ -115,45 +124,47 @@ def _by_vectors(function: Callable, vectors: Array) -> Array:
     return jax.vmap(along, out_axes=2)(jnp.eye(3, dtype=vectors.dtype))
 
 
-def _features(B: Array, quadratic: bool) -> Array:
-    if not quadratic:
-        return B
-    return jnp.concatenate([B, _half_triangle(B[:, :, None] * B[:, None, :]) / 2], axis=1)
+def design_names(potential: Potential, *, with_inner: bool) -> tuple[str, ...]:
+    """Names of the params that have columns in the design matrix, in its order; none without linear stages."""
+    stages = potential.stages
+    if not isinstance(stages, Linear):
+        return ()
+    return ("offsets", "coefficients", *([stages.inner.name] if with_inner and stages.inner is not None else []))
 
 
-def _half_triangle(outer: Array) -> Array:
-    """``outer`` plus its transpose as the upper triangle of the last two axes, the diagonal halved.
-
-    With ``outer`` = B_k ∂B_l this is the derivative of ½ B_k² and B_k B_l.
-    """
-    k, l = np.triu_indices(outer.shape[-1])  # noqa: E741
-    half = np.where(k == l, 0.5, 1.0).astype(outer.dtype).reshape((1,) * (outer.ndim - 2) + (-1,))
-    return (outer[..., k, l] + outer[..., l, k]) * half
+def _features(B: Array, products: Products | None) -> Array:
+    return B if products is None else jnp.concatenate([B, product_features(B, products)], axis=1)
 
 
-def _forces(graph: Graph, derivatives: _Invariants, own: Array, quadratic: bool) -> Array:
+def _of_products(outer: Array, of: Products) -> Array:
+    """Derivatives f (B_k ∂B_l + B_l ∂B_k) of products from ``outer`` = B_k ∂B_l in the last two axes."""
+    factors = of.factors.astype(outer.dtype).reshape((1,) * (outer.ndim - 2) + (-1,))
+    return (outer[..., of.first, of.second] + outer[..., of.second, of.first]) * factors
+
+
+def _forces(graph: Graph, derivatives: _Invariants, own: Array, products: Products | None) -> Array:
     """[n_atoms, 3, n_species, n_features]; one species for all where ``own`` has one column."""
     B, D = derivatives
     arriving = D.reshape(-1, *D.shape[2:])[graph.reverse]  # the neighbours' invariants seen from their side
     other = jnp.where(graph.mask[:, :, None], own[graph.neighbors], 0)
     leaving = D.sum(axis=1)
     linear = jnp.einsum("as,ack->acsk", own, leaving) - jnp.einsum("ams,amck->acsk", other, arriving)
-    if not quadratic:
+    if products is None:
         return linear
     factors = (other[:, :, :, None] * B[graph.neighbors][:, :, None, :]).reshape(*other.shape[:2], -1)
     outer = jnp.einsum("amx,amcl->acxl", factors, arriving)
     outer = outer.reshape(*outer.shape[:2], own.shape[1], B.shape[1], B.shape[1])
     mine = jnp.einsum("as,ak,acl->acskl", own, B, leaving)
-    return jnp.concatenate([linear, _half_triangle(mine - outer)], axis=-1)
+    return jnp.concatenate([linear, _of_products(mine - outer, products)], axis=-1)
 
 
-def _stress(graph: Graph, vectors: Array, derivatives: _Invariants, own: Array, quadratic: bool) -> Array:
+def _stress(graph: Graph, vectors: Array, derivatives: _Invariants, own: Array, products: Products | None) -> Array:
     """[n_graphs, 3, 3, n_species · n_features]; zero where the cell spans no volume."""
     B, D = derivatives
     virial = jnp.einsum("amx,amyk->axyk", vectors, D)
     virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
-    if quadratic:
-        outer = _half_triangle(B[:, None, None, :, None] * virial[:, :, :, None, :])
+    if products is not None:
+        outer = _of_products(B[:, None, None, :, None] * virial[:, :, :, None, :], products)
         virial = jnp.concatenate([virial, outer], axis=-1)
     summed = _segment(graph, own[:, None, None, :, None] * virial[:, :, :, None, :])
     volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None, None, None]

@@ -8,7 +8,7 @@ quasi-Newton and stochastic fits, so that families are compared on equal footing
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import ase
 import jax
@@ -20,8 +20,9 @@ from jaxmlip.config import ConfigError, Range
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
-from jaxmlip.potentials.base import Params, Potential, predict, predict_energy
-from jaxmlip.potentials.offsets import STUDY_ENERGIES
+from jaxmlip.potentials.base import Params, Potential, regressor
+from jaxmlip.potentials.model import Model, predict, predict_energy
+from jaxmlip.potentials.offsets import Energies, Offsets
 
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
@@ -33,14 +34,16 @@ class Weights:
     energy_weight: float = 100.0
     force_weight: float = 1.0
     stress_weight: float = 0.0
-    offsets: Literal["fit", "study", "zero"] = "fit"
-    """Energies per atom of each element: fitted to the data; those of the published study; or none. From a model on
-    "fit" fits them to what the model leaves of the energies, the others keep the model's."""
+    offsets: Offsets = "fit"
+    """Energies per atom of each element: fitted to the data (from a model on, to what the model leaves of them); zero;
+    keep those of the model; or element → eV."""
     tunable: ClassVar[Mapping[str, Range]] = {}
     """Settings that ``jaxmlip tune`` looks for, and where."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
+        if isinstance(self.offsets, Mapping):
+            object.__setattr__(self, "offsets", Energies(self.offsets))
         weights = (self.energy_weight, self.force_weight, self.stress_weight)
         if not all(np.isfinite(w) and w >= 0 for w in weights) or not any(weights):
             raise ConfigError(f"weights must be finite, not negative and not all zero: got {weights}")
@@ -115,12 +118,12 @@ def _differences(potential: Potential, params: Params, example: tuple, weights: 
     graph, labels, descriptors = example
     forces, stress = jnp.zeros_like(labels.forces), jnp.zeros((graph.n_graphs, 6), labels.energy.dtype)
     if weights.force_weight or weights.stress_weight:
-        found = predict(potential, params, graph)
+        found = predict(Model(potential, params), graph)
         energy = found.energy
         forces = jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0)
         stress = jnp.where(labels.has_stress[:, None], (found.stress - labels.stress)[:, *_VOIGT], 0)
     elif descriptors is None:
-        energy = predict_energy(potential, params, graph)
+        energy = predict_energy(Model(potential, params), graph)
     else:
         energy = _regressed(potential, params, graph, descriptors)
     n_atoms = jnp.maximum(_n_atoms(graph, energy.dtype), 1)
@@ -138,9 +141,10 @@ def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array
 
 
 def _regressed(potential: Potential, params: Params, graph: Graph, descriptors: Array) -> Array:
-    if potential.regressor is None:
+    energies_fn = regressor(potential)
+    if energies_fn is None:
         raise ValueError(f"{type(potential.config).__name__} has no regressor: descriptors cannot be kept")
-    energies = potential.regressor(params, graph.species, descriptors)
+    energies = energies_fn(params, graph.species, descriptors)
     return jax.ops.segment_sum(jnp.where(graph.atom_mask, energies, 0), graph.atom_graph, graph.n_graphs)
 
 
@@ -172,16 +176,6 @@ def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:
 
 def _named(weights: Weights) -> dict[str, float]:
     return {"energy": weights.energy_weight, "forces": weights.force_weight, "stress": weights.stress_weight}
-
-
-def given_offsets(potential: Potential, weights: Weights) -> Float[np.ndarray, " n_species"]:
-    """Energies per atom that are not fitted, eV: zero unless those of the study are asked for."""
-    if weights.offsets != "study":
-        return np.zeros(len(potential.config.species))
-    missing = [s for s in potential.config.symbols if s not in STUDY_ENERGIES]
-    if missing:
-        raise ValueError(f"the study gives no energy for {', '.join(missing)}: use offsets='fit'")
-    return np.array([STUDY_ENERGIES[s] for s in potential.config.symbols])
 
 
 def force_scale(atoms: Sequence[ase.Atoms]) -> float:

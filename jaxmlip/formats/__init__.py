@@ -2,31 +2,34 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 from jaxmlip.config import unknown_name
-from jaxmlip.formats.aenet import NETWORK_SUFFIXES, read_aenet, write_aenet
-from jaxmlip.formats.gap import read_gap, write_gap
-from jaxmlip.formats.mtp import read_mtp, write_mtp
 from jaxmlip.formats.native import read_model, write_model
-from jaxmlip.formats.nequip import read_nequip, write_nequip
-from jaxmlip.formats.snap import read_snap, write_snap
-from jaxmlip.potentials.base import Model
 from jaxmlip.potentials.hyperparameters import params_as_settings
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.registry import FAMILIES, Format
 
-_READERS = {".mtp": read_mtp, ".almtp": read_mtp, ".snapcoeff": read_snap, ".snapparam": read_snap}
-_READERS |= {".yaml": read_nequip, ".xml": read_gap}
-_WRITERS = {".npz": write_model, ".mtp": write_mtp, ".snapcoeff": write_snap, ".snapparam": write_snap}
-_WRITERS |= {".yaml": write_nequip, ".xml": write_gap}
-_WRITERS |= dict.fromkeys(NETWORK_SUFFIXES, write_aenet)
-SUFFIXES = (".npz", *_READERS, *NETWORK_SUFFIXES, ".in")
+FOLDER = "/"
+"""Stands for the suffix of a folder, or of a list of files."""
+
+
+def formats() -> dict[str, Format]:
+    """What a family can be read from or written to beside our own file: suffixes, and names of pre-trained models.
+
+    >>> formats()[".almtp"].write
+    ''
+    """
+    return {suffix: one for family in FAMILIES.values() for suffix, one in family.formats.items()}
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
-    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip or QUIP.
+    """A model from our own file (``.npz``) or from one of LAMMPS, MLIP, aenet, nequip, sevenn or QUIP.
 
     LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
-    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it.
+    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
+    ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -43,19 +46,20 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
         FileNotFoundError: the file, or its partner, is missing.
         ValueError: an unknown suffix, a damaged file, one of a newer version, or ``species`` for our own format.
     """
-    if isinstance(path, (list, tuple)) or Path(path).is_dir():  # pyright: ignore[reportArgumentType]
-        return read_aenet(path, species=species)
-    path = Path(path)  # pyright: ignore[reportArgumentType]
-    suffix = _checked(path, SUFFIXES)
-    if suffix in (*NETWORK_SUFFIXES, ".in"):
-        return read_aenet(path, species=species)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    if suffix == ".npz":
-        if species is not None:
-            raise ValueError(f"{path} knows its own species: leave `species` out")
-        return read_model(path)
-    return _READERS[suffix](path, species=species)
+    if not isinstance(path, (str, Path)) or Path(path).is_dir():
+        return resolve_name(formats()[FOLDER].read)(path, species=species)
+    readers = {suffix: one.read for suffix, one in formats().items() if one.read and suffix != FOLDER}
+    if str(path) in readers:  # the name of a pre-trained model
+        return resolve_name(readers[str(path)])(path, species=species)
+    path = Path(path)
+    suffix = _checked(path, [".npz", *readers])
+    if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):
+        raise FileNotFoundError(f"{path} does not exist")  # NAME.nn of aenet stands for El.NAME.nn
+    if suffix != ".npz":
+        return resolve_name(readers[suffix])(path, species=species)
+    if species is not None:
+        raise ValueError(f"{path} knows its own species: leave `species` out")
+    return read_model(path)
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -67,7 +71,10 @@ def save(model: Model, path: str | Path) -> None:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
-    _WRITERS[_checked(Path(path), _WRITERS)](params_as_settings(model), path)
+    writers = {suffix: one.write for suffix, one in formats().items() if one.write}
+    suffix = _checked(Path(path), [".npz", *writers])
+    write = write_model if suffix == ".npz" else resolve_name(writers[suffix])
+    write(params_as_settings(model), path)
 
 
 def _checked(path: Path, known: Iterable[str]) -> str:

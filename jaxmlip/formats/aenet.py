@@ -16,7 +16,8 @@ from jaxmlip.config import unknown_name
 from jaxmlip.formats.aenet_inputs import read_input
 from jaxmlip.formats.aenet_network import NetworkFile, read_network, write_network
 from jaxmlip.potentials.aenet import ACTIVATIONS, AENETConfig, aenet
-from jaxmlip.potentials.base import Config, Model, Params
+from jaxmlip.potentials.base import Config, Params
+from jaxmlip.potentials.model import Model
 
 NETWORK_SUFFIXES = (".nn", ".ann", ".ascii")
 _INPUTS = ("predict.in", "train.in")

@@ -26,8 +26,9 @@ from jaxmlip.formats.gap_descriptor import (
     descriptor_words,
     pair_of,
 )
-from jaxmlip.potentials.base import Config, Model
+from jaxmlip.potentials.base import Config
 from jaxmlip.potentials.gap import GAPConfig, gap
+from jaxmlip.potentials.model import Model
 
 _COVARIANCES = {"distance_2b": "1", "soap": "2"}  # ard_se and dot_product
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.mtp import MTPConfig, index_text, mtp
 
 _TYPES = {"RBChebyshev": False, "RBChebyshev_repuls": True}  # and whether the repulsive form is meant

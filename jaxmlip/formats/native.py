@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
-from jaxmlip.potentials.offsets import config_from_mapping, config_to_mapping, potential_of
+from jaxmlip.potentials.base import Kernel
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.registry import config_from_mapping, config_to_mapping, potential_of
 
 VERSION = 1
 _HEADER = "jaxmlip.json"
@@ -48,7 +49,7 @@ def read_model(path: str | Path) -> Model:
     blank = potential.init(jax.random.key(0), None)
     expected = {name: np.shape(value) for name, value in _flatten(blank).items()}
     found = {name: value.shape for name, value in arrays.items()}
-    if not _fits(found, expected, potential.resizable):
+    if not _fits(found, expected, ("alpha", "points") if isinstance(potential.stages, Kernel) else ()):
         raise ValueError(f"{path}: the parameters {found} do not fit the settings, which need {expected}")
     return Model(potential, _filled(blank, arrays))
 

@@ -19,9 +19,10 @@ import numpy as np
 import yaml
 from ase.data import chemical_symbols
 
-from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.config import from_mapping, unknown_name
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.formats.elements import chosen_species
+from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.nequip import NequIPConfig, nequip, weight_shapes
 
 _DEFAULTS: dict[str, Any] = {
@@ -207,12 +208,7 @@ class _State:
 
 def _chosen(config: NequIPConfig, params: dict[str, Any], species: Sequence[int | str]) -> tuple[NequIPConfig, dict]:
     """The model of some of its elements."""
-    chosen = dataclasses.replace(config, species=tuple(species))
-    missing = [z for z in chosen.species if z not in config.species]
-    if missing:
-        symbol = chemical_symbols[int(missing[0])]
-        raise ConfigError(unknown_name("element", symbol, config.symbols))
-    rows = [config.species.index(z) for z in chosen.species]
+    chosen, rows = chosen_species(config, species)
     per_species = ("embedding", "offsets", "scales", "average_neighbors")
     return chosen, params | {name: params[name][rows] for name in per_species}
 

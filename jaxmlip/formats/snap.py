@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from jaxmlip.config import unknown_name
 from jaxmlip.descriptors.bispectrum import bispectrum_indices
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
 _DEFAULTS = {

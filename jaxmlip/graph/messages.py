@@ -5,10 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Int
 
 
-@jax.custom_vjp
 def gather_neighbors(
     x: Float[Array, "n_atoms n_channels"],
     neighbors: Int[Array, "n_atoms max_neighbors"],
@@ -20,30 +21,64 @@ def gather_neighbors(
     >>> gather_neighbors(x, pair, pair).ravel().tolist()
     [2.0, 1.0]
     """
-    return x[neighbors]
+    return _gather.bind(x, neighbors, reverse)
 
 
-@jax.custom_vjp
 def incoming_sums(
     messages: Float[Array, "n_atoms max_neighbors n_channels"],
     neighbors: Int[Array, "n_atoms max_neighbors"],
     reverse: Int[Array, "n_atoms max_neighbors"],
 ) -> Float[Array, "n_atoms n_channels"]:
     """Σ_i of what every atom i holds for its neighbour j, at each j: read from the slots of the reversed pairs."""
-    return jnp.sum(messages.reshape(-1, messages.shape[-1])[reverse], axis=1)
+    return _sum.bind(messages, neighbors, reverse)
 
 
-def _gather_forward(x: Array, neighbors: Array, reverse: Array) -> tuple:
-    return gather_neighbors(x, neighbors, reverse), (neighbors, reverse)
+def _linear_primitive(name: str, function: Callable, shape_of: Callable) -> Primitive:
+    """A function of ``(x, neighbors, reverse)`` that is linear in x; several at once are one of more channels.
+
+    Forward, reverse and repeated derivatives are made of it and its transpose, which `_transposes` adds.
+    """
+    made = Primitive(name)
+    made.def_impl(function)
+    made.def_abstract_eval(lambda x, neighbors, _: x.update(shape=shape_of(x, neighbors)))
+    mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=False))
+
+    def tangent(primals: tuple, tangents: tuple) -> tuple:
+        value = made.bind(*primals)
+        moved = tangents[0]
+        return value, ad.Zero.from_primal_value(value) if type(moved) is ad.Zero else made.bind(moved, *primals[1:])
+
+    def batched(args: tuple, axes: tuple) -> tuple:
+        if any(axis is not None for axis in axes[1:]):
+            return jax.vmap(function, axes)(*args), 0
+        x = jnp.moveaxis(args[0], axes[0], -1)
+        found = made.bind(x.reshape(*x.shape[:-2], -1), *args[1:])
+        return found.reshape(*found.shape[:-1], *x.shape[-2:]), found.ndim
+
+    ad.primitive_jvps[made] = tangent
+    batching.primitive_batchers[made] = batched
+    return made
 
 
-def _incoming_forward(messages: Array, neighbors: Array, reverse: Array) -> tuple:
-    return incoming_sums(messages, neighbors, reverse), (neighbors, reverse)
+def _transposes(first: Primitive, second: Primitive) -> None:
+    """A slot is the reverse of exactly one slot (padding of itself), so each is the exact transpose of the other."""
+    for one, other in ((first, second), (second, first)):
+        ad.primitive_transposes[one] = lambda cotangent, _, neighbors, reverse, other=other: (
+            None if type(cotangent) is ad.Zero else other.bind(cotangent, neighbors, reverse),
+            None,
+            None,
+        )
 
 
-# A slot is the reverse of exactly one slot (padding of itself), so each is the exact transpose of the other.
-gather_neighbors.defvjp(_gather_forward, lambda where, ct: (incoming_sums(ct, *where), None, None))
-incoming_sums.defvjp(_incoming_forward, lambda where, ct: (gather_neighbors(ct, *where), None, None))
+_gather = _linear_primitive(
+    "gather_neighbors", lambda x, neighbors, _: x[neighbors], lambda x, neighbors: (*neighbors.shape, x.shape[-1])
+)
+_sum = _linear_primitive(
+    "incoming_sums",
+    lambda x, _, reverse: jnp.sum(x.reshape(-1, x.shape[-1])[reverse], axis=1),
+    lambda x, neighbors: (neighbors.shape[0], x.shape[-1]),
+)
+_transposes(_gather, _sum)
 
 
 def in_blocks(function: Callable, arrays: Any, block: int) -> Any:

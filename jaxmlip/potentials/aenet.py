@@ -17,7 +17,7 @@ References:
 import dataclasses
 import re
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -29,7 +29,9 @@ from jaxtyping import Array, Float, Int
 from jaxmlip.config import ConfigError, Range, unknown_name
 from jaxmlip.descriptors.chebyshev import Expansion, chebyshev_fingerprints
 from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import Config, Params, Potential, safe_vectors
+from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory, safe_vectors
+from jaxmlip.potentials.presets import presets_of
+from jaxmlip.potentials.registry import Family, Format
 
 FIXED = ("fingerprint", "energy")
 """Parts of the params that training leaves alone."""
@@ -76,6 +78,7 @@ class AENETConfig(Config):
         "radial_order": Range(4, 20, step=2),
         "angular_order": Range(2, 8, step=1),
     }
+    cutoffs: ClassVar[tuple[str, ...]] = ("cutoff", "angular_cutoff")
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
@@ -134,7 +137,7 @@ class AENETConfig(Config):
         return (*map(_layer_of, self.hidden), (1, "linear"))
 
 
-@lru_cache
+@factory
 def aenet(config: AENETConfig) -> Potential:
     """The potential of ``config``; the params are described at the top of this module.
 
@@ -162,14 +165,8 @@ def aenet(config: AENETConfig) -> Potential:
         x = fingerprints(config, params, graph, vectors)
         return energies_from_fingerprints(config, params, graph.species, x)
 
-    return Potential(
-        config,
-        init,
-        atomic_energies,
-        descriptor=partial(fingerprints, config),
-        regressor=partial(energies_from_fingerprints, config),
-        fixed=FIXED,
-    )
+    stages = Regressor(partial(fingerprints, config), partial(energies_from_fingerprints, config))
+    return Potential(config, init, atomic_energies, stages, fixed=FIXED)
 
 
 def fingerprints(
@@ -261,3 +258,21 @@ def _layer_of(name: str) -> tuple[int, str]:
     if match[2] not in ACTIVATIONS:
         raise ConfigError(unknown_name("activation", match[2], ACTIVATIONS))
     return int(match[1]), match[2]
+
+
+_EXAMPLE = {"species": ("Li", "Mn", "O"), "cutoff": 3.2, "angular_cutoff": 3.0, "hidden": ("3:tanh",)}
+_READ, _WRITE = "jaxmlip.formats.aenet:read_aenet", "jaxmlip.formats.aenet:write_aenet"
+AENET = Family(
+    "aenet",
+    AENETConfig,
+    aenet,
+    label="AENET",
+    color="#e69f00",
+    method="gradient",
+    presets=presets_of("aenet"),
+    example={**_EXAMPLE, "radial_order": 4},
+    formats={
+        **dict.fromkeys((".nn", ".ann", ".ascii"), Format(_READ, _WRITE)),
+        **dict.fromkeys((".in", "/"), Format(_READ)),
+    },
+)

@@ -1,21 +1,21 @@
-"""The contract: a potential gives energies of atoms; energy, forces and stress of structures are derived here, once.
+"""The contract: a potential gives energies of atoms (`Potential`); their gradient by neighbours' vectors is taken here.
 
 Conventions: eV, Å; F_i = −∂E/∂r_i; σ = (1/V) ∂E/∂ε, positive under tension (ASE's sign); all periodic images count.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial, wraps
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxmlip.config import ConfigError, Range, unknown_name
-from jaxmlip.graph.batch import Graph, edge_vectors
+from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
@@ -34,6 +34,8 @@ class Config:
     """Å; an atom sees its neighbours up to here."""
     tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 7.0)}
     """Settings that ``jaxmlip tune`` looks for, and where."""
+    cutoffs: ClassVar[tuple[str, ...]] = ("cutoff",)
+    """Settings in Å beyond which a neighbour does not count."""
 
     def __post_init__(self) -> None:
         """Symbols become atomic numbers; refuses what cannot be a potential."""
@@ -50,47 +52,140 @@ class Config:
         return tuple(chemical_symbols[int(z)] for z in self.species)
 
 
+class Products(NamedTuple):
+    """Further features f B_k B_l of invariants B: which k and l, and the factors f."""
+
+    first: Int[np.ndarray, " n_products"]
+    second: Int[np.ndarray, " n_products"]
+    factors: Float[np.ndarray, " n_products"]
+
+
+class Inner(NamedTuple):
+    """Parameters p = ``params[name]`` [n_species, …] of a density that is linear in them, by the central species.
+
+    ``slopes(params, graph, vectors, w)`` with w [n_atoms, n_basis] gives derivatives by the p of an atom's own species:
+    of its density [n_atoms, n_p, n_basis], and of w · the density of each pair [n_atoms, max_neighbors, n_p].
+    """
+
+    name: str
+    slopes: Callable
+
+
 class Linear(NamedTuple):
-    """How a linear potential makes its features: neighbours → density on a basis → invariants → (products).
+    """Stages of an energy that is linear: neighbours → density on a basis → invariants B → (products) → coefficients.
 
-    The design matrix needs derivatives of every feature; from these stages they cost one small matrix product a
-    neighbour instead of one backward pass a feature. All take ``(params, graph, …)``.
-
-    A density may have parameters p of its own, ``params[inner]`` [n_species, …] by the species of the central atom;
-    it is linear in them. ``slopes`` gives, for ``vectors`` and weights w [n_atoms, n_basis], the derivatives by those
-    of an atom's own species: of its density [n_atoms, n_p, n_basis], and of w · the density of each pair
-    [n_atoms, max_neighbors, n_p].
+    ``params["coefficients"]`` is [n_species, n_features], or [n_features] where all species share them. The design
+    matrix needs derivatives of every feature; from these stages they cost one small matrix product a neighbour instead
+    of one backward pass a feature. All take ``(params, graph, …)``.
     """
 
     density: AtomFn  # per pair: [n_atoms, max_neighbors, n_basis]; a row depends on its own vector only; 0 if masked
     invariants: Callable  # the density summed over neighbours [n_atoms, n_basis] -> [n_atoms, n_invariants]
-    jacobian: Callable  # the same -> [n_atoms, n_invariants, n_basis]; `dense_jacobian` serves every family
-    quadratic: bool = False  # the features are B_k, then ½ B_k² and B_k B_l (l > k), row by row
-    inner: str | None = None
-    slopes: Callable | None = None
+    jacobian: Callable | None = None  # the same -> [n_atoms, n_invariants, n_basis]; None: one backward pass each
+    products: Callable[[int], Products] | None = None  # n_invariants -> features that follow the invariants
+    inner: Inner | None = None
+
+
+class Kernel(NamedTuple):
+    """Stages of a sparse Gaussian process: E = offsets + Σ_m α_m k(·, s_m), summed over atoms, pairs, ….
+
+    ``params["alpha"]`` and ``params["points"]`` are dicts of arrays [n_kinds, n_sparse] in 1/eV and [n_kinds, n_sparse,
+    …]; a fit chooses n_sparse. Columns run over kinds and points of one name, then of the next; zeros are padding.
+    """
+
+    name: str  # of the points that are chosen from the descriptors of atoms, a kind a species; stands first
+    descriptor: AtomFn  # [n_atoms, n_descriptors]
+    further_points: Callable  # (batches, n) -> the points of other names, {} if there are none
+    covariances: Callable  # points -> for each kind: which points are real [n_sparse], and their K_mm
+    rows: Callable  # (points, graph, with_stress) -> energies, forces, virials by α; see `gap_kernels.KernelRows`
+    prior: Callable  # (points, graph) -> covariances of atoms [n_atoms, n_atoms], and with columns [n_atoms, n_columns]
+    regressor: Callable | None = None  # as `Regressor.energies`, where there are no further points
+
+
+class Regressor(NamedTuple):
+    """Stages of a network: descriptors of atoms, and their energies."""
+
+    descriptor: AtomFn  # [n_atoms, n_descriptors]
+    energies: Callable  # (params, species [n_atoms], descriptors) -> [n_atoms] eV, offsets included
+    learned: bool = False  # the descriptor depends on what is trained: it cannot be computed once for all epochs
+    scale: str = ""  # name of params [n_species] in eV that the learned energies are multiplied by: the size of forces
 
 
 class Potential(NamedTuple):
-    """One family with its settings: pure functions of parameters and a graph. A factory makes it."""
+    """One family with its settings: pure functions of parameters and a graph. A factory (`factory`) makes it.
+
+    ====================  ==================================================================  ====================
+    name                  takes → gives                                                       unit
+    ====================  ==================================================================  ====================
+    ``config``            frozen, hashable: ``species``, ``cutoff``, and the family's own     Å
+    ``init``              key or None, graph or None → ``params``                             ``offsets``: eV
+    ``atomic_energies``   params, graph, vectors [n_atoms, max_neighbors, 3] → [n_atoms]      Å → eV
+    ``stages``            `Linear`, `Kernel` or `Regressor`: how a direct or staged fit       as said there
+                          sees the energy; None: by its derivatives only
+    ``local``             an energy depends on its own neighbours' vectors only, so atoms     —
+                          may be evaluated in blocks
+    ``fixed``             names of params that training leaves alone                          —
+    ====================  ==================================================================  ====================
+
+    ``params`` is a dict of arrays, or of dicts of arrays, with ``offsets`` [n_species]: the energy of an atom alone.
+
+    A family may not write a force, a stress, a neighbour list, a loss, a `jax.jit` or a dtype: these are derived, and
+    the dtype follows the input. It may not read positions (only vectors), nor take a shape from a value. Masked
+    neighbours come with a harmless vector and must contribute exactly zero, in second derivatives too: zero them
+    outside of a root or a division (``jnp.where``), not inside. Energies must go to zero smoothly at the cutoff.
+    """
 
     config: Config
     init: Callable[[Array | None, Graph | None], Params]
-    atomic_energies: AtomFn  # [n_atoms] eV, offsets included
-    features: AtomFn | None = None  # [n_atoms, n_features]; E_i = offsets + features · coefficients of its species
-    linear: Linear | None = None  # the two stages of ``features``
-    descriptor: AtomFn | None = None  # [n_atoms, n_descriptors]; does not depend on the trained part of the params
-    regressor: Callable | None = None  # (params, species, descriptors) -> the atomic energies
-    fixed: tuple[str, ...] = ()  # names of params that training leaves alone
-    resizable: tuple[str, ...] = ()  # names of params whose sizes a fit chooses (sparse points)
-    local: bool = True  # an energy depends on its own neighbours only, so atoms may be evaluated in blocks
-    shared: bool = False  # all species share the coefficients of a linear potential: [n_features], not one row each
+    atomic_energies: AtomFn
+    stages: Linear | Kernel | Regressor | None = None
+    local: bool = True
+    fixed: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple:
+        """Pickled as its settings, from which it is built again."""
+        from jaxmlip.potentials.registry import potential_of
+
+        return potential_of, (self.config,)
 
 
-class Model(NamedTuple):
-    """A potential with its parameters: what `fit` returns and `load` reads."""
+def factory(build: Callable[[Any], Potential]) -> Callable[[Any], Potential]:
+    """A function from settings to a potential that gives the same object for equal settings, so that JAX compiles once.
 
-    potential: Potential
-    params: Params
+    Settings that hold numbers which JAX traces (`settings_as_params`) are built anew each time.
+    """
+    cached = lru_cache(build)
+
+    @wraps(build)
+    def built(config: Any) -> Potential:
+        traced = any(isinstance(value, jax.Array) for value in vars(config).values())
+        return build(config) if traced else cached(config)
+
+    return built
+
+
+def descriptor(potential: Potential) -> AtomFn:
+    """The function ``(params, graph, vectors) -> [n_atoms, n_descriptors]``: invariants, descriptors or last features.
+
+    Raises:
+        ValueError: the family has no stages.
+    """
+    stages = potential.stages
+    if stages is None:
+        raise ValueError(f"{type(potential.config).__name__} has no descriptors: its family gives no stages")
+    if not isinstance(stages, Linear):
+        return stages.descriptor
+    return lambda params, graph, vectors: stages.invariants(
+        params, graph, stages.density(params, graph, vectors).sum(axis=1)
+    )
+
+
+def regressor(potential: Potential) -> Callable | None:
+    """Energies of atoms from descriptors that training leaves alone, ``(params, species, descriptors)``; or None."""
+    stages = potential.stages
+    if isinstance(stages, Kernel):
+        return stages.regressor
+    return stages.energies if isinstance(stages, Regressor) and not stages.learned else None
 
 
 def cast_params(params: Params, dtype: Any) -> Params:
@@ -112,65 +207,33 @@ class Prediction(NamedTuple):
     atomic_energies: Float[Array, " n_atoms"]
 
 
-@partial(jax.jit, static_argnums=0)
-def predict(potential: Potential, params: Params, graph: Graph) -> Prediction:
-    """Energy, forces and stress of every structure in ``graph``, from one backward pass over the edge vectors.
-
-    With g_im = ∂E/∂r_im of neighbour m of atom i: F_i = Σ_m (g_im − g_reverse(im)), σ = (1/V) Σ_im r_im ⊗ g_im.
-
-    >>> import ase, jax
-    >>> from jaxmlip.graph import batch
-    >>> from jaxmlip.potentials.snap import SNAPConfig, snap
-    >>> potential = snap(SNAPConfig(species=("Li", "O"), cutoff=4.0, twojmax=2))
-    >>> graph = batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), potential.config)
-    >>> predict(potential, potential.init(jax.random.key(0), graph), graph).forces.shape
-    (2, 3)
-
-    References:
-        Fan et al., Phys. Rev. B 92, 094301 (2015), equations 23-25: partial forces and the virial of many-body
-        potentials under periodic boundaries.
-    """
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
-    energies, gradient = energies_and_gradient(potential, params, graph, vectors)
-    gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
-    incoming = gradient.reshape(-1, 3)[graph.reverse]
-    forces = jnp.sum(gradient - incoming, axis=1)
-    virials = jnp.sum(vectors[:, :, :, None] * gradient[:, :, None, :], axis=1)
-    energy = jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
-    volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None]
-    virial = jax.ops.segment_sum(virials, graph.atom_graph, graph.n_graphs)
-    stress = jnp.where(volume > 0, virial / jnp.where(volume > 0, volume, 1), 0)
-    return Prediction(energy, forces, (stress + stress.mT) / 2, energies)
-
-
-@partial(jax.jit, static_argnums=0)
-def predict_energy(potential: Potential, params: Params, graph: Graph) -> Float[Array, " n_graphs"]:
-    """Energies alone, in eV; differentiable with respect to ``graph.positions`` and ``graph.cell``."""
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
-    energies = jnp.where(graph.atom_mask, potential.atomic_energies(params, graph, vectors), 0)
-    return jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
-
-
-def linear_energies(features: AtomFn) -> AtomFn:
-    """E_i = offsets[species] + features_i · coefficients[species], for any family whose energy is linear."""
+def linear_energies(stages: Linear) -> AtomFn:
+    """Energies of atoms from the stages of a linear potential: enough for a family without a shorter way."""
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        coefficients = params["coefficients"][graph.species]
-        return params["offsets"][graph.species] + jnp.sum(features(params, graph, vectors) * coefficients, axis=1)
+        B = stages.invariants(params, graph, stages.density(params, graph, vectors).sum(axis=1))
+        if stages.products is not None:
+            B = jnp.concatenate([B, product_features(B, stages.products(B.shape[1]))], axis=1)
+        c = params["coefficients"]
+        c = c[graph.species] if c.ndim == 2 else c[None]
+        return params["offsets"][graph.species] + jnp.sum(B * c, axis=1)
 
     return atomic_energies
 
 
-def dense_jacobian(invariants: Callable) -> Callable:
-    """The Jacobian of ``invariants`` by one backward pass an invariant: for families without a shorter way."""
+def product_features(B: Float[Array, "n_atoms n_invariants"], of: Products) -> Float[Array, "n_atoms n_products"]:
+    """F B_k B_l."""
+    return B[:, of.first] * B[:, of.second] * of.factors.astype(B.dtype)[None]
 
-    def jacobian(params: Params, graph: Graph, density: Array) -> Array:
-        value, pullback = jax.vjp(partial(invariants, params, graph), density)
-        unit = jnp.eye(value.shape[1], dtype=value.dtype)
-        one_each = jnp.broadcast_to(unit[:, None, :], (unit.shape[0], *value.shape))
-        return jnp.moveaxis(jax.vmap(lambda cotangent: pullback(cotangent)[0])(one_each), 0, 1)
 
-    return jacobian
+def invariant_jacobian(stages: Linear, params: Params, graph: Graph, density: Array) -> Array:
+    """∂B/∂density ``[n_atoms, n_invariants, n_basis]``: the family's own, else by one backward pass an invariant."""
+    if stages.jacobian is not None:
+        return stages.jacobian(params, graph, density)
+    value, pullback = jax.vjp(partial(stages.invariants, params, graph), density)
+    unit = jnp.eye(value.shape[1], dtype=value.dtype)
+    one_each = jnp.broadcast_to(unit[:, None, :], (unit.shape[0], *value.shape))
+    return jnp.moveaxis(jax.vmap(lambda cotangent: pullback(cotangent)[0])(one_each), 0, 1)
 
 
 def safe_vectors(vectors: Array, graph: Graph, cutoff: float) -> Array:

@@ -6,7 +6,7 @@ errors (`jaxmlip.predict`), of voltages and of properties of relaxed structures 
 
 import dataclasses
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +14,9 @@ from jaxtyping import Array
 
 from jaxmlip.config import ConfigError, replaced, unknown_name
 from jaxmlip.graph.batch import Graph
-from jaxmlip.potentials.base import Config, Model, Params, Potential
-from jaxmlip.potentials.offsets import factory_of, potential_of
+from jaxmlip.potentials.base import Config, Params, Potential
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.registry import potential_of
 
 KEY = "settings"
 """Where the settings stand among the params: ``params["settings"]["cutoff"]``."""
@@ -35,8 +36,8 @@ def settings_as_params(model: Model, *names: str) -> Model:
     >>> potential = jaxmlip.build("aenet", species=("Li", "O"), cutoff=5.0)
     >>> model = settings_as_params(Model(potential, potential.init(jax.random.key(0), None)), "cutoff")
     >>> graph = jaxmlip.batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), potential.config)
-    >>> slope = jax.grad(lambda params: jaxmlip.predict(model.potential, params, graph).energy[0])(model.params)
-    >>> slope["settings"]["cutoff"].shape  # dE/d(cutoff) in eV/Å
+    >>> slope = jax.grad(lambda model: jaxmlip.predict(model, graph).energy[0])(model)
+    >>> slope.params["settings"]["cutoff"].shape  # dE/d(cutoff) in eV/Å
     ()
 
     Raises:
@@ -60,9 +61,15 @@ def params_as_settings(model: Model) -> Model:
     return Model(potential_of(dataclasses.replace(model.potential.config, **values)), params)
 
 
+def with_settings(model: Model) -> Model:
+    """The model with the potential that the settings among its params need, if there are any."""
+    names = tuple(model.params.get(KEY, ()))
+    return Model(_opened(model.potential, names), model.params) if names else model
+
+
 @lru_cache
 def _opened(potential: Potential, names: tuple[str, ...]) -> Potential:
-    config, build = potential.config, factory_of(potential.config).__wrapped__  # its cache cannot hold traced numbers
+    config = potential.config
 
     def init(key: Array | None, graph: Graph | None = None) -> Params:
         values = {name: jnp.asarray(_continuous(config, name)) for name in names}
@@ -71,23 +78,26 @@ def _opened(potential: Potential, names: tuple[str, ...]) -> Potential:
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
         values = {name: jnp.asarray(params[KEY][name], vectors.dtype) for name in names}
         rest = {name: value for name, value in params.items() if name != KEY}
-        energies = build(replaced(config, values)).atomic_energies(rest, graph, vectors)
-        cutoffs = [values[name] for name in names if name.endswith("cutoff")]
+        energies = potential_of(replaced(config, values)).atomic_energies(rest, graph, vectors)
+        cutoffs = [values[name] for name in names if name in config.cutoffs]
         seen = jnp.max(jnp.stack([jnp.zeros_like(energies[0]), *cutoffs])) <= config.cutoff
         return jnp.where(seen, energies, jnp.nan)
 
-    nothing = dict.fromkeys(("features", "linear", "descriptor", "regressor"))
     fixed = (*potential.fixed, KEY)
-    return potential._replace(init=init, atomic_energies=atomic_energies, fixed=fixed, **nothing)
+    return Potential(config, init, atomic_energies, local=potential.local, fixed=fixed)
 
 
 def _continuous(config: Config, name: str) -> Any:
     """The value of a setting that is a number, or numbers of elements."""
-    kinds = {field.name: str(field.type) for field in dataclasses.fields(config)}
-    known = [field for field, kind in kinds.items() if "float" in kind]
+    known = [field for field, kind in get_type_hints(type(config)).items() if _holds_float(kind)]
     if name not in known:
         raise ConfigError(unknown_name("continuous setting", name, known))
     value = getattr(config, name)
     if value is None:
         raise ConfigError(f"{name} is None, which has no derivative: build the potential with a number for it")
     return np.asarray(value, float)
+
+
+def _holds_float(hint: Any) -> bool:
+    """Whether a field of this type is a number, or has numbers."""
+    return hint is float or (get_origin(hint) is not ClassVar and any(map(_holds_float, get_args(hint))))

@@ -37,7 +37,9 @@ from jaxmlip.descriptors.moments import (
 )
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Config, Linear, Params, Potential
+from jaxmlip.potentials.base import Config, Inner, Linear, Params, Potential, factory
+from jaxmlip.potentials.presets import presets_of
+from jaxmlip.potentials.registry import Family, Format
 
 JACOBIAN_ROWS = 32  # basis functions differentiated at once: bounds the memory of high levels
 
@@ -107,7 +109,7 @@ class MTPConfig(Config):
         return self.basis.n_mu
 
 
-@lru_cache
+@factory
 def mtp(config: MTPConfig) -> Potential:
     """The potential of ``config``.
 
@@ -132,9 +134,6 @@ def mtp(config: MTPConfig) -> Potential:
         M = basic_moments(*pairs(params, graph, vectors), tables)
         return params["offsets"][graph.species] + moment_energy(M, params["coefficients"], tables)
 
-    def features(params: Params, graph: Graph, vectors: Array) -> Array:
-        return scalar_moments(basic_moments(*pairs(params, graph, vectors), tables), tables).T
-
     def density(params: Params, graph: Graph, vectors: Array) -> Array:
         return jnp.moveaxis(pair_moments(*pairs(params, graph, vectors), tables), 0, -1)
 
@@ -147,8 +146,8 @@ def mtp(config: MTPConfig) -> Potential:
         neighbor = jax.nn.one_hot(graph.neighbor_species, n_species, dtype=vectors.dtype)
         return radial_slopes(Q, direction_monomials(directions, tables.max_degree), neighbor, weights, tables)
 
-    linear = Linear(density, invariants, partial(_jacobian, tables), inner="radial", slopes=slopes)
-    return Potential(config, init, atomic_energies, features, linear, shared=True)
+    stages = Linear(density, invariants, partial(_jacobian, tables), inner=Inner("radial", slopes))
+    return Potential(config, init, atomic_energies, stages)
 
 
 def shortest_distance(atoms: Sequence[ase.Atoms], cutoff: float = 5.0) -> float:
@@ -224,3 +223,20 @@ def _from_text(text: str) -> MomentBasis:
     n_moments, *lists = json.loads(text)
     basic, times, scalars = (np.array(rows, np.int32) for rows in lists)
     return MomentBasis(basic.reshape(-1, 4), times.reshape(-1, 4), scalars, n_moments)
+
+
+MTP = Family(
+    "mtp",
+    MTPConfig,
+    mtp,
+    label="MTP",
+    color="#009e73",
+    method="gauss-newton",
+    suggest=suggest,
+    presets=presets_of("mtp"),
+    example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "level": 4, "radial_basis_size": 3, "min_dist": 1.5},
+    formats={
+        ".mtp": Format("jaxmlip.formats.mtp:read_mtp", "jaxmlip.formats.mtp:write_mtp"),
+        ".almtp": Format("jaxmlip.formats.mtp:read_mtp"),
+    },
+)

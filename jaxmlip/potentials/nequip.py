@@ -15,8 +15,7 @@ References:
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache, partial
-from itertools import pairwise
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -28,22 +27,27 @@ from jaxmlip.basis.radial import polynomial_cutoff
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
-from jaxmlip.potentials.base import Config, Params, Potential
-from jaxmlip.potentials.nequip_convolution import convolution, many
-from jaxmlip.potentials.nequip_layers import (
-    Layer,
+from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory
+from jaxmlip.potentials.message_passing.architectures import nequip_layers
+from jaxmlip.potentials.message_passing.convolution import EdgeBasis, convolution, many
+from jaxmlip.potentials.message_passing.irreps import Layer, from_flat, to_flat
+from jaxmlip.potentials.message_passing.linear import (
     combined,
-    from_flat,
     gate,
-    layers,
     linear,
+    mean_neighbors,
     perceptron,
+    perceptron_shapes,
+    plus,
+    random_weights,
     self_connection,
-    to_flat,
 )
-from jaxmlip.potentials.offsets import SCREENING_LENGTH, SCREENING_POWER, screening
+from jaxmlip.potentials.presets import presets_of
+from jaxmlip.potentials.registry import Family, Format
+from jaxmlip.potentials.zbl import SCREENING_LENGTH, SCREENING_POWER, screening
 
 _QQR = 0.5 * 14.399645  # eV Å, half of e²/4πε₀ as nequip has it
+_GAIN = 2**0.5  # of the SiLUs of perceptrons
 _ROWS = 4096  # atoms whose linear layers are evaluated at once, of large cells
 
 
@@ -116,12 +120,17 @@ class NequIPConfig(Config):
         return self.channels[0] if self.type_embed_num_features is None else self.type_embed_num_features
 
     @property
+    def edge_basis(self) -> EdgeBasis:
+        """What pairs are described by."""
+        return EdgeBasis(self.cutoff, self.num_bessels, self.l_max, _GAIN, p=self.polynomial_cutoff_p)
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Representations and couplings of each layer."""
-        return layers(self.channels, self.num_layers, parity=self.parity, n_embedding=self.n_embedding)
+        return nequip_layers(self.channels, self.num_layers, parity=self.parity, n_embedding=self.n_embedding)
 
 
-@lru_cache
+@factory
 def nequip(config: NequIPConfig) -> Potential:
     """The potential of ``config``; the params are described at the top of this module.
 
@@ -136,18 +145,25 @@ def nequip(config: NequIPConfig) -> Potential:
     def init(key: Array | None, graph: Graph | None = None) -> Params:
         return _initial(config, tables, jax.random.key(0) if key is None else key, graph)
 
-    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        scalars = features(config, params, graph, vectors)[-1]
-        energies = params["scales"][graph.species] * perceptron(params["readout"], scalars)[:, 0]
-        energies = energies + params["offsets"][graph.species]
-        return energies + _repulsion(config, graph, vectors) if config.zbl else energies
+    def descriptor(params: Params, graph: Graph, vectors: Array) -> Array:
+        return features(config, params, graph, vectors)[-1]
 
-    return Potential(config, init, atomic_energies, fixed=("scales", "average_neighbors"), local=False)
+    def energies(params: Params, species: Array, scalars: Array) -> Array:
+        return (
+            params["offsets"][species] + params["scales"][species] * perceptron(params["readout"], scalars, _GAIN)[:, 0]
+        )
+
+    def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
+        found = energies(params, graph.species, descriptor(params, graph, vectors))
+        return found + _repulsion(config, graph, vectors) if config.zbl else found
+
+    stages = Regressor(descriptor, energies, learned=True, scale="scales")
+    return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "average_neighbors"))
 
 
 def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array) -> list[Float[Array, "n_atoms _"]]:
     """The features of all atoms after the embedding and after each layer, flat."""
-    convolve = convolution(config, params.get("bessel"), graph, vectors)
+    convolve = convolution(config.edge_basis, params.get("bessel"), graph, vectors)
     norm = jax.lax.rsqrt(params["average_neighbors"])[graph.species]
     x = params["embedding"][graph.species]
     result = [x]
@@ -157,7 +173,7 @@ def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array)
         sent = linear(weights["linear_1"], {block.irrep: inputs[block.irrep] for block in layer.sent})
         messages = convolve(layer, weights["radial"], norm[:, None] * to_flat(sent))
         update = partial(_updated, layer, weights, params["embedding"])
-        x = in_blocks(jax.checkpoint(update) if many(graph) else update, (messages, x, graph.species), _ROWS)
+        x = in_blocks(jax.checkpoint(update) if many(graph, layer) else update, (messages, x, graph.species), _ROWS)
         result.append(x)
     return result
 
@@ -168,25 +184,16 @@ def _updated(layer: Layer, weights: Params, embedding: Array, rows: tuple[Array,
     total = combined(layer, weights["linear_2"], messages)
     if "self_connection" in weights:
         own = self_connection(weights["self_connection"], embedding, species, from_flat(x, layer.inputs))
-        total = {irrep: y + own[irrep] if irrep in own else y for irrep, y in total.items()}
+        total = plus(total, own)
     return to_flat(gate(layer, total))
 
 
 def _initial(config: NequIPConfig, tables: tuple[Layer, ...], key: Array, graph: Graph | None) -> Params:
     """All weights from N(0, 1); what depends on data but n̄ (scale, offsets) at 1 and 0."""
     n_species = len(config.species)
-    leaves, structure = jax.tree.flatten(weight_shapes(config), is_leaf=lambda shape: isinstance(shape, tuple))
-    sizes = [int(np.prod(shape)) for shape in leaves]
-    # Drawn in one piece and cut on the host: JAX would compile something for each shape.
-    drawn = np.split(np.asarray(jax.random.normal(key, (sum(sizes),))), np.cumsum(sizes)[:-1])
-    weights = [jnp.asarray(x.reshape(shape)) for x, shape in zip(drawn, leaves, strict=True)]
-    params = jax.tree.unflatten(structure, weights)
-    if graph is None:
-        average = 0.1 * 4 / 3 * np.pi * config.cutoff**3
-    else:
-        average = graph.mask.sum() / jnp.maximum(graph.atom_mask.sum(), 1)
+    params = random_weights(weight_shapes(config), key)
     params |= {"offsets": jnp.zeros(n_species), "scales": jnp.ones(n_species)}
-    params["average_neighbors"] = jnp.broadcast_to(jnp.maximum(average, 1.0), n_species)
+    params["average_neighbors"] = jnp.broadcast_to(jnp.asarray(mean_neighbors(graph, config.cutoff)), n_species)
     return params | ({"bessel": jnp.arange(1.0, config.num_bessels + 1)} if config.bessel_trainable else {})
 
 
@@ -197,20 +204,18 @@ def weight_shapes(config: NequIPConfig) -> dict[str, Any]:
     return {
         "embedding": (len(config.species), config.n_embedding),
         "layers": {f"{k}": _layer_shapes(config, layer, first=k == 0) for k, layer in enumerate(config.layers)},
-        "readout": _perceptron_shapes([n, *[width] * depth, 1]),
+        "readout": perceptron_shapes([n, *[width] * depth, 1]),
     }
 
 
 def _layer_shapes(config: NequIPConfig, layer: Layer, *, first: bool) -> dict[str, Any]:
     inputs = {str(b.irrep): b.channels for b in layer.inputs}
     outputs = {str(b.irrep): b.channels for b in layer.convolved}
-    joined = dict.fromkeys(outputs, 0)
-    for path in layer.paths:
-        joined[str(path.target)] += layer.inputs[path.source].channels
+    joined = {str(irrep): k for irrep, k in layer.joined.items()}
     hidden = [config.radial_mlp_width] * config.radial_mlp_depth
     shapes = {
         "linear_1": {name: (k, k) for name, k in inputs.items()},
-        "radial": _perceptron_shapes([config.num_bessels, *hidden, layer.n_radial]),
+        "radial": perceptron_shapes([config.num_bessels, *hidden, layer.n_radial]),
         "linear_2": {name: (joined[name], k) for name, k in outputs.items()},
     }
     both = [name for name in inputs if name in outputs]
@@ -219,10 +224,6 @@ def _layer_shapes(config: NequIPConfig, layer: Layer, *, first: bool) -> dict[st
         if first
         else shapes | {"self_connection": {m: (inputs[m], config.n_embedding, outputs[m]) for m in both}}
     )
-
-
-def _perceptron_shapes(sizes: list[int]) -> dict[str, tuple[int, int]]:
-    return {f"W{k}": shape for k, shape in enumerate(pairwise(sizes))}
 
 
 def _repulsion(config: NequIPConfig, graph: Graph, vectors: Array) -> Float[Array, " n_atoms"]:
@@ -234,3 +235,16 @@ def _repulsion(config: NequIPConfig, graph: Graph, vectors: Array) -> Float[Arra
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
     energy = constants[..., 0] / r * screening(r / constants[..., 1]) * polynomial_cutoff(r / config.cutoff, 6)
     return jnp.sum(jnp.where(graph.mask, energy, 0), axis=1)
+
+
+NEQUIP = Family(
+    "nequip",
+    NequIPConfig,
+    nequip,
+    label="NequIP",
+    color="#56b4e9",
+    method="gradient",
+    presets=presets_of("nequip"),
+    example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "num_layers": 1, "num_features": 2},
+    formats={".yaml": Format("jaxmlip.formats.nequip:read_nequip", "jaxmlip.formats.nequip:write_nequip")},
+)

@@ -1,12 +1,9 @@
-"""Settings of published work, by name: of the potential, and of its fit as `jaxmlip.fitting.fit_settings` takes them.
+"""Settings by name: of a potential, and of its fit as `jaxmlip.fitting.fit_settings` takes them.
 
-References:
-    Choyal, Sagar, Sai Gautam, J. Chem. Theory Comput. 2024 (arXiv 2304.01650), table S1 and the published input files.
+Those of the published study are `jaxmlip.study.published.PRESETS`; `jaxmlip.study.presets` looks in both.
 """
 
 from typing import Any, NamedTuple
-
-from jaxmlip.config import ConfigError, unknown_name
 
 
 class Preset(NamedTuple):
@@ -18,18 +15,7 @@ class Preset(NamedTuple):
     source: str
 
 
-_STUDY = "Choyal, Sagar, Sai Gautam 2024, table S1"
-_SNAP = {"cutoff": 5.0, "twojmax": 6}
-
 PRESETS: dict[str, Preset] = {
-    "study-snap": Preset("snap", _SNAP, {"method": "linear", "offsets": "study"}, _STUDY),
-    "study-qsnap": Preset("qsnap", _SNAP, {"method": "linear", "offsets": "study"}, _STUDY),
-    "study-mtp": Preset(
-        "mtp",
-        {"cutoff": 5.0, "level": 16, "radial_basis_size": 8},
-        {"method": "quasi-newton", "energy_weight": 45.0, "force_weight": 1.0, "stress_weight": 14.0},
-        _STUDY + "; MLIP minimises ΔE²/N + 0.01 Σ ΔF² + 0.001 (V Δσ)²/N: these weights at 20 atoms and 200 Å³",
-    ),
     "mtp-rocksalt": Preset(
         "mtp",
         {"cutoff": 5.0, "level": 8, "radial_basis_size": 8},
@@ -43,12 +29,6 @@ PRESETS: dict[str, Preset] = {
         "prior chosen on parts of 120 of the shipped rocksalts; the 30 others of splits 0-2: 49, 45, 38 meV/atom "
         "and 0.207, 0.307, 0.243 eV/Å; from a model of level 12 pre-trained on the surrogate (scripts/pretraining.py), "
         "splits 0-2: 17, 23, 22 meV/atom and 0.204, 0.242, 0.188 eV/Å",
-    ),
-    "study-gap": Preset(
-        "gap",
-        {"cutoff": 5.0, "n_max": 4, "l_max": 4, "zeta": 4.0, "sigma_atom": 0.5},
-        {"method": "gaussian-process", "offsets": "study"},
-        _STUDY,
     ),
     "gap-silicon": Preset(
         "gap",
@@ -82,25 +62,6 @@ PRESETS: dict[str, Preset] = {
         },
         "chosen on the shipped rocksalts, 120 to fit and 30 to test in three splits: 37, 57, 41 meV/atom and 0.20, "
         "0.26, 0.19 eV/Å; a Gaussian of 0.5 Å or a narrow transition gives 0.25 eV/Å on the first",
-    ),
-    "study-aenet": Preset(
-        "aenet",
-        {
-            "cutoff": 8.0,
-            "radial_order": 16,
-            "angular_cutoff": 6.5,
-            "angular_order": 4,
-            "hidden": ["15:tanh", "15:tanh"],
-        },
-        {"method": "quasi-newton", "force_weight": 0.0, "epochs": 3300, "validation_fraction": 0.1},
-        _STUDY + " (radial N 16 and angular N 4 as in the published input): energies only, L-BFGS",
-    ),
-    "study-nequip": Preset(
-        "nequip",
-        {"cutoff": 5.0, "polynomial_cutoff_p": 6, "num_features": 16, "l_max": 1, "num_layers": 4},
-        {"method": "gradient", "learning_rate": 0.0049, "optimizer": "amsgrad"},
-        "Choyal, Sagar, Sai Gautam 2024, SI table S5 (its cutoffs of 8.0 and 6.5 Å and 2 × 15 nodes look copied from "
-        "the table of AENET and mean nothing to NequIP); AMSGrad as in nequip's example input of that time",
     ),
     "nequip-rocksalt": Preset(
         "nequip",
@@ -164,15 +125,10 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset(name: str) -> Preset:
-    """The preset of that name.
+def presets_of(family: str) -> dict[str, Preset]:
+    """Those of a family.
 
-    >>> preset("study-aenet").potential["angular_cutoff"]
-    6.5
-
-    Raises:
-        ConfigError: there is none; the message lists them.
+    >>> list(presets_of("mtp"))
+    ['mtp-rocksalt']
     """
-    if name not in PRESETS:
-        raise ConfigError(unknown_name("preset", name, PRESETS))
-    return PRESETS[name]
+    return {name: preset for name, preset in PRESETS.items() if preset.family == family}

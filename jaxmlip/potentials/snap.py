@@ -9,7 +9,6 @@ References:
 
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import ClassVar
 
 import jax
@@ -27,7 +26,8 @@ from jaxmlip.descriptors.bispectrum import (
     pair_polynomials,
 )
 from jaxmlip.graph.batch import Graph
-from jaxmlip.potentials.base import Config, Linear, Params, Potential, dense_jacobian
+from jaxmlip.potentials.base import Config, Linear, Params, Potential, Products, factory
+from jaxmlip.potentials.registry import Family, Format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class QSNAPConfig(SNAPConfig):
     quadratic: bool = True
 
 
-@lru_cache
+@factory
 def snap(config: SNAPConfig) -> Potential:
     """The potential of ``config``; params: ``offsets [n_species]`` eV and ``coefficients [n_species, n_features]``.
 
@@ -114,10 +114,6 @@ def snap(config: SNAPConfig) -> Potential:
         energies = params["offsets"][graph.species] + jnp.sum(c[:, : config.n_invariants] * B, axis=1)
         return energies + (_quadratic_energy(c[:, config.n_invariants :], B) if config.quadratic else 0)
 
-    def features(params: Params, graph: Graph, vectors: Array) -> Array:
-        B = _bispectrum(config, graph, _density(config, graph, vectors))
-        return jnp.concatenate([B, products(B)], axis=1) if config.quadratic else B
-
     def pair_density(params: Params, graph: Graph, vectors: Array) -> Array:
         left, right = pair_polynomials(vectors, _pairs(config, graph, vectors.dtype), config)
         basis = polynomials(config.twojmax)
@@ -129,18 +125,21 @@ def snap(config: SNAPConfig) -> Potential:
         return _bispectrum(config, graph, total.reshape(total.shape[0], -1, polynomials(config.twojmax).left.size))
 
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
-        if config.chemflag:
-            return dense_jacobian(invariants)(params, graph, total)
         return bispectrum_jacobian(total[:, None] + at_identity(config.twojmax).astype(total.dtype)[None, None], config)
 
-    linear = Linear(pair_density, invariants, jacobian, config.quadratic)
-    return Potential(config, init, atomic_energies, features, linear)
+    stages = Linear(
+        pair_density,
+        invariants,
+        None if config.chemflag else jacobian,
+        products=products if config.quadratic else None,
+    )
+    return Potential(config, init, atomic_energies, stages)
 
 
-def products(B: Float[Array, "n_atoms n_invariants"]) -> Float[Array, "n_atoms n_products"]:
+def products(n_invariants: int) -> Products:
     """½ B_k² and B_k B_l (l > k), row by row of the upper triangle, as LAMMPS orders them."""
-    k, l = np.triu_indices(B.shape[1])  # noqa: E741
-    return B[:, k] * B[:, l] * np.where(k == l, 0.5, 1.0).astype(B.dtype)[None]
+    k, l = np.triu_indices(n_invariants)  # noqa: E741
+    return Products(k, l, np.where(k == l, 0.5, 1.0))
 
 
 def _quadratic_energy(c: Array, B: Array) -> Array:
@@ -197,3 +196,19 @@ def _bispectrum(config: SNAPConfig, graph: Graph, density: Array) -> Float[Array
     isolated = [1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)]
     blocks = jnp.einsum("ae,af,ag->aefg", own, own, own).reshape(n_atoms, -1, 1)
     return B - (blocks * jnp.asarray(isolated, B.dtype)[None, None]).reshape(B.shape)
+
+
+_EXAMPLE = {"species": ("Li", "Mn", "O"), "cutoff": 3.2, "twojmax": 1, "rfac0": 0.98}
+_EXAMPLE |= {"radii": (0.4, 0.5, 0.45), "weights": (0.8, 1.0, 0.5)}
+_FORMAT = Format("jaxmlip.formats.snap:read_snap", "jaxmlip.formats.snap:write_snap")
+SNAP = Family(
+    "snap",
+    SNAPConfig,
+    snap,
+    label="SNAP",
+    color="#0072b2",
+    method="linear",
+    example=_EXAMPLE,
+    formats={".snapcoeff": _FORMAT, ".snapparam": _FORMAT},
+)
+QSNAP = Family("qsnap", QSNAPConfig, snap, label="qSNAP", color="#d55e00", method="linear", example=_EXAMPLE)

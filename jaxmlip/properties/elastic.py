@@ -11,7 +11,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.properties.second_derivatives import hessian, residual
 
 _LARGEST_FORCE, _LARGEST_STRESS = 0.02, 2e-3  # eV/Å, eV/Å³: beyond, the structure is no minimum
@@ -33,7 +33,7 @@ def elastic_tensor(model: Model, atoms: ase.Atoms) -> Elastic:
     The second term is what the atoms gain by moving when the cell is strained; K⁺ leaves rigid shifts out.
 
     >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
     >>> elastic_tensor(Model(potential, potential.init(None, None)), bulk("Si")).tensor.shape
     (6, 6)

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from jaxmlip.evaluate.predictions import predict_atoms
 from jaxmlip.evaluate.style import styled
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.predictions import predict_atoms
 from jaxmlip.simulate.relax import relax
 from jaxmlip.units import GPA, MEV
 
@@ -36,7 +36,7 @@ def equation_of_state(
     """E(V) = Σ_k c_k V^(−2k/3), k ≤ 3, through ``n_points`` volumes around that of ``atoms``.
 
     >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
     >>> equation_of_state(Model(potential, potential.init(None, None)), bulk("Si"), relaxed=False)
     Traceback (most recent call last):

@@ -14,7 +14,7 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from jaxtyping import Float
 
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.calculator import calculator
 from jaxmlip.simulate.relax import relax
 

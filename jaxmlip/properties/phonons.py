@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from jaxmlip.evaluate.style import styled
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.properties.second_derivatives import edge_hessians, hessian
 
 THZ = 1000 * ase.units.fs / (2 * np.pi)
@@ -100,7 +100,7 @@ def force_constants(
     `phonopy_supercell` makes it.
 
     >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
     >>> force_constants(Model(potential, potential.init(None, None)), bulk("Si"), (2, 2, 1)).shape
     (2, 8, 3, 3)

@@ -1,5 +1,6 @@
 """ASE's view of a model: a calculator that keeps its neighbour list between the steps of a simulation."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,16 +13,18 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model, Prediction, cast_params, predict
+from jaxmlip.potentials.base import cast_params
+from jaxmlip.potentials.model import Model, Prediction, as_model, predict
+from jaxmlip.potentials.registry import label_of
 
 
-def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
+def calculator(model: Model | str | Path, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
     """ASE calculator: energy, free_energy and energies (eV), forces (eV/Å), stress (eV/Å³, Voigt xx yy zz yz xz xy).
 
     Neighbours are found up to cutoff + ``skin`` and kept until a pair may have come within the cutoff unseen;
     changed numbers or periodicity rebuild them at once. Tables are padded, so that a rebuild rarely compiles.
 
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Li", "O"), cutoff=2.0))
     >>> atoms = ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.0]])
     >>> atoms.calc = calculator(Model(potential, potential.init(None, None)))
@@ -29,7 +32,7 @@ def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Ca
     (True, True)
 
     Args:
-        model: a potential with its parameters.
+        model: a potential with its parameters, or its file.
         skin: Å; larger rebuilds less often and computes more.
         dtype: "float64", or "float32" for speed.
 
@@ -42,7 +45,7 @@ def calculator(model: Model, *, skin: float = 1.0, dtype: str = "float64") -> Ca
         raise ValueError(f"skin must be a number of Å, zero or more, got {skin}")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    return _ModelCalculator(model, skin, dtype)
+    return _ModelCalculator(as_model(model), skin, dtype)
 
 
 class _Kept(NamedTuple):
@@ -63,7 +66,17 @@ class _ModelCalculator(Calculator):
         self.n_builds = 0
         self._kept: _Kept | None = None
         with self._precision():
-            self._params = cast_params(model.params, dtype)
+            self._model = Model(model.potential, cast_params(model.params, dtype))
+
+        self.parameters = {"model": repr(model), "skin": skin, "dtype": dtype}
+
+    def _get_name(self) -> str:
+        """What ASE writes as the calculator's name."""
+        return f"jaxmlip {label_of(self.model.potential.config)}"
+
+    def __reduce__(self) -> tuple:
+        """Pickled as what it was made of; results and neighbours are found anew."""
+        return _ModelCalculator, (self.model, self.skin, self.dtype)
 
     def calculate(
         self, atoms: ase.Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
@@ -72,7 +85,7 @@ class _ModelCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         current: Any = self.atoms  # a copy: it stays as it is when the caller moves on
         with self._precision():
-            predicted = jax.device_get(predict(self.model.potential, self._params, self._graph(current)))
+            predicted = jax.device_get(predict(self._model, self._graph(current)))
         _check_finite(current, predicted)
         n = len(current)
         energy = float(predicted.energy[0])

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.graph.batch import Graph
-from jaxmlip.potentials.base import Params, Potential, predict
+from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.model import Model, predict
 
 _SQUARINGS, _TERMS = 6, 9  # exp of matrices up to norm 2: (2/2⁶)¹⁰/10! is below rounding
 
@@ -93,7 +94,8 @@ def evaluate(
     rows, eye = x.reshape(len(x), -1, 3), jnp.eye(3, dtype=x.dtype)[None]
     F, pullback = jax.vjp(lambda u: exponential(_logarithm(structures, u)), rows[:, -3:])
     positions, cell = _placed(structures, rows[:, :-3], F)
-    found = predict(potential, params, structures.graph._replace(positions=positions.reshape(-1, 3), cell=cell))
+    graph = structures.graph._replace(positions=positions.reshape(-1, 3), cell=cell)
+    found = predict(Model(potential, params), graph)
     forces = jnp.where(structures.free[:, :, None], found.forces.reshape(positions.shape), 0)
     volume = jnp.abs(jnp.linalg.det(cell))
     forces, stress = _symmetric(structures.symmetry, forces, found.stress + pressure * eye)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.potentials.base import Model, cast_params
+from jaxmlip.potentials.base import cast_params
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.integrators import Bath, State
 from jaxmlip.simulate.jaxmd import jaxmd_context, placed, species_of
 from jaxmlip.simulate.motion import Program, first_state, program
@@ -127,7 +128,7 @@ def molecular_dynamics(
     written as the run goes; the same call continues a run that was stopped, and gives the same trajectory.
 
     >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))
     >>> model = Model(potential, potential.init(None, None))
     >>> run = molecular_dynamics(model, bulk("Si"), ensemble="nve", n_steps=20, temperature=10.0)

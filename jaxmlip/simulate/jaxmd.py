@@ -19,7 +19,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.graph.batch import Graph, edge_vectors, max_neighbors, species_index
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params, energies_and_gradient, safe_vectors
+from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_vectors
+from jaxmlip.potentials.model import Model
 
 NeighborList = Any  # jax_md.custom_partition.NeighborListMultiImage; naming it would import jax-md
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params
+from jaxmlip.potentials.base import Params, Potential, cast_params
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate import slots as table
 from jaxmlip.simulate.deformation import (
     Evaluation,

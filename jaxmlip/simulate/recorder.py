@@ -16,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.integrators import State
 from jaxmlip.simulate.motion import Row
 from jaxmlip.simulate.neighbor_list import Plan

@@ -16,7 +16,7 @@ import numpy as np
 from ase.data import covalent_radii
 
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.deformation import Freedom
 from jaxmlip.simulate.jaxmd import species_of
 from jaxmlip.simulate.minimization import VOLUME_FACTOR, Ended, Limits, minimize
@@ -89,7 +89,7 @@ def relax(
     kept (with a cell that relaxes, such an atom keeps its fractional position).
 
     >>> from ase.build import bulk
-    >>> from jaxmlip.potentials.offsets import ZBLConfig, zbl
+    >>> from jaxmlip.potentials.zbl import ZBLConfig, zbl
     >>> potential = zbl(ZBLConfig(species=("Si",), cutoff=2.2))  # diamond, 2.35 Å: beyond the repulsion
     >>> relaxed = relax(Model(potential, potential.init(None, None)), bulk("Si"))
     >>> relaxed.converged, relaxed.n_steps, relaxed.energy

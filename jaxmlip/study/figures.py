@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jaxmlip.evaluate import style
 from jaxmlip.study.learning_curve import curve, plain_numbers, time_curve
+from jaxmlip.study.published import VOLTAGES, PublishedVoltages
 
 Row = Mapping[str, Any]
 _QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å"}
@@ -106,15 +107,13 @@ def overfitting_figure(rows: Sequence[Row]) -> Figure:
 @style.styled
 def voltage_figure(rows: Sequence[Row]) -> Figure:
     """Voltages by metal: DFT and the published models as lines, each method's where it has one as points."""
-    from jaxmlip.cathodes import PUBLISHED
-
-    metals = [metal for metal in PUBLISHED if any(row["metal"] == metal for row in rows)]
+    metals = [metal for metal in VOLTAGES if any(row["metal"] == metal for row in rows)]
     figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(metals))
-    for k, name in enumerate(("dft", "aenet", "mtp")):
-        values = [getattr(PUBLISHED[metal], name) for metal in metals]
-        text = {"dft": "DFT (published)", "aenet": "AENET (published)", "mtp": "MTP (published)"}[name]
+    for k, name in enumerate(PublishedVoltages._fields):
+        values = [getattr(VOLTAGES[metal], name) for metal in metals]
+        text = f"{'DFT' if name == 'dft' else style.label(name)} (published)"
         axis.plot(places, values, ("-", "--", ":")[k], color="#1d2733", linewidth=1.4 if k == 0 else 0.9, label=text)
     methods = methods_of(rows)
     for k, method in enumerate(methods):

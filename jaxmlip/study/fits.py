@@ -10,10 +10,9 @@ import numpy as np
 import jaxmlip
 from jaxmlip.config import to_mapping
 from jaxmlip.evaluate.errors import ErrorTable, errors
-from jaxmlip.evaluate.predictions import Predicted, predict_atoms
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Model
+from jaxmlip.potentials import Model, Predicted, predict_atoms
 from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.tasks import Parts, Task, elements, fit_settings, potential_of
 from jaxmlip.study.timing import inference_time, stopwatch
@@ -80,9 +79,8 @@ def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
 
 def _divided(predicted: Predicted, size: int) -> tuple[Predicted, Predicted]:
     """Of the first ``size`` structures, and of the others."""
-    energy, forces, stress = predicted
-    first = Predicted(energy[:size], forces[:size], stress[:size])
-    return first, Predicted(energy[size:], forces[size:], stress[size:])
+    parts: Any = ([part[:size] for part in predicted], [part[size:] for part in predicted])
+    return Predicted(*parts[0]), Predicted(*parts[1])
 
 
 def _error_columns(part: str, table: ErrorTable) -> Row:
@@ -104,10 +102,11 @@ def _stem(task: Task) -> str:
 
 
 def _pack(part: str, predicted: Predicted) -> dict[str, np.ndarray]:
-    values = (predicted.energy, np.concatenate(predicted.forces), predicted.stress)
-    return {f"{part}_{name}": value for name, value in zip(Predicted._fields, values, strict=True)}
+    values = {name: np.concatenate(x) if isinstance(x, list) else x for name, x in predicted._asdict().items()}
+    return {f"{part}_{name}": value for name, value in values.items()}
 
 
 def _unpack(arrays: Any, part: str, sizes: list[int]) -> Predicted:
-    energy, forces, stress = (arrays[f"{part}_{name}"] for name in Predicted._fields)
-    return Predicted(energy, np.split(forces, np.cumsum(sizes)[:-1]), stress)
+    energy, forces, stress, atomic = (arrays[f"{part}_{name}"] for name in Predicted._fields)
+    ends = np.cumsum(sizes)[:-1]
+    return Predicted(energy, np.split(forces, ends), stress, np.split(atomic, ends))

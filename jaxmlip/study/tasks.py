@@ -10,14 +10,15 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from jaxmlip import __version__
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import ConfigError
 from jaxmlip.data.split import split
-from jaxmlip.potentials import FAMILIES, Potential, build, suggested
-from jaxmlip.potentials.presets import preset
+from jaxmlip.potentials import Potential, build, suggested
+from jaxmlip.potentials.registry import named
 from jaxmlip.study.config import Method, StudyConfig
+from jaxmlip.study.presets import preset
 from jaxmlip.study.sources import fingerprint
 
-_FORMAT = 3  # raise when the meaning of a kept result changes
+_FORMAT = 4  # raise when the meaning of a kept result changes
 
 
 class Task(NamedTuple):
@@ -105,9 +106,7 @@ def _filled(name: str, method: Method) -> Method:
             raise ConfigError(f"preset {method.preset!r} is of {chosen.family}, not of {method.family}")
         settings = ({**chosen.potential, **method.potential}, {**chosen.fit, **method.fit})
         return Method(chosen.family, *settings)
-    family = method.family or name.split("-")[0]
-    if family not in FAMILIES:
-        raise ConfigError(unknown_name("family", family, FAMILIES))
+    family = named(method.family or name.split("-")[0]).name
     return Method(family, dict(method.potential), dict(method.fit))
 
 

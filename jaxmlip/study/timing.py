@@ -11,7 +11,8 @@ import ase
 import jax
 
 from jaxmlip.graph.batch import batches
-from jaxmlip.potentials.base import Model, cast_params, predict
+from jaxmlip.potentials.base import cast_params
+from jaxmlip.potentials.model import Model, predict
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -84,14 +85,14 @@ def inference_time(model: Model, atoms: Sequence[ase.Atoms], *, repeats: int = 3
     The fastest of ``repeats`` on one batch of each shape; neighbour lists are not counted, padding is.
     """
     with jax.enable_x64(True):
-        params = cast_params(model.params, "float64")
+        model = Model(model.potential, cast_params(model.params, "float64"))
         found = [one.graph for one in batches(atoms, model.potential.config, dtype="float64")]
         graphs = list({(graph.neighbors.shape, graph.cell.shape): graph for graph in found}.values())
         with stopwatch() as first:
-            jax.block_until_ready([predict(model.potential, params, graph) for graph in graphs])
+            jax.block_until_ready([predict(model, graph) for graph in graphs])
         fastest = float("inf")
         for _ in range(repeats):
             with stopwatch() as times:
-                jax.block_until_ready([predict(model.potential, params, graph) for graph in graphs])
+                jax.block_until_ready([predict(model, graph) for graph in graphs])
             fastest = min(fastest, times.cpu)
     return fastest / sum(int(graph.atom_mask.sum()) for graph in graphs), first.compile

@@ -23,9 +23,8 @@ from jaxmlip.config import ConfigError, Range, to_mapping, toml_text
 from jaxmlip.data.split import split
 from jaxmlip.evaluate.errors import errors
 from jaxmlip.files import atomic_path
-from jaxmlip.fitting import METHODS
-from jaxmlip.potentials import FAMILIES
-from jaxmlip.potentials.base import Model
+from jaxmlip.fitting import METHODS, method_of
+from jaxmlip.potentials import FAMILIES, Model
 from jaxmlip.study.config import Method
 from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.sources import fingerprint
@@ -104,7 +103,7 @@ def tune(
 
 def ranges(method: Method) -> dict[str, dict[str, Range]]:
     """What is searched: ``potential`` and ``fit``, without what ``method`` gives."""
-    how = method.fit.get("method", FAMILIES[method.family].method)
+    how = method.fit.get("method") or method_of(method.family)
     kinds = {"potential": (FAMILIES[method.family].config, method.potential), "fit": (METHODS[how], method.fit)}
     return {
         part: {name: found for name, found in kind.tunable.items() if name not in given}

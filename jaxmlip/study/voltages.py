@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import jaxmlip
-from jaxmlip.cathodes import PUBLISHED, voltages
-from jaxmlip.config import to_mapping
+from jaxmlip.cathodes import Voltage, voltages
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.fits import model_path
+from jaxmlip.study.published import VOLTAGES, PublishedVoltages
 from jaxmlip.study.tasks import Task
 
 
@@ -29,9 +31,22 @@ def method_voltages(task: Task, config: StudyConfig, folder: Path) -> list[dict[
     return rows
 
 
-def voltage_row(found: Any) -> dict[str, Any]:
-    """A result of `jaxmlip.cathodes.voltages` as a plain row."""
-    return dict(found._asdict() if hasattr(found, "_asdict") else to_mapping(found))
+def voltage_row(found: Voltage) -> dict[str, Any]:
+    """A result of `jaxmlip.cathodes.voltages` as a plain row, with the published values and the error against DFT."""
+    known = VOLTAGES.get(found.metal)
+    row = found._asdict() | (known._asdict() if known else dict.fromkeys(PublishedVoltages._fields))
+    if known is None or found.voltage is None:
+        return row | {"error": None, "error_percent": None}
+    error = found.voltage - known.dft
+    return row | {"error": error, "error_percent": 100 * error / known.dft}
+
+
+def mean_absolute_error(rows: Sequence[dict[str, Any]]) -> tuple[float, float, int]:
+    """Mean |error| in V and in %, and how many rows have one; NaN if none has."""
+    errors = np.array([(abs(row["error"]), abs(row["error_percent"])) for row in rows if row["error"] is not None])
+    if not len(errors):
+        return float("nan"), float("nan"), 0
+    return float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors)
 
 
 def voltage_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
@@ -41,11 +56,11 @@ def voltage_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     cells = {(row["method"], row["metal"]): row for row in rows}
-    metals = [metal for metal in PUBLISHED if any((method, metal) in cells for method in methods)]
+    metals = [metal for metal in VOLTAGES if any((method, metal) in cells for method in methods)]
     metals += [row["metal"] for row in rows if row["metal"] not in metals and row["method"] == methods[0]]
     lines = []
     for metal in metals:
-        known = PUBLISHED.get(metal)
+        known = VOLTAGES.get(metal)
         found = [voltage_cell(cells.get((method, metal))) for method in methods]
         lines.append([metal, known and known.dft, *found, known and known.aenet, known and known.mtp])
     lines.append(["mean |Δ| to DFT", None, *(_mean_difference(lines, k) for k in range(2, 4 + len(methods)))])

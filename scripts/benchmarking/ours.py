@@ -73,11 +73,10 @@ def _save_for_peer(job: Job, model: Any) -> None:
 def _predict(job: Job) -> dict[str, Any]:
     """Energy, forces and stress of one large cell; the neighbour list is not counted."""
     atoms = structure(job)
-    potential, params = _model(job, atoms)
-    graph = jaxmlip.batch(atoms, potential.config, dtype=job.precision)
-    params = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), params)
-    found, first = _timed(lambda: jaxmlip.predict(potential, params, graph))
-    steady = [_timed(lambda: jaxmlip.predict(potential, params, graph))[1] for _ in range(job.repeats)]
+    model = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), _model(job, atoms))
+    graph = jaxmlip.batch(atoms, model.potential.config, dtype=job.precision)
+    found, first = _timed(lambda: jaxmlip.predict(model, graph))
+    steady = [_timed(lambda: jaxmlip.predict(model, graph))[1] for _ in range(job.repeats)]
     _save(job, found.energy[0], found.forces)
     neighbors = float(graph.mask.sum()) / len(atoms)
     return {"n_atoms": len(atoms), "first": first, "steady": median(steady), "neighbors": neighbors}

@@ -31,7 +31,7 @@ from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.objective import check_labels
 from jaxmlip.graph.batch import Graph, Labels, Shape, batch, edge_vectors, label_arrays
 from jaxmlip.potentials.base import safe_vectors
-from jaxmlip.potentials.gap import GAPConfig
+from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.offsets import fit_offsets
 
 
@@ -78,7 +78,7 @@ def evidence_problem(
     check_labels(frames, settings.weights)
     with jax.enable_x64(True):
         chosen = choose(
-            config,
+            gap(config),
             batch_stream(frames, config, settings.batch_atoms),
             settings.n_sparse,
             method=settings.sparse_method,

@@ -29,16 +29,15 @@ from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError, Range
 from jaxmlip.data.labels import labels
-from jaxmlip.fitting.gaussian_process.kernel_design import kernel_rows, species_blocks
 from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.column_reduction import condition_number
 from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
-from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
-from jaxmlip.graph.batch import Batch, batches, edge_vectors
-from jaxmlip.potentials.base import Model, Params, Potential
-from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types
-from jaxmlip.potentials.offsets import fit_offsets
+from jaxmlip.fitting.objective import Weights, check_labels
+from jaxmlip.graph.batch import Batch, batches
+from jaxmlip.potentials.base import Config, Kernel, Params, Potential
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets
 from jaxmlip.progress import track
 
 _VOIGT = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])
@@ -62,8 +61,8 @@ class GaussianProcessFit:
     """Of each pair of species in the pair term, equally spaced."""
     jitter: float = 1e-8
     """Added to the diagonal of K_mm; ten times as much as often as the Cholesky factorisation needs it (reported)."""
-    offsets: Literal["fit", "study", "zero", "keep"] = "fit"
-    """Energies of free atoms: least squares on the compositions; the study's; none; or those of the given model."""
+    offsets: Offsets = "fit"
+    """Energies of free atoms: least squares on the compositions; zero; keep the given model's; or element → eV."""
     seed: int = 0
     batch_atoms: int = 128
     tunable: ClassVar[Mapping[str, Range]] = {
@@ -89,13 +88,11 @@ class GaussianProcessFit:
 
 
 class Posterior(NamedTuple):
-    """A fitted GAP and what its uncertainty needs: RᵀR = K_mm + K_mn Λ⁻¹ K_nm and UᵀU = K_mm + jitter."""
+    """What the uncertainty of a fitted model needs: RᵀR = K_mm + K_mn Λ⁻¹ K_nm and UᵀU = K_mm + jitter."""
 
-    model: Model
     used: np.ndarray  # [n_columns] which columns are sparse points, not padding
     triangle: np.ndarray  # R [n_used, n_used]
     prior: np.ndarray  # U [n_used, n_used]
-    history: History
 
 
 def fit_gaussian_process(
@@ -105,36 +102,24 @@ def fit_gaussian_process(
     settings: GaussianProcessFit | None = None,
     show_progress: bool = False,
 ) -> tuple[Model, History]:
-    """Sparse points, α and offsets of a GAP from the labels of ``atoms``, in float64; see `posterior`."""
-    found = posterior(start, atoms, settings=settings, show_progress=show_progress)
-    return found.model, found.history
-
-
-def posterior(
-    start: Potential | Model,
-    atoms: Sequence[ase.Atoms],
-    *,
-    settings: GaussianProcessFit | None = None,
-    show_progress: bool = False,
-) -> Posterior:
-    """The fitted model with its uncertainty. A model as ``start`` keeps its sparse points.
+    """Sparse points, α and offsets from the labels of ``atoms``, in float64. A model as ``start`` keeps its points.
 
     Raises:
-        ValueError: not a GAP, no labels that carry weight, a label that is not finite, or an unknown element.
+        ValueError: no potential of kernels, no labels that carry weight, a label that is not finite, or an unknown
+            element.
     """
     settings = GaussianProcessFit() if settings is None else settings
     potential = start.potential if isinstance(start, Model) else start
-    if not isinstance(potential.config, GAPConfig):
-        raise ValueError(f"a Gaussian-process fit needs a GAP, this is {type(potential.config).__name__}")
-    if settings.offsets == "keep" and not isinstance(start, Model):
-        raise ValueError("offsets='keep' needs a model to keep them of, not a potential")
+    stages = potential.stages
+    if not isinstance(stages, Kernel):
+        raise ValueError(f"{type(potential.config).__name__} has no kernels: a Gaussian-process fit needs a GAP")
     check_labels(atoms, settings.weights)
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
         stream = batch_stream(list(atoms), potential.config, settings.batch_atoms)
         params = _start_params(start, atoms, settings, stream)
         chosen = time.perf_counter()
-        problem, prior, used, jitter = _system(potential.config, params, stream, settings, show_progress)
+        problem, prior, used, jitter = _system(stages, params, stream, settings, show_progress)
     (factor,) = problem.factors()
     alpha = np.zeros(len(used))
     alpha[used] = solve_triangular(factor.triangle, factor.projection)
@@ -150,10 +135,10 @@ def posterior(
         "cpu_seconds": time.process_time() - cpu,
         "sparsification_seconds": chosen - started,
     }
-    return Posterior(Model(potential, params), used, factor.triangle.copy(), prior, History(summary, []))
+    return Model(potential, params, Posterior(used, factor.triangle.copy(), prior)), History(summary, [])
 
 
-def batch_stream(atoms: list[ase.Atoms], config: GAPConfig, batch_atoms: int) -> Callable[[], Iterable[Batch]]:
+def batch_stream(atoms: list[ase.Atoms], config: Config, batch_atoms: int) -> Callable[[], Iterable[Batch]]:
     """A function that gives the batches of all structures, as often as it is called.
 
     A data set of up to `CHUNK` atoms keeps its neighbour lists; of a larger one they are made anew chunk by chunk.
@@ -172,23 +157,18 @@ def batch_stream(atoms: list[ase.Atoms], config: GAPConfig, batch_atoms: int) ->
 
 
 def covariance_factor(
-    config: GAPConfig, points: dict[str, Any], jitter: float
+    stages: Kernel, points: dict[str, Any], jitter: float
 ) -> tuple[Float[np.ndarray, "n_used n_used"], np.ndarray, float]:
     """U with UᵀU = K_mm + jitter, which columns are points rather than padding, and the jitter that it took.
 
     Raises:
         ValueError: no jitter below the prior variance makes K_mm positive definite.
     """
-    kernels, used = [], []
-    for x in np.asarray(points["soap"], float):
-        used.append(x.any(axis=1))
-        kernels.append(np.asarray(dot_product_kernel(config, jnp.asarray(x[used[-1]] @ x[used[-1]].T))))
-    for r in np.asarray(points.get("distance_2b", np.zeros((0, 0))), float):
-        used.append(r > 0)
-        kernels.append(np.asarray(pair_kernel(config, jnp.asarray(r[r > 0, None]), jnp.asarray(r[None, r > 0]))))
-    while jitter < config.delta**2:
+    used, kernels = zip(*stages.covariances(points), strict=True)
+    largest = max(float(np.max(K, initial=0)) for K in kernels)
+    while jitter < largest:
         try:
-            factors = [cholesky(k + jitter * np.eye(len(k))) for k in kernels if len(k)]
+            factors = [cholesky(K + jitter * np.eye(len(K))) for K in kernels if len(K)]
             return np.asarray(block_diag(*factors)), np.concatenate(used), jitter
         except np.linalg.LinAlgError:
             jitter *= 10
@@ -197,48 +177,28 @@ def covariance_factor(
 
 def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit, stream: Callable) -> Params:
     """Offsets and sparse points; α is yet to come."""
-    potential = start.potential if isinstance(start, Model) else start
-    config: Any = potential.config
-    if isinstance(start, Model):
-        params = jax.tree.map(lambda x: np.asarray(x, np.float64), start.params)
+    potential, kept = (start.potential, start.params) if isinstance(start, Model) else (start, None)
+    if kept is None:
+        stages: Any = potential.stages
+        found = choose(potential, stream, settings.n_sparse, method=settings.sparse_method, seed=settings.seed)
+        points = {stages.name: found.points, **stages.further_points(stream(), settings.n_sparse_2b)}
+        params: Params = {"alpha": {name: np.zeros(x.shape[:2]) for name, x in points.items()}, "points": points}
     else:
-        found = choose(config, stream, settings.n_sparse, method=settings.sparse_method, seed=settings.seed)
-        points = {"soap": found.points}
-        if config.distance_2b_cutoff is not None:
-            points["distance_2b"] = _pair_points(config, stream(), settings.n_sparse_2b)
-        alpha = {name: np.zeros(value.shape[:2]) for name, value in points.items()}
-        params = {"offsets": np.zeros(len(config.species)), "alpha": alpha, "points": points}
-    return params if settings.offsets == "keep" else params | {"offsets": _offsets(potential, atoms, settings)}
-
-
-def _offsets(potential: Potential, atoms: Sequence[ase.Atoms], settings: GaussianProcessFit) -> np.ndarray:
+        params = jax.tree.map(lambda x: np.asarray(x, np.float64), kept)
     if settings.offsets == "fit" and any(labels(frame).energy is not None for frame in atoms):
-        return fit_offsets(atoms, potential.config.species)
-    return given_offsets(potential, Weights(offsets="study" if settings.offsets == "study" else "zero"))
+        return params | {"offsets": fit_offsets(atoms, potential.config.species)}
+    return params | {"offsets": given_offsets(potential.config, settings.offsets, kept)}
 
 
-def _pair_points(config: GAPConfig, stream: Iterable[Batch], n: int) -> np.ndarray:
-    """Distances equally spaced from the smallest of each pair of species to the cutoff, which is left out."""
-    smallest = np.full(len(config.pairs), np.inf)
-    for batch in stream:
-        r = np.linalg.norm(np.asarray(edge_vectors(batch.graph)), axis=-1)
-        kind, mask = np.asarray(pair_types(config, batch.graph)), np.asarray(batch.graph.mask)
-        np.minimum.at(smallest, kind[mask], r[mask])
-    cutoff: Any = config.distance_2b_cutoff
-    rows = [np.linspace(r, cutoff, n, endpoint=False) if r < cutoff else np.zeros(n) for r in smallest]
-    return np.array(rows)
-
-
-def _system(config: GAPConfig, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool):
+def _system(stages: Kernel, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool):
     """All rows reduced; the factor of K_mm, the columns in use and the jitter."""
     points = jax.tree.map(jnp.asarray, params["points"])
-    prior, used, jitter = covariance_factor(config, params["points"], settings.jitter)
+    prior, used, jitter = covariance_factor(stages, params["points"], settings.jitter)
     problem = StreamedQR(len(prior))
     problem.add(prior, np.zeros(len(prior)))
     for batch in track(stream(), "kernel matrix", show=show):
         with_stress = settings.sigma_virial > 0 and bool(np.any(np.asarray(batch.labels.has_stress)))
-        blocks = species_blocks(batch.graph, len(config.species))
-        found = kernel_rows(config, points, batch.graph, blocks, with_stress)
+        found = stages.rows(points, batch.graph, with_stress)
         found = jax.tree.map(lambda x: np.asarray(x)[..., used] if x.shape[-1] else np.asarray(x), found)
         for A, b in _weighted(batch, found, params["offsets"], settings):
             problem.add(A, b)

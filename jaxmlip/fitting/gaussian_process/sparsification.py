@@ -22,10 +22,8 @@ from jaxtyping import Array, Float, Int
 from scipy.cluster.vq import kmeans2
 
 from jaxmlip.config import ConfigError, unknown_name
-from jaxmlip.descriptors.soap import soap_vectors
 from jaxmlip.graph.batch import Batch, Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, map_blocks, safe_vectors
-from jaxmlip.potentials.gap import GAPConfig
+from jaxmlip.potentials.base import CPU_BLOCK, Potential, descriptor, map_blocks, safe_vectors
 
 WIDTH = 384
 EQUAL = 1e-5  # projections of environments nearer than this are one environment
@@ -42,12 +40,12 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    config: GAPConfig, stream: Callable[[], Iterable[Batch]], n_sparse: int, *, method: str = "cur", seed: int = 0
+    potential: Potential, stream: Callable[[], Iterable[Batch]], n_sparse: int, *, method: str = "cur", seed: int = 0
 ) -> Chosen:
     """At most ``n_sparse`` sparse points of each species from all environments of ``stream()``.
 
     Args:
-        config: species and descriptor.
+        potential: has species and a descriptor.
         stream: gives the batches anew each time that it is called; twice here.
         n_sparse: of each species; all that differ if there are fewer.
         method: a name in `METHODS`.
@@ -60,8 +58,8 @@ def choose(
         raise ConfigError(unknown_name("method of sparsification", method, METHODS))
     if n_sparse < 1:
         raise ConfigError(f"n_sparse must be at least 1, got {n_sparse}")
-    projection = _projection(config.soap.n_features, seed)
-    sketches, places = _sketches(config, stream(), projection)
+    projection = _projection(potential, next(iter(stream())).graph, seed)
+    sketches, places = _sketches(potential, stream(), projection)
     atoms = []
     for sketch, place in zip(sketches, places):
         rows = distinct(sketch)
@@ -69,7 +67,7 @@ def choose(
             chosen = METHODS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
             rows = rows[np.sort(chosen)]
         atoms.append(place[rows])
-    return Chosen(_vectors(config, stream(), (atoms, projection)), atoms)
+    return Chosen(_vectors(potential, stream(), (atoms, projection)), atoms)
 
 
 def cur(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
@@ -152,13 +150,15 @@ def distinct(x: Sketch) -> Int[np.ndarray, " n_distinct"]:
     return np.sort(first)
 
 
-def _sketches(config: GAPConfig, batches: Iterable[Batch], projection: Array) -> tuple[list[Sketch], list[np.ndarray]]:
+def _sketches(
+    potential: Potential, batches: Iterable[Batch], projection: Array
+) -> tuple[list[Sketch], list[np.ndarray]]:
     """Projections of the environments of each species, and their structures and atoms."""
-    n_species = len(config.species)
+    n_species = len(potential.config.species)
     kept: list[list[np.ndarray]] = [[] for _ in range(n_species)]
     places: list[list[np.ndarray]] = [[] for _ in range(n_species)]
     for batch in batches:
-        x = np.asarray(_described(config, projection, batch.graph)[1], np.float32)
+        x = np.asarray(_described(potential, projection, batch.graph)[1], np.float32)
         place, species = environments(batch)
         for k in range(n_species):
             mine = species == k
@@ -180,34 +180,36 @@ def environments(batch: Batch) -> tuple[Int[np.ndarray, "n_atoms 2"], Int[np.nda
     return place, np.where(real, np.asarray(graph.species), -1)
 
 
-def _projection(n_features: int, seed: int) -> Array:
+def _projection(potential: Potential, graph: Graph, seed: int) -> Array:
     """Columns orthogonal and scaled so that dot products keep their size on average; as many as fit."""
+    described = partial(descriptor(potential), {})
+    n_features = jax.eval_shape(lambda graph: described(graph, edge_vectors(graph)), graph).shape[1]
     width = min(n_features, WIDTH)
     directions = np.linalg.qr(np.random.default_rng(seed).normal(size=(n_features, width)))[0]
     return jnp.asarray(directions * np.sqrt(n_features / width))
 
 
-def _vectors(config: GAPConfig, batches: Iterable[Batch], wanted: tuple[list[np.ndarray], Array]) -> np.ndarray:
+def _vectors(potential: Potential, batches: Iterable[Batch], wanted: tuple[list[np.ndarray], Array]) -> np.ndarray:
     """Exact SOAP vectors of the chosen atoms, in their order."""
     atoms, projection = wanted
     width = max(map(len, atoms))
-    points = np.zeros((len(atoms), width, config.soap.n_features))
+    points = np.zeros((len(atoms), width, len(projection)))
     row_of = {(int(s), int(a)): (k, row) for k, chosen in enumerate(atoms) for row, (s, a) in enumerate(chosen)}
     for batch in batches:
         place, species = environments(batch)
         rows = [i for i, (s, a) in enumerate(place.tolist()) if species[i] >= 0 and (s, a) in row_of]
         if not rows:
             continue
-        x = np.asarray(_described(config, projection, batch.graph)[0])
+        x = np.asarray(_described(potential, projection, batch.graph)[0])
         for i in rows:
             points[row_of[tuple(place[i].tolist())]] = x[i]
     return points
 
 
 @partial(jax.jit, static_argnums=0)
-def _described(config: GAPConfig, projection: Array, graph: Graph) -> tuple[Array, Array]:
-    """SOAP vectors of all atoms, and their projections."""
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+def _described(potential: Potential, projection: Array, graph: Graph) -> tuple[Array, Array]:
+    """Descriptors of all atoms, and their projections."""
+    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
     block = min(CPU_BLOCK if jax.default_backend() == "cpu" else 4096, graph.n_atoms)
-    x = map_blocks(lambda part, v: soap_vectors(part, v, config.soap), graph, vectors, block)
+    x = map_blocks(partial(descriptor(potential), {}), graph, vectors, block)
     return x, x @ projection

@@ -17,9 +17,11 @@ from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
-from jaxmlip.fitting.objective import Weights, check_labels, given_offsets
+from jaxmlip.fitting.objective import Weights, check_labels
 from jaxmlip.graph.batch import Batch, batches
-from jaxmlip.potentials.base import Model, Potential
+from jaxmlip.potentials.base import Linear, Potential
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.offsets import given_offsets
 from jaxmlip.progress import track
 
 
@@ -70,13 +72,14 @@ def fit_linear(
     """
     settings = LinearFit() if settings is None else settings
     potential = start.potential if isinstance(start, Model) else start
-    if potential.linear is None:
+    if not isinstance(potential.stages, Linear):
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
         initial = start.params if isinstance(start, Model) else potential.init(jax.random.key(0), None)
         fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), initial)
-        problem = _stream(potential, fixed, list(atoms), settings, show_progress)
+        given = given_offsets(potential.config, settings.offsets, fixed if isinstance(start, Model) else None)
+        problem = _stream(Model(potential, fixed), list(atoms), settings, given, show_progress)
     if not problem.n_rows:
         raise ValueError(
             "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
@@ -87,7 +90,7 @@ def fit_linear(
     penalised[:n_species] = False
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
     solution = solve(problem, penalty_mask=penalised, **folds)
-    offsets = solution.coefficients[:n_species] + given_offsets(potential, settings)
+    offsets = solution.coefficients[:n_species] + given
     coefficients = solution.coefficients[n_species:].reshape(fixed["coefficients"].shape)
     fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
     times = {
@@ -98,10 +101,10 @@ def fit_linear(
     return Model(potential, fitted), _history(problem, solution, times)
 
 
-def _stream(potential: Potential, params: Any, atoms: list, settings: LinearFit, show: bool) -> StreamedQR:
+def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, show: bool) -> StreamedQR:
     """All rows of all structures, reduced."""
     _check(atoms, settings)
-    given = given_offsets(potential, settings)
+    potential, params = start.potential, start.params
     n_species = len(potential.config.species)
     columns = n_species + int(np.size(params["coefficients"]))
     n_folds = settings.n_folds if settings.ridge == "folds" else 1

@@ -27,12 +27,12 @@ from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import ConfigError, Range
+from jaxmlip.fitting.design import design_names
 from jaxmlip.fitting.objective import Terms
 from jaxmlip.fitting.training.devices import split
 from jaxmlip.fitting.training.jacobian_products import (
     Facts,
     chunk_terms,
-    design_columns,
     normal_equations,
     normal_product,
     slope_and_diagonal,
@@ -43,7 +43,6 @@ from jaxmlip.potentials.base import Params
 
 _TANGENT_LIMIT = 400  # parameters without a column in the design matrix, for which JᵀJ is still held
 _TRIES = 12  # dampings tried before the search is given up
-_LINEAR = {True: ("offsets", "coefficients"), False: ("offsets",)}  # parameters that a linear potential is linear in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +130,7 @@ def prepared(problem: Problem) -> tuple[Facts, Params, Data]:
     trained, fixed = split_params(problem.potential, problem.params)
     size = problem.settings.batch_size
     work = [(split(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
-    linear = _named(trained, _LINEAR[problem.potential.linear is not None])
+    linear = _named(trained, design_names(problem.potential, with_inner=False) or ("offsets",))
     return Facts(problem.potential, problem.settings), trained, Data(fixed, work, linear)
 
 
@@ -184,7 +183,7 @@ def _floor(vector: Any) -> float:
 
 def _held(facts: Facts, params: Params) -> bool:
     """Whether JᵀJ of all parameters is held."""
-    columns = design_columns(facts.potential, with_inner=True)
+    columns = design_names(facts.potential, with_inner=True)
     sizes = {name: len(ravel_pytree(part)[0]) for name, part in params.items()}
     n_tangents = sum(size for name, size in sizes.items() if name not in columns)
     return sum(sizes.values()) <= facts.settings.dense_limit and n_tangents <= _TANGENT_LIMIT
@@ -215,7 +214,7 @@ def _steps(facts: Facts, params: Params, data: Data) -> Any:
 def normal_matrix(facts: Facts, params: Params, data: Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     with_inner = not data.linear[chosen].all()
-    columns = [np.flatnonzero(_named(params, (name,))) for name in design_columns(facts.potential, with_inner)]
+    columns = [np.flatnonzero(_named(params, (name,))) for name in design_names(facts.potential, with_inner=with_inner)]
     order = np.concatenate([*columns, np.zeros(0, int)])
     tangents = jnp.asarray(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxmlip.fitting.objective import Terms, linearized, residuals, terms
 from jaxmlip.fitting.training.devices import summed
 from jaxmlip.fitting.training.problem import Part, drawn
-from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.base import Linear, Params, Potential
 
 _TANGENTS = 16  # parameters differentiated at once
 _PROBES = 8  # random signs for the diagonal of JᵀJ
@@ -43,14 +43,6 @@ def _vector_residuals(facts: Facts, unravel: Any, fixed: Params, example: tuple)
     return function
 
 
-def design_columns(potential: Potential, with_inner: bool) -> tuple[str, ...]:
-    """Which parts of the parameters have columns in the `design` matrix, in its order."""
-    linear = potential.linear
-    if linear is None:
-        return ()
-    return ("offsets", "coefficients", *([linear.inner] if with_inner and linear.inner else []))
-
-
 @partial(jax.jit, static_argnums=(0, 5))
 def normal_equations(
     facts: Facts, params: Params, fixed: Params, chunk: tuple, tangents: jax.Array, with_inner: bool
@@ -81,7 +73,7 @@ def _value_and_jacobian(
 ) -> tuple[jax.Array, jax.Array]:
     """The weighted residuals of an example, and their derivatives, a row a parameter."""
     parts, value = [], jnp.zeros(0)
-    if facts.potential.linear is not None:
+    if isinstance(facts.potential.stages, Linear):
         value, J = linearized(facts.potential, {**params, **fixed}, example, facts.settings, with_inner)
         parts.append(J)
     if len(tangents):

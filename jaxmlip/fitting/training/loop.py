@@ -24,7 +24,8 @@ from jaxmlip.fitting.training.checkpoint import load_checkpoint, run_key, save_c
 from jaxmlip.fitting.training.devices import is_first_process, replicated, split, summed
 from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, drawn, make_problem, split_params
 from jaxmlip.fitting.training.signals import EXIT_CODE, termination
-from jaxmlip.potentials.base import Model, Params, Potential
+from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.potentials.model import Model
 from jaxmlip.progress import Report, live
 
 LOG = "log.jsonl"

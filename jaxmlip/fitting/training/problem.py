@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.config import ConfigError
-from jaxmlip.fitting.objective import Weights, force_scale, given_offsets, residuals
+from jaxmlip.fitting.objective import Weights, force_scale, residuals
 from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 from jaxmlip.graph.stack import Bucket, stack, take
-from jaxmlip.potentials.base import Model, Params, Potential, cast_params, safe_vectors
-from jaxmlip.potentials.offsets import fit_offsets
+from jaxmlip.potentials.base import Params, Potential, Regressor, cast_params, descriptor, regressor, safe_vectors
+from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.offsets import fit_offsets, given_offsets
 
 _INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbours) are made
 
@@ -79,15 +80,24 @@ def make_problem(start: Potential | Model, atoms: list, validation: list, settin
         params = _initial(potential, atoms, settings)
     params = cast_params(params, settings.dtype)
     only_energies = not (settings.force_weight or settings.stress_weight)
-    keep = potential.descriptor if only_energies and potential.regressor is not None else None
+    keep = descriptor(potential) if only_energies and regressor(potential) is not None else None
     size = {"n_shapes": settings.n_shapes, "dtype": settings.dtype}
     parts = [
         [_part(bucket, potential, params, keep) for bucket in stack(frames, potential.config, **size)] if frames else []
         for frames in (atoms, validation)
     ]
-    if isinstance(start, Model) and settings.offsets == "fit" and settings.energy_weight:
-        params = {**params, "offsets": params["offsets"] + _offset_correction(potential, params, parts[0], settings)}
+    if isinstance(start, Model):
+        params = {**params, "offsets": _offsets(potential, params, parts[0], settings)}
     return Problem(potential, settings, *replicated((params, *parts)))
+
+
+def _offsets(potential: Potential, params: Params, parts: list[Part], settings: Training) -> jax.Array:
+    """Of a model to go on from: corrected, or as the settings give them."""
+    if settings.offsets != "fit":
+        return jnp.asarray(given_offsets(potential.config, settings.offsets, params), params["offsets"].dtype)
+    if not settings.energy_weight:
+        return params["offsets"]
+    return params["offsets"] + _offset_correction(potential, params, parts, settings)
 
 
 def _offset_correction(potential: Potential, params: Params, parts: list[Part], settings: Training) -> jax.Array:
@@ -118,11 +128,12 @@ def _initial(potential: Potential, atoms: list, settings: Training) -> Params:
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
     graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
     params = potential.init(jax.random.key(settings.seed), graph)
-    if "scales" in params:  # of a network whose outputs and their derivatives start at about 1
-        params |= {"scales": jnp.full_like(params["scales"], force_scale(atoms))}
+    stages = potential.stages
+    if isinstance(stages, Regressor) and stages.scale:  # a network whose outputs and their derivatives start at about 1
+        params |= {stages.scale: jnp.full_like(params[stages.scale], force_scale(atoms))}
     if settings.offsets == "fit" and settings.energy_weight:
         return {**params, "offsets": jnp.asarray(fit_offsets(atoms, potential.config.species))}
-    return {**params, "offsets": jnp.asarray(given_offsets(potential, settings))}
+    return {**params, "offsets": jnp.asarray(given_offsets(potential.config, settings.offsets))}
 
 
 def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Callable | None) -> Part:

@@ -1,4 +1,4 @@
-"""NequIP's convolution m_i = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)): at once for few atoms, in blocks of bounded memory for many.
+"""The convolution m_i = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)): at once for few atoms, in blocks of bounded memory for many.
 
 The blocks have a gradient of their own. It never scatters: what atom j gets back from the atoms i that it sent to is
 again a sum over its neighbours, since R depends on the distance only and Y_l(r_ij) = (−1)^l Y_l(r_ji).
@@ -6,7 +6,7 @@ again a sum over its neighbours, since R depends on the distance only and Y_l(r_
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,65 +14,90 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.couplings import component_harmonics
-from jaxmlip.basis.radial import bessel, polynomial_cutoff
+from jaxmlip.basis.radial import bessel, polynomial_cutoff, xplor_cutoff
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import gather_neighbors, in_blocks, split_rows
-from jaxmlip.potentials.nequip_layers import Layer, adjoint_contributions, contributions, perceptron
+from jaxmlip.potentials.message_passing.irreps import Layer
+from jaxmlip.potentials.message_passing.linear import perceptron
+from jaxmlip.potentials.message_passing.tensor_product import adjoint_contributions, contributions
 
 FEW_ATOMS = {"cpu": 512}
 """Up to here all pairs are evaluated at once: fewer passes, more memory. Other devices: 8192."""
 BLOCK = {"cpu": 16}
 """Atoms of a block, so that its arrays stay in the processor's cache. Other devices: 8192."""
 _DEVICE_BLOCK = 8192
+_COLUMNS = 160  # radial functions of the layers that these numbers were measured with; more need smaller blocks
 
 Weights = tuple[Any, Array | None]  # of the radial network, and the frequencies of the Bessel functions if trained
 Convolution = Callable[[Layer, Any, Array], Array]
 
 
-def convolution(config: Any, frequencies: Array | None, graph: Graph, vectors: Array) -> Convolution:
+class EdgeBasis(NamedTuple):
+    """How a pair is described: n Bessel functions times an envelope, and harmonics up to ``l_max``."""
+
+    cutoff: float
+    n_bessel: int
+    l_max: int
+    gain: float  # of the SiLUs in the radial network
+    p: int = 6  # of the polynomial envelope
+    cutoff_on: float | None = None  # Å; where XPLOR's envelope begins to fall. None: the polynomial
+    unit: bool = True  # harmonics of the unit vector; False: of the vector, r^l Y_lm
+
+
+def convolution(basis: EdgeBasis, frequencies: Array | None, graph: Graph, vectors: Array) -> Convolution:
     """The function ``(layer, radial weights, features [n_atoms, n_in]) -> [n_atoms, n_messages]`` of a graph."""
-    if many(graph):
-        where = (graph.neighbors, graph.mask)
-        return lambda layer, weights, x: _in_blocks((layer, config), (weights, frequencies), x, vectors, where)
-    embedding, Y = edge_embedding(config, frequencies, vectors, graph.mask)
+    where = (graph.neighbors, graph.mask)
+    embedding, Y = edge_embedding(basis, frequencies, vectors, graph.mask)
 
-    def at_once(layer: Layer, weights: Any, x: Array) -> Array:
+    def convolve(layer: Layer, weights: Any, x: Array) -> Array:
+        if many(graph, layer):
+            return _in_blocks((layer, basis), (weights, frequencies), x, vectors, where)
         senders = gather_neighbors(x, graph.neighbors, graph.reverse)
-        return contributions(layer, perceptron(weights, embedding), Y, senders)
+        return contributions(layer, perceptron(weights, embedding, basis.gain), Y, senders)
 
-    return at_once
+    return convolve
 
 
-def many(graph: Graph) -> bool:
-    """Whether the graph is evaluated in blocks."""
-    return graph.n_atoms > FEW_ATOMS.get(jax.default_backend(), _DEVICE_BLOCK)
+def many(graph: Graph, layer: Layer) -> bool:
+    """Whether a layer is evaluated in blocks of the graph's atoms."""
+    return graph.n_atoms > FEW_ATOMS.get(jax.default_backend(), _DEVICE_BLOCK) // _share(layer)
+
+
+def _share(layer: Layer) -> int:
+    return max(1, round(layer.n_radial / _COLUMNS))
 
 
 def edge_embedding(
-    config: Any, frequencies: Array | None, vectors: Float[Array, "n_atoms max_neighbors 3"], mask: Array
+    basis: EdgeBasis, frequencies: Array | None, vectors: Float[Array, "n_atoms max_neighbors 3"], mask: Array
 ) -> tuple[Float[Array, "n_atoms max_neighbors n_bessel"], Float[Array, "n_atoms max_neighbors n_harmonics"]]:
-    """b_n(r) u(r/r_max), zero for padding, and Y_lm of the direction up to l_max."""
+    """b_n(r) u(r), zero for padding, and Y_lm of the direction up to l_max."""
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
-    b = bessel(r, config.cutoff, config.num_bessels if frequencies is None else frequencies)
-    u = jnp.where(mask, polynomial_cutoff(r / config.cutoff, config.polynomial_cutoff_p), 0)
+    b = bessel(r, basis.cutoff, basis.n_bessel if frequencies is None else frequencies)
+    if basis.cutoff_on is None:
+        envelope = polynomial_cutoff(r / basis.cutoff, basis.p)
+    else:
+        envelope = xplor_cutoff(r, basis.cutoff, basis.cutoff_on)
     x, y, z = (vectors[..., k] / r for k in range(3))
-    return b * u[..., None], jnp.stack(component_harmonics(x, y, z, config.l_max), axis=-1)
+    Y = jnp.stack(component_harmonics(x, y, z, basis.l_max), axis=-1)
+    if not basis.unit:
+        Y = Y * r[..., None] ** np.repeat(np.arange(basis.l_max + 1), 2 * np.arange(basis.l_max + 1) + 1)
+    return b * jnp.where(mask, envelope, 0)[..., None], Y
 
 
 def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:
     embedding, Y = edge_embedding(static[1], weights[1], vectors, mask)
-    return perceptron(weights[0], embedding), Y
+    return perceptron(weights[0], embedding, static[1].gain), Y
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _in_blocks(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> Array:
-    """The convolution of many atoms; ``static``: layer and config, ``where``: neighbours and mask."""
+    """The convolution of many atoms; ``static``: layer and basis, ``where``: neighbours and mask."""
 
     def one(rows: tuple) -> Array:
         vectors, neighbors, mask = rows
         return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
 
-    return in_blocks(one, (vectors, *where), _block())
+    return in_blocks(one, (vectors, *where), _block(static[0]))
 
 
 def _forward(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> tuple:
@@ -81,8 +106,8 @@ def _forward(static: tuple, weights: Weights, x: Array, vectors: Array, where: t
 
 def _backward(static: tuple, saved: tuple, cotangent: Array) -> tuple:
     weights, x, vectors, where = saved
-    layer, config = static
-    signs = np.concatenate([np.full(2 * degree + 1, (-1) ** degree) for degree in range(config.l_max + 1)])
+    layer, basis = static
+    signs = np.concatenate([np.full(2 * degree + 1, (-1) ** degree) for degree in range(basis.l_max + 1)])
     reversal = jnp.asarray(signs, x.dtype)
 
     def one(total: Any, rows: tuple) -> tuple[Any, tuple[Array, Array]]:
@@ -95,7 +120,7 @@ def _backward(static: tuple, saved: tuple, cotangent: Array) -> tuple:
         return jax.tree.map(jnp.add, total, of_weights), (of_vectors, of_features)
 
     # Rows that fill up the last block get no cotangent: they must not count in the sum over weights.
-    rows = (split_rows((vectors, *where), _block()), split_rows(cotangent, _block(), mode="constant"))
+    rows = (split_rows((vectors, *where), _block(layer)), split_rows(cotangent, _block(layer), mode="constant"))
     of_weights, results = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, weights), rows)
     of_vectors, of_features = (y.reshape(-1, *y.shape[2:])[: len(x)] for y in results)
     return of_weights, of_features, of_vectors, None
@@ -104,5 +129,5 @@ def _backward(static: tuple, saved: tuple, cotangent: Array) -> tuple:
 _in_blocks.defvjp(_forward, _backward)
 
 
-def _block() -> int:
-    return BLOCK.get(jax.default_backend(), _DEVICE_BLOCK)
+def _block(layer: Layer) -> int:
+    return max(1, BLOCK.get(jax.default_backend(), _DEVICE_BLOCK) // _share(layer))

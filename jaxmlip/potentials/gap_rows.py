@@ -11,7 +11,7 @@ needs fewer operations is taken. There is no backward pass a sparse point.
 Columns: the points of each species in turn, then those of each pair of species; rows of padding are columns of zeros.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxmlip.descriptors.soap import SOAP, pair_density, power_spectrum
+from jaxmlip.descriptors.soap import SOAP, pair_density, power_spectrum, soap_vectors
 from jaxmlip.descriptors.soap_gradient import overlap_slopes, overlap_slopes_by_density
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, safe_vectors
-from jaxmlip.potentials.gap import GAPConfig, dot_product_kernel, pair_kernel, pair_types, power
+from jaxmlip.graph.batch import Batch, Graph, edge_vectors
+from jaxmlip.potentials.base import CPU_BLOCK, Kernel, Params, safe_vectors
+from jaxmlip.potentials.gap_kernels import GAPConfig, dot_product_kernel, pair_kernel, pair_types, power
 
-Points = dict[str, Array]
+Points = dict[str, Any]
 
 
 class KernelRows(NamedTuple):
@@ -35,6 +35,21 @@ class KernelRows(NamedTuple):
     energy: Float[Array, "n_graphs n_columns"]
     forces: Float[Array, "n_atoms 3 n_columns"]
     virial: Float[Array, "n_graphs 3 3 n_columns"]
+
+
+def kernel_stages(config: GAPConfig) -> Kernel:
+    """How a Gaussian process sees a GAP."""
+
+    def descriptor(params: Params, graph: Graph, vectors: Array) -> Array:
+        return soap_vectors(graph, vectors, config.soap)
+
+    def rows(points: Points, graph: Graph, with_stress: bool) -> KernelRows:
+        blocks = species_blocks(graph, len(config.species))
+        return kernel_rows(config, points, graph, blocks, with_stress)
+
+    parts = (partial(function, config) for function in (_pair_points, _covariances, _prior))
+    further_points, covariances, prior = parts
+    return Kernel("soap", descriptor, further_points, covariances, rows, prior)
 
 
 class _Derivatives(NamedTuple):
@@ -190,3 +205,48 @@ def _pair_rows(config: GAPConfig, points: Array, graph: Graph, vectors: Array) -
     virial = jax.ops.segment_sum(virial, graph.atom_graph, graph.n_graphs)
     n_graphs = graph.n_graphs
     return energy.reshape(n_graphs, -1), forces.reshape(graph.n_atoms, 3, -1), virial.reshape(n_graphs, 3, 3, -1)
+
+
+def _pair_points(config: GAPConfig, stream: Iterable[Batch], n: int) -> Points:
+    """Distances equally spaced from the smallest of each pair of species to the cutoff, which is left out."""
+    cutoff = config.distance_2b_cutoff
+    if cutoff is None:
+        return {}
+    smallest = np.full(len(config.pairs), np.inf)
+    for batch in stream:
+        r = np.linalg.norm(np.asarray(edge_vectors(batch.graph)), axis=-1)
+        kind, mask = np.asarray(pair_types(config, batch.graph)), np.asarray(batch.graph.mask)
+        np.minimum.at(smallest, kind[mask], r[mask])
+    rows = [np.linspace(r, cutoff, n, endpoint=False) if r < cutoff else np.zeros(n) for r in smallest]
+    return {"distance_2b": np.array(rows)}
+
+
+def _covariances(config: GAPConfig, points: Points) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each species, then of each pair of species: which points are no padding, and their covariances K_mm."""
+    found = []
+    for x in np.asarray(points["soap"], float):
+        used = x.any(axis=1)
+        found.append((used, np.asarray(dot_product_kernel(config, jnp.asarray(x[used] @ x[used].T)))))
+    for r in np.asarray(points.get("distance_2b", np.zeros((0, 0))), float):
+        used = r > 0
+        found.append((used, np.asarray(pair_kernel(config, jnp.asarray(r[used, None]), jnp.asarray(r[None, used])))))
+    return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _prior(config: GAPConfig, points: Points, graph: Graph) -> tuple[Array, Array]:
+    """Prior covariances of the atoms with each other [n_atoms, n_atoms], and with all columns of points."""
+    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    x = soap_vectors(graph, vectors, config.soap)
+    same = graph.species[:, None] == graph.species[None]
+    prior = jnp.where(same, dot_product_kernel(config, x @ x.T), 0)
+    own = jax.nn.one_hot(graph.species, len(config.species), dtype=x.dtype)
+    k = dot_product_kernel(config, jnp.einsum("ad,smd->asm", x, points["soap"])) * own[:, :, None]
+    parts = [k.reshape(graph.n_atoms, -1)]
+    if "distance_2b" in points:
+        kind = pair_types(config, graph)
+        r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))[:, :, None]
+        member = jnp.where(graph.mask[:, :, None], jax.nn.one_hot(kind, len(config.pairs), dtype=x.dtype), 0)
+        pair = jnp.einsum("amp,amk->apk", member, pair_kernel(config, r, points["distance_2b"][kind]))
+        parts.append(pair.reshape(graph.n_atoms, -1))
+    return prior, jnp.concatenate(parts, axis=1)

@@ -1,0 +1,1 @@
+"""Layers of equivariant message passing: representations, couplings, convolutions, shared by several families."""

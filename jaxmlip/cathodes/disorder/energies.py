@@ -7,17 +7,17 @@ contract, ``atomic_energies`` of edge vectors; one that passes messages (``local
 
 from typing import NamedTuple
 
-import ase
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from jaxmlip.cathodes.disorder.moves import VACANCY
 from jaxmlip.cathodes.disorder.sites import Sites
 from jaxmlip.config import unknown_name
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
-from jaxmlip.potentials.base import Model, Params, Potential, safe_vectors
+from jaxmlip.potentials.base import Potential, safe_vectors
+from jaxmlip.potentials.model import Model
 
 
 class Lattice(NamedTuple):
@@ -26,6 +26,7 @@ class Lattice(NamedTuple):
     graph: Graph  # with an atom on every site; its species are replaced by an occupation
     vectors: Float[Array, "n_sites max_neighbors 3"]  # Å
     reached: Int[Array, "n_sites n_reached"]  # sites whose energy depends on a site's occupant; padding: n_sites
+    sublattice: Int[Array, " n_sites"]
     members: Int[Array, " n_sites"]  # sites, sublattice by sublattice
     first: Int[Array, " n_sublattices"]  # where a sublattice starts there
     size: Int[Array, " n_sublattices"]
@@ -47,14 +48,18 @@ def lattice_of(sites: Sites, potential: Potential, dtype: str | None = None) -> 
     for symbol in sites.symbols:
         if symbol not in (*symbols, "X"):
             raise ValueError(unknown_name("element", symbol, symbols) + ": fit a potential whose species include it")
-    full = ase.Atoms([int(config.species[0])] * len(sites.frame), sites.frame.positions, cell=sites.frame.cell, pbc=True)
+    full = sites.frame.copy()
+    full.numbers[:] = int(config.species[0])
+    full.pbc = True
     graph = batch(full, config, dtype=dtype)
     vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
     sizes = np.array([len(part.sites) for part in sites.sublattices], np.int32)
     members = np.concatenate([part.sites for part in sites.sublattices]).astype(np.int32)
     reached = _reached(np.asarray(graph.neighbors), np.asarray(graph.mask))
-    first = np.cumsum(sizes) - sizes
-    return Lattice(graph, vectors, *map(jnp.asarray, (reached, members, first.astype(np.int32), sizes)))
+    sublattice = np.zeros(len(members), np.int32)
+    sublattice[members] = np.repeat(np.arange(len(sizes)), sizes)
+    tables = (reached, sublattice, members, (np.cumsum(sizes) - sizes).astype(np.int32), sizes)
+    return Lattice(graph, vectors, *map(jnp.asarray, tables))
 
 
 def _reached(neighbors: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -68,7 +73,9 @@ def _reached(neighbors: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return table[:, : int((table < n_sites).sum(axis=1).max())].astype(np.int32)
 
 
-def codes_of(numbers: Int[np.ndarray, "*batch n_sites"], potential: Potential) -> Int[np.ndarray, "*batch n_sites"]:
+def codes_of(
+    numbers: Integer[np.ndarray, "*batch n_sites"], potential: Potential
+) -> Integer[np.ndarray, "*batch n_sites"]:
     """Indices into the potential's species, one more for a vacancy."""
     species = [*potential.config.species, VACANCY]
     table = np.zeros(max(species) + 1, np.int32)
@@ -76,7 +83,9 @@ def codes_of(numbers: Int[np.ndarray, "*batch n_sites"], potential: Potential) -
     return table[np.asarray(numbers)]
 
 
-def numbers_of(codes: Int[np.ndarray, "*batch n_sites"], potential: Potential) -> Int[np.ndarray, "*batch n_sites"]:
+def numbers_of(
+    codes: Integer[np.ndarray, "*batch n_sites"], potential: Potential
+) -> Integer[np.ndarray, "*batch n_sites"]:
     """Atomic numbers of codes, 0 for a vacancy."""
     return np.array([*potential.config.species, VACANCY], np.uint8)[np.asarray(codes)]
 
@@ -89,30 +98,25 @@ def energies_of_sites(
     Raises:
         ValueError: the potential passes messages: the energy of a site depends on more than its neighbours.
     """
-    potential, params = model
-    if not potential.local:
+    if not model.potential.local:
         raise ValueError("this potential passes messages: only energies of the whole lattice are exact (all_energies)")
     graph, inside = lattice.graph, rows < lattice.n_sites
     rows = jnp.minimum(rows, lattice.n_sites - 1)
     part = graph._replace(mask=graph.mask[rows], atom_mask=inside)
     occupants = occupation[rows], occupation[graph.neighbors[rows]]
-    return _energies(potential, params, part, occupants, lattice.vectors[rows])
+    return _energies(model, part, occupants, lattice.vectors[rows])
 
 
-def all_energies(
-    model: Model, lattice: Lattice, occupation: Int[Array, " n_sites"]
-) -> Float[Array, " n_sites"]:
+def all_energies(model: Model, lattice: Lattice, occupation: Int[Array, " n_sites"]) -> Float[Array, " n_sites"]:
     """Energies of all sites in eV, of any family."""
     around = occupation[lattice.graph.neighbors]
-    return _energies(model.potential, model.params, lattice.graph, (occupation, around), lattice.vectors)
+    return _energies(model, lattice.graph, (occupation, around), lattice.vectors)
 
 
-def _energies(
-    potential: Potential, params: Params, graph: Graph, occupants: tuple[Array, Array], vectors: Array
-) -> Array:
+def _energies(model: Model, graph: Graph, occupants: tuple[Array, Array], vectors: Array) -> Array:
     """Of the atoms in ``graph``, whose masks say which slots exist; vacancies are masked here."""
     own, around = occupants
-    n_species = len(potential.config.species)
+    n_species = len(model.potential.config.species)
     here = graph.atom_mask & (own < n_species)
     graph = graph._replace(
         species=jnp.minimum(own, n_species - 1),
@@ -120,4 +124,4 @@ def _energies(
         atom_mask=here,
         mask=graph.mask & (around < n_species),
     )
-    return jnp.where(here, potential.atomic_energies(params, graph, vectors), 0)
+    return jnp.where(here, model.potential.atomic_energies(model.params, graph, vectors), 0)

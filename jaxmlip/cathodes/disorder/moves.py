@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxmlip.cathodes.disorder.sites import Sites
 
@@ -41,12 +42,12 @@ class Move(NamedTuple):
 
 
 class MoveTable(NamedTuple):
-    """Moves as arrays; codes are indices into a potential's species, one more is a vacancy, −1 an unused step."""
+    """Moves as arrays on the device; codes are indices into a potential's species, one more: vacancy, −1: no step."""
 
-    sublattice: Int[np.ndarray, "n_moves n_steps"]
-    before: Int[np.ndarray, "n_moves n_steps"]
-    after: Int[np.ndarray, "n_moves n_steps"]
-    cumulative: Float[np.ndarray, " n_moves"]  # probability of this move or an earlier one
+    sublattice: Int[Array, "n_moves n_steps"]
+    before: Int[Array, "n_moves n_steps"]
+    after: Int[Array, "n_moves n_steps"]
+    cumulative: Float[Array, " n_moves"]  # probability of this move or an earlier one
 
 
 def swaps(sites: Sites) -> list[Move]:
@@ -77,7 +78,9 @@ def replacements(sites: Sites, one: str, other: str) -> list[Move]:
     """
     where = [k for k, part in enumerate(sites.sublattices) if {one, other} <= set(part.symbols)]
     if not where or one == other:
-        raise ValueError(f"no sublattice allows both {one} and {other}: there are {[p.symbols for p in sites[1]]}")
+        raise ValueError(
+            f"no sublattice allows both {one} and {other}: there are {[p.symbols for p in sites.sublattices]}"
+        )
     forward = [Move((Step(k, one, other),)) for k in where]
     return [move for pair in zip(forward, (m.reverse for m in forward), strict=True) for move in pair]
 
@@ -114,7 +117,7 @@ def move_table(moves: Sequence[Move], sites: Sites, species: Sequence[int]) -> M
             sublattice[m, k] = step.sublattice
             before[m, k], after[m, k] = (code[atomic_numbers[s]] for s in step[1:])
     weights = np.array([move.weight for move in moves])
-    return MoveTable(sublattice, before, after, np.cumsum(weights) / weights.sum())
+    return MoveTable(*map(jnp.asarray, (sublattice, before, after, np.cumsum(weights) / weights.sum())))
 
 
 def _check(moves: Sequence[Move], sites: Sites) -> None:

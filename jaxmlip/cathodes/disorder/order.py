@@ -13,7 +13,7 @@ from typing import NamedTuple
 import ase
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 
 from jaxmlip.cathodes.disorder.sites import Sites
 from jaxmlip.cathodes.disorder.statistics import Estimate, estimate
@@ -33,12 +33,12 @@ class WarrenCowley(NamedTuple):
 class Tetrahedra(NamedTuple):
     """The tetrahedra of nearest cations around the tetrahedral sites, one row each, seen from its first corner."""
 
-    corners: Int[np.ndarray, "n_tetrahedra 4"]
-    images: Int[np.ndarray, "n_tetrahedra 4 3"]  # cells of the corners, the first is at home
+    corners: Integer[np.ndarray, "n_tetrahedra 4"]
+    images: Integer[np.ndarray, "n_tetrahedra 4 3"]  # cells of the corners, the first is at home
 
 
 def warren_cowley(
-    sites: Sites, numbers: Int[np.ndarray, "n_samples n_chains n_sites"], *, sublattice: int = 0, n_shells: int = 3
+    sites: Sites, numbers: Integer[np.ndarray, "n_samples n_chains n_sites"], *, sublattice: int = 0, n_shells: int = 3
 ) -> WarrenCowley:
     """Warren–Cowley parameters of the first shells of a sublattice, with standard errors.
 
@@ -102,7 +102,7 @@ def tetrahedra_of(frame: ase.Atoms) -> Tetrahedra:
 
 
 def tetrahedron_fractions(
-    tetrahedra: Tetrahedra, numbers: Int[np.ndarray, "n_samples n_chains n_sites"], symbol: str = "Li"
+    tetrahedra: Tetrahedra, numbers: Integer[np.ndarray, "n_samples n_chains n_sites"], symbol: str = "Li"
 ) -> Estimate:
     """Fractions of tetrahedra with 0 … 4 corners of ``symbol``, ``[5]``; at random binomial in the content.
 

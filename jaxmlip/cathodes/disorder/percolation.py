@@ -6,7 +6,8 @@ four corners all hold lithium (Li4). A cluster percolates if it reaches its own 
 walking along it leads from a site to the same site of another cell.
 
 References:
-    Lee, Urban, Li, Su, Hautier, Ceder, Science 343, 519 (2014); Urban, Lee, Ceder, Adv. Energy Mater. 4, 1400478 (2014).
+    Lee, Urban, Li, Su, Hautier, Ceder, Science 343, 519 (2014).
+    Urban, Lee, Ceder, Adv. Energy Mater. 4, 1400478 (2014).
     Machta et al., Phys. Rev. E 54, 1332 (1996): wrapping clusters by the displacements along a spanning tree.
     Wang, Zhou, Zhang, Garoni, Deng, Phys. Rev. E 87, 052107 (2013): ν = 0.8762 in three dimensions.
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
@@ -68,7 +69,7 @@ def zero_tm_percolation(tetrahedra: Tetrahedra, lithium: Bool[np.ndarray, " n_si
 
 
 def percolating_fraction(
-    tetrahedra: Tetrahedra, numbers: Int[np.ndarray, "n_samples n_chains n_sites"]
+    tetrahedra: Tetrahedra, numbers: Integer[np.ndarray, "n_samples n_chains n_sites"]
 ) -> Float[np.ndarray, "n_samples n_chains"]:
     """Fraction of lithium in percolating 0-TM clusters of each sample."""
     lithium = np.asarray(numbers) == 3

@@ -14,8 +14,7 @@ References:
     exchange of replicas.
 """
 
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxmlip.cathodes.disorder.energies import Lattice, all_energies, energies_of_sites
 from jaxmlip.cathodes.disorder.moves import MoveTable
-from jaxmlip.potentials.base import Model, Params, Potential
+from jaxmlip.potentials.model import Model
 
 DRAWS = 16  # random sites among which one with the wanted species is looked for
 
@@ -52,15 +51,11 @@ class Ensemble(NamedTuple):
     conditions: Conditions
 
 
+@jax.jit
 def start(model: Model, lattice: Lattice, occupation: Int[Array, " n_sites"]) -> State:
     """The state of an occupation."""
     n_codes = len(model.potential.config.species) + 1
-    part = jnp.zeros(lattice.n_sites, jnp.int32)
-    for k in range(len(lattice.first)):
-        place = jnp.arange(lattice.n_sites)
-        inside = (place >= lattice.first[k]) & (place < lattice.first[k] + lattice.size[k])
-        part = part.at[lattice.members].add(jnp.where(inside, k, 0).astype(jnp.int32))
-    counts = jnp.zeros((len(lattice.first), n_codes), jnp.int32).at[part, occupation].add(1)
+    counts = jnp.zeros((len(lattice.first), n_codes), jnp.int32).at[lattice.sublattice, occupation].add(1)
     return State(occupation, all_energies(model, lattice, occupation), counts, jnp.zeros((), jnp.int32))
 
 
@@ -70,12 +65,9 @@ def grand_energy(state: State, conditions: Conditions) -> Float[Array, ""]:
     return jnp.sum(state.energies) - jnp.sum(conditions.mu * numbers)
 
 
-@partial(jax.jit, static_argnums=0)
-def advance(
-    potential: Potential, params: Params, ensemble: Ensemble, state: State, key: Key[Array, ""], n_trials: Int[Array, ""]
-) -> State:
+@jax.jit
+def advance(model: Model, ensemble: Ensemble, state: State, key: Key[Array, ""], n_trials: Int[Array, ""]) -> State:
     """``n_trials`` trials; the number may change without compiling again."""
-    model = Model(potential, params)
 
     def one(k: Array, state: State) -> State:
         return trial(model, ensemble, state, jax.random.fold_in(key, k))
@@ -83,14 +75,14 @@ def advance(
     return jax.lax.fori_loop(0, n_trials, one, state)
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def advance_all(
-    potential: Potential, params: Params, ensemble: Ensemble, states: State, key: Key[Array, ""], n_trials: Int[Array, ""]
+    model: Model, ensemble: Ensemble, states: State, key: Key[Array, ""], n_trials: Int[Array, ""]
 ) -> State:
     """`advance` of replicas side by side: states and conditions have a leading axis."""
 
     def one(state: State, conditions: Conditions, key: Array) -> State:
-        return advance(potential, params, ensemble._replace(conditions=conditions), state, key, n_trials)
+        return advance(model, ensemble._replace(conditions=conditions), state, key, n_trials)
 
     keys = jax.random.split(key, states.energies.shape[0])
     return jax.vmap(one)(states, ensemble.conditions, keys)
@@ -109,11 +101,11 @@ def temper(states: State, conditions: Conditions, key: Key[Array, ""], odd: Int[
         return conditions.beta * grand_energy(state, conditions)
 
     table = jax.vmap(lambda s: jax.vmap(lambda c: action(s, c))(conditions))(states)  # [state, condition]
-    low = jnp.arange(n - 1)
+    low = jnp.arange(n - 1, dtype=odd.dtype)
     gain = table[low, low] + table[low + 1, low + 1] - table[low, low + 1] - table[low + 1, low]
     uniform = jax.random.uniform(key, (n - 1,), gain.dtype)
     taken = (low % 2 == odd) & (jnp.log(uniform) < gain)
-    order = jnp.arange(n)
+    order = jnp.arange(n, dtype=odd.dtype)
     order = order + jnp.pad(taken, (0, 1)).astype(order.dtype) - jnp.pad(taken, (1, 0)).astype(order.dtype)
     return jax.tree.map(lambda x: x[order], states), taken
 
@@ -124,14 +116,14 @@ def trial(model: Model, ensemble: Ensemble, state: State, key: Key[Array, ""]) -
     n_steps = moves.before.shape[1]
     keys = jax.random.split(key)
     uniform = jax.random.uniform(keys[0], (2,), state.energies.dtype)
-    move = jnp.sum(uniform[0] >= jnp.asarray(moves.cumulative[:-1], uniform.dtype))
-    sublattice, before, after = (jnp.asarray(table)[move] for table in moves[:3])
+    move = jnp.sum(uniform[0] >= moves.cumulative[:-1].astype(uniform.dtype))
+    sublattice, before, after = (table[move] for table in moves[:3])
     bits = jax.random.bits(keys[1], (n_steps, DRAWS), jnp.uint32)
     sites, found = _choose(lattice, state, (sublattice, before), bits)
 
     changed = state.occupation.at[sites].set(after, mode="drop")
-    rows, energies, old = _changed_energies(model, lattice, changed, (sites, state.energies))
-    counts, bias = _counted(lattice, state.counts, (sublattice, before, after))
+    rows, energies, old = changed_energies(model, lattice, changed, (sites, state.energies))
+    counts, bias = _counted(lattice, state.counts, (sublattice, before, after), uniform.dtype)
     work = jnp.sum(jnp.where(before >= 0, conditions.mu[after] - conditions.mu[before], 0))
     change = jnp.sum(energies - old) - work
     accepted = found & (jnp.log(uniform[1]) < bias - conditions.beta * change)
@@ -139,7 +131,7 @@ def trial(model: Model, ensemble: Ensemble, state: State, key: Key[Array, ""]) -
         changed.at[sites].set(jnp.where(accepted, after, before), mode="drop"),
         state.energies.at[rows].set(jnp.where(accepted, energies, old), mode="drop"),
         jnp.where(accepted, counts, state.counts),
-        state.n_accepted + accepted,
+        state.n_accepted + accepted.astype(jnp.int32),
     )
 
 
@@ -159,7 +151,7 @@ def _choose(lattice: Lattice, state: State, wanted: tuple[Array, Array], bits: A
     return jnp.where(found, sites, lattice.n_sites), found  # without all sites nothing is changed
 
 
-def _changed_energies(
+def changed_energies(
     model: Model, lattice: Lattice, changed: Array, where: tuple[Array, Array]
 ) -> tuple[Array, Array, Array]:
     """Rows, and their energies after and before; each row once."""
@@ -175,7 +167,7 @@ def _changed_energies(
     return flat, energies_of_sites(model, lattice, changed, flat), old
 
 
-def _counted(lattice: Lattice, counts: Array, steps: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+def _counted(lattice: Lattice, counts: Array, steps: tuple[Array, ...], dtype: Any) -> tuple[Array, Array]:
     """Counts after the move, and the logarithm of the ratio of the probabilities to propose it and its reverse."""
     sublattice, before, after = steps
     used = before >= 0
@@ -184,8 +176,8 @@ def _counted(lattice: Lattice, counts: Array, steps: tuple[Array, Array, Array])
     size = lattice.size[sublattice]
 
     def log_q(n: Array) -> Array:
-        n = jnp.maximum(n, 1).astype(jnp.float64 if jax.config.jax_enable_x64 else jnp.float32)
-        share = jnp.minimum(n / size.astype(n.dtype), 1 - 1e-7)
+        n = jnp.maximum(n, 1).astype(dtype)
+        share = jnp.minimum(n / size.astype(dtype), 1 - 1e-7)
         return jnp.log(-jnp.expm1(DRAWS * jnp.log1p(-share)) / n)
 
     ratio = log_q(new[sublattice, after]) - log_q(counts[sublattice, before])

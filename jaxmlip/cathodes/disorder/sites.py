@@ -12,7 +12,7 @@ import ase
 import ase.build
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 from jaxmlip.config import unknown_name
 
@@ -26,7 +26,7 @@ class Sublattice(NamedTuple):
     """Sites that exchange their occupants, and the species allowed there ("X": a vacancy)."""
 
     symbols: tuple[str, ...]
-    sites: Int[np.ndarray, " n"]
+    sites: Integer[np.ndarray, " n"]
 
 
 class Sites(NamedTuple):
@@ -122,11 +122,14 @@ def sites_of(frame: ase.Atoms, exchange: Mapping[str, Sequence[str]]) -> Sites:
     kinds: dict[tuple[str, ...], list[str]] = {}
     for symbol in present:
         kinds.setdefault(tuple(exchange.get(symbol, (symbol,))), []).append(symbol)
-    parts = [Sublattice(allowed, np.flatnonzero(np.isin(frame.symbols, own))) for allowed, own in kinds.items()]
+    parts = [
+        Sublattice(allowed, np.flatnonzero(np.isin(frame.get_chemical_symbols(), own)))
+        for allowed, own in kinds.items()
+    ]
     return Sites(frame.copy(), tuple(parts))
 
 
-def random_numbers(sites: Sites, amounts: Mapping[str, float], seed: int = 0) -> Int[np.ndarray, " n_sites"]:
+def random_numbers(sites: Sites, amounts: Mapping[str, float], seed: int = 0) -> Integer[np.ndarray, " n_sites"]:
     """Atomic numbers on all sites, at random; their counts are those nearest to ``amounts`` (largest remainders).
 
     Vacancies take what is left over on a sublattice that allows them.
@@ -160,7 +163,7 @@ def random_numbers(sites: Sites, amounts: Mapping[str, float], seed: int = 0) ->
     return numbers
 
 
-def occupied(sites: Sites, numbers: Int[np.ndarray, " n_sites"], *, lattice_scale: float = 1.0) -> ase.Atoms:
+def occupied(sites: Sites, numbers: Integer[np.ndarray, " n_sites"], *, lattice_scale: float = 1.0) -> ase.Atoms:
     """The structure of an occupation: atoms on their ideal sites, nothing where a vacancy is.
 
     >>> sites = rocksalt("LiMnO2", repeat=(1, 1, 1))

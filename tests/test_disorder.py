@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from morse import MorseConfig, morse
+from test_voltage import pair_model
 
 import jaxmlip
 from jaxmlip import Model
@@ -24,6 +25,7 @@ from jaxmlip.cathodes.disorder import (
     sampler,
 )
 from jaxmlip.cathodes.disorder.sites import Sites, Sublattice, occupied, random_numbers, rocksalt
+from jaxmlip.cli import main
 from jaxmlip.graph.batch import Shape
 from jaxmlip.potentials.model import predict_energy
 from jaxmlip.simulate import relax
@@ -209,3 +211,46 @@ def test_moves_that_break_detailed_balance_are_refused():
         rocksalt("Li2MnO2")
     with pytest.raises(ValueError, match="no formula"):
         rocksalt("LiMnO2x")
+
+
+def test_voltages_of_insertion_and_of_single_sites():
+    """Without interactions every site has one voltage V₀ and x(V) is Fermi's: 1 / (1 + exp[(V − V₀) / kT])."""
+    potential = morse(MorseConfig(species=("Li", "O", "Co"), cutoff=1.0))
+    blank = np.zeros((3, 3))
+    model = Model(potential, {"offsets": np.array([-5.0, 0.0, 0.0]), "depth": blank, "radius": blank + 1.0})
+    host = layered("Co").repeat((3, 3, 2))
+    np.testing.assert_allclose(site_voltages(model, host, lithium_energy=-2.0), 3.0, atol=1e-12)
+    grid = np.array([2.94, 3.0, 3.06])
+    settings = Sampling(n_samples=100, equilibration=10)
+    curve = voltage_curve(model, host, voltages=grid, temperature=600.0, lithium_energy=-2.0, settings=settings)
+    exact = 1 / (1 + np.exp((grid - 3.0) / (BOLTZMANN * 600.0)))
+    assert np.all(np.abs(curve.content.mean - exact) < 4 * curve.content.error)
+    slope = -exact * (1 - exact) / (BOLTZMANN * 600.0)
+    np.testing.assert_allclose(curve.slope, slope, rtol=0.5)  # a variance of 100 samples
+
+
+def test_voltages_of_disordered_cells_have_errors_or_reasons():
+    found = compared_voltages(pair_model(("Co",)), "LiCoO2", cell=1, n=2)
+    assert list(found) == ["random", "1300 K"]
+    for one in found.values():
+        assert len(one.voltages) + len(one.problems) == 2
+        assert len(one.voltages) < 2 or np.isfinite(one.error)
+    assert any(len(one.voltages) for one in found.values())
+
+
+def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
+    model, out = tmp_path / "model.npz", tmp_path / "disorder"
+    jaxmlip.save(families.model("mtp"), model)
+    words = ["disorder", str(model), "LiMnO2", "--lattice", "4.2", "--cell", "1", "--equilibration", "0"]
+    assert main([*words, "--n-samples", "3", "--out", str(out)]) == 0
+    first = np.load(out / "checkpoint.npz", allow_pickle=False)["numbers"]
+    assert main([*words, "--n-samples", "5", "--voltages", "--out", str(out)]) == 0
+    longer = np.load(out / "checkpoint.npz", allow_pickle=False)["numbers"]
+    np.testing.assert_array_equal(longer[:3], first)
+    assert len(longer) == 5
+    assert "tetrahedra with 4 Li" in capsys.readouterr().out
+    names = {path.name for path in out.iterdir()}
+    assert {"report.html", "order.csv", "order.png", "voltage_curve.csv", "structures.xyz", "run.json"} <= names
+    assert len(jaxmlip.read(out / "structures.xyz")) == 2
+    assert main(["disorder", str(model), "LiCoO2"]) == 2
+    assert "not Co of LiCoO2" in capsys.readouterr().err

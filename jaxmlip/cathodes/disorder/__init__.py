@@ -20,6 +20,7 @@ from jaxmlip.cathodes.disorder.percolation import (
 from jaxmlip.cathodes.disorder.relaxed import RelaxedSamples, RelaxedSampling, sample_relaxed
 from jaxmlip.cathodes.disorder.sampling import Chains, Samples, Sampling, sample
 from jaxmlip.cathodes.disorder.sites import (
+    ANIONS,
     Sites,
     Sublattice,
     occupied,
@@ -37,10 +38,10 @@ from jaxmlip.cathodes.disorder.voltage import (
     snapshots,
 )
 
-__all__ = ["Chains", "Estimate", "Move", "Percolation", "RelaxedSamples", "RelaxedSampling", "Samples", "Sampling"]
-__all__ += ["Sites", "Step", "Sublattice", "Tetrahedra", "VoltageCurve", "WarrenCowley", "estimate"]
-__all__ += ["DisorderedVoltage", "compared_voltages", "disordered_voltage", "relaxed_lattice", "snapshots"]
-__all__ += ["finite_size_threshold", "lithium_sites", "occupied", "parse_formula", "percolating_fraction"]
-__all__ += ["random_numbers", "random_tetrahedra", "replacements", "rocksalt", "sample", "sample_relaxed"]
-__all__ += ["site_voltages", "sites_of", "swaps", "table_exchange", "tetrahedra_of", "tetrahedron_fractions"]
-__all__ += ["threshold_content", "voltage_curve", "warren_cowley", "zero_tm_percolation"]
+__all__ = ["ANIONS", "Chains", "DisorderedVoltage", "Estimate", "Move", "Percolation", "RelaxedSamples"]
+__all__ += ["RelaxedSampling", "Samples", "Sampling", "Sites", "Step", "Sublattice", "Tetrahedra", "VoltageCurve"]
+__all__ += ["WarrenCowley", "compared_voltages", "disordered_voltage", "estimate", "finite_size_threshold"]
+__all__ += ["lithium_sites", "occupied", "parse_formula", "percolating_fraction", "random_numbers"]
+__all__ += ["random_tetrahedra", "relaxed_lattice", "replacements", "rocksalt", "sample", "sample_relaxed"]
+__all__ += ["site_voltages", "sites_of", "snapshots", "swaps", "table_exchange", "tetrahedra_of"]
+__all__ += ["tetrahedron_fractions", "threshold_content", "voltage_curve", "warren_cowley", "zero_tm_percolation"]

@@ -12,6 +12,10 @@ from importlib import import_module
 COMMANDS = {
     "audit": ("find what ruins fits: broken cells, overlaps, outliers, duplicates", "jaxmlip audit train.xyz"),
     "fit": ("train a potential", "jaxmlip fit snap train.xyz --out snap"),
+    "distil": (
+        "a fast potential learns from a slow one",
+        "jaxmlip distil tuned/model.npz --student mtp --data train.xyz",
+    ),
     "evaluate": ("errors and parity plots of a potential", "jaxmlip evaluate snap/model.npz test.xyz"),
     "predict": (
         "energies, forces and stresses into a file",

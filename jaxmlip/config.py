@@ -19,7 +19,7 @@ class ConfigError(ValueError):
 
 
 class Range(NamedTuple):
-    """Where a hyper-parameter is looked for: `tunable` of a settings class names those worth tuning."""
+    """Where a hyper-parameter is looked for: ``tunable`` of a settings class names those worth tuning."""
 
     low: float
     high: float

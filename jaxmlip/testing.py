@@ -21,7 +21,7 @@ import numpy as np
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Params, Potential
-from jaxmlip.potentials.model import Model, Prediction, _predict, predict
+from jaxmlip.potentials.model import Model, Prediction, predict, predict_graph
 from jaxmlip.potentials.registry import family_of
 
 ELEMENTS = ("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
@@ -165,7 +165,7 @@ def check_second_derivatives(subject: Subject, frames: list[ase.Atoms]) -> None:
 def check_compiles_once(subject: Subject, frames: list[ase.Atoms]) -> None:
     """New positions and parameters of the same shape compile nothing, nor does a factory called again."""
     subject.predict(frames)
-    compiled = getattr(_predict, "_cache_size")  # noqa: B009  (JAX has no public name for it)
+    compiled = getattr(predict_graph, "_cache_size")  # noqa: B009  (JAX has no public name for it)
     before = compiled()
     subject._replace(params=jax.tree.map(lambda x: 2 * x, subject.params)).predict([_moved(f, 0.1) for f in frames])
     if compiled() != before:

@@ -98,7 +98,7 @@ def test_linear_refit_recovers_shared_coefficients(small):
         frame.rattle(0.2, rng=rng)
         frames.append(frame)
     frames += [ase.Atoms("Li2O", rng.normal(scale=2, size=(3, 3))) for _ in range(6)]
-    for frame, energy, forces, stress in zip(frames, *predict_atoms(Model(potential, truth), frames)):
+    for frame, energy, forces, stress in zip(frames, *predict_atoms(Model(potential, truth), frames)[:3]):
         attach(frame, Labels(energy, forces, stress))
     settings = LinearFit(ridge=0.0, stress_weight=10.0)
     model, history = jaxmlip.fit(jaxmlip.Model(potential, truth), frames, settings=settings)

@@ -1,11 +1,15 @@
 """The package as a whole: layers, what an import costs and changes, public names."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 import jaxmlip
 
@@ -24,6 +28,7 @@ ROWS = (
     {"simulate"},
     {"properties"},
     {"cathodes"},
+    {"learning"},
     {"study", "testing"},
     {"commands"},
     {"cli"},
@@ -63,9 +68,38 @@ print([k for k in before if before[k] != jax.config.values[k]])
     assert run(code) == "[]"
 
 
-def test_public_names_exist():
-    for name in jaxmlip.__all__:
+def test_public_names_exist_and_completion_shows_them():
+    assert {"fit", "predict", "simulate", "cathodes", "properties"} < set(dir(jaxmlip))
+    for name in dir(jaxmlip):
         assert getattr(jaxmlip, name) is not None
+
+
+def test_packages_of_the_library_are_attributes_without_an_import():
+    code = "import jaxmlip; print(jaxmlip.simulate.relax.__name__, jaxmlip.cathodes.layered.__name__)"
+    assert run(code) == "relax layered"
+
+
+def test_every_import_is_declared():
+    def canonical(requirement):
+        return re.sub("[-_.]+", "-", re.split(r"[\[<>=!~ ]", requirement)[0]).lower()
+
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    always = set(map(canonical, project["dependencies"]))
+    extras = {canonical(one) for extra in project["optional-dependencies"].values() for one in extra}
+    owners = packages_distributions()
+    for path in ROOT.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [node.module] if isinstance(node, ast.ImportFrom) else []
+            declared = always if node in tree.body else always | extras  # an extra is imported where it is used
+            for name in {full.split(".")[0] for full in found} - {"jaxmlip"} - sys.stdlib_module_names:
+                assert {*map(canonical, owners.get(name, [name]))} & declared, f"{path} imports {name}: not declared"
+
+
+def test_versions_agree():
+    citation = yaml.safe_load((ROOT.parent / "CITATION.cff").read_text())
+    assert citation["version"] == jaxmlip.__version__
 
 
 def test_settings_may_be_numbers_of_numpy():

@@ -8,7 +8,7 @@ from jaxmlip.descriptors.soap import soap
 from jaxmlip.fitting.gaussian_process import regression
 from jaxmlip.fitting.gaussian_process.regression import batch_stream
 from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose, distinct
-from jaxmlip.potentials.gap import GAPConfig
+from jaxmlip.potentials.gap import GAPConfig, gap
 
 CONFIG = GAPConfig(species=(3, 8, 25, 22), cutoff=4.0, n_max=2, l_max=2)
 FRAMES = [f for f in jaxmlip.datasets.load("ldr") if set(f.numbers) <= set(CONFIG.species)][:6]
@@ -21,7 +21,7 @@ def stream():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_points_are_vectors_of_the_atoms_that_they_name(stream, method):
-    chosen = choose(CONFIG, stream, 5, method=method, seed=1)
+    chosen = choose(gap(CONFIG), stream, 5, method=method, seed=1)
     x = [np.asarray(soap(frame, CONFIG.soap)) for frame in FRAMES]
     for k, atoms in enumerate(chosen.atoms):
         total = sum(int((frame.numbers == CONFIG.species[k]).sum()) for frame in FRAMES)
@@ -35,7 +35,7 @@ def test_points_are_vectors_of_the_atoms_that_they_name(stream, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_gives_the_same_points(stream, method):
-    first, second = (choose(CONFIG, stream, 4, method=method, seed=3) for _ in range(2))
+    first, second = (choose(gap(CONFIG), stream, 4, method=method, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.points, second.points)
 
 
@@ -43,7 +43,7 @@ def test_the_order_of_batches_does_not_matter(stream):
     """Environments are sorted by structure and atom before anything is chosen."""
     other = batch_stream(FRAMES, CONFIG, 200)
     for method in METHODS:
-        one, two = (choose(CONFIG, s, 4, method=method) for s in (stream, other))
+        one, two = (choose(gap(CONFIG), s, 4, method=method) for s in (stream, other))
         np.testing.assert_allclose(one.points, two.points, rtol=0, atol=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_chunks_give_what_the_whole_gives(stream, monkeypatch):
     monkeypatch.setattr(regression, "CHUNK", 60)
     chunked = batch_stream(FRAMES, CONFIG, 64)
     assert sorted(int(k) for one in chunked() for k in one.index if k >= 0) == list(range(len(FRAMES)))
-    one, two = (choose(CONFIG, s, 4, method="farthest") for s in (stream, chunked))
+    one, two = (choose(gap(CONFIG), s, 4, method="farthest") for s in (stream, chunked))
     np.testing.assert_allclose(one.points, two.points, rtol=0, atol=1e-12)
 
 
@@ -92,4 +92,4 @@ def test_equal_environments_count_once():
 )
 def test_wrong_requests_are_refused(stream, settings, message):
     with pytest.raises(ValueError, match=message):
-        choose(CONFIG, stream, settings.get("n", 3), method=settings.get("method", "cur"))
+        choose(gap(CONFIG), stream, settings.get("n", 3), method=settings.get("method", "cur"))

@@ -12,7 +12,7 @@ recurrences that lose digits at small distances.
 
 References:
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), equations 28-31 (SOAP).
-    The convention of QUIP's `soap` with `radial_basis=EQUISPACED_GAUSS`.
+    The convention of QUIP's ``soap`` with ``radial_basis=EQUISPACED_GAUSS``.
 """
 
 from functools import lru_cache

@@ -4,7 +4,7 @@ Between two neighbouring stable contents the voltage is constant,
 
     V = −[E(x₂) − E(x₁) − (x₂ − x₁) E(Li)] / (x₂ − x₁),
 
-x counting lithium atoms of the same host. The hull and the pairs are pymatgen's (`InsertionElectrode`).
+x counting lithium atoms of the same host. The hull and the pairs are pymatgen's (``InsertionElectrode``).
 
 References:
     Aydinol et al., Phys. Rev. B 56, 1354 (1997); Van der Ven et al., Phys. Rev. B 58, 2975 (1998).

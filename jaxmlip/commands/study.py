@@ -83,7 +83,7 @@ def _run(config: StudyConfig, command: list[str], dask: str | None) -> None:
     from jaxmlip.study.run import run_study
     from jaxmlip.study.voltages import voltage_table
 
-    with double_precision(), _executor(dask) as executor:
+    with double_precision(), executor_of(dask) as executor:
         result = run_study(config, executor=executor, show_progress=True, command=command)
     keys = [f"{part}_{quantity}_rmse" for quantity in ("energy", "forces") for part in ("train", "test")]
     table = Table("method", "structures", *keys, "fit (s)", title="RMSE in meV/atom and eV/Å", title_justify="left")
@@ -101,7 +101,8 @@ def _run(config: StudyConfig, command: list[str], dask: str | None) -> None:
 
 
 @contextmanager
-def _executor(dask: str | None) -> Iterator[Executor | None]:
+def executor_of(dask: str | None) -> Iterator[Executor | None]:
+    """That of a Dask cluster at an address, or None."""
     if dask is None:
         yield None
         return

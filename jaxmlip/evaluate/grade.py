@@ -127,6 +127,11 @@ def load_active_set(path: str | Path) -> ActiveSet:
         return ActiveSet(mode, ActiveRows(content["index"], content["inverse"]))
 
 
+def structure_rows(model: Model, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, "n_structures n_params"]:
+    """Derivatives of the energy of each structure by all trained parameters: what grades are made of."""
+    return np.concatenate(_vectors(model, atoms, "structures"))
+
+
 def _vectors(model: Model, atoms: Sequence[ase.Atoms], mode: Mode) -> list[np.ndarray]:
     """The rows of each structure: one, or one an atom."""
     if mode == "atoms" and not model.potential.local:

@@ -4,7 +4,7 @@ In quippy: ``Potential(param_filename="gap.xml")``. Settings that change nothing
 chosen, the command line) are not kept. What jaxmlip cannot represent is refused, never skipped.
 
 References:
-    The files that `gap_fit` of quippy-ase 0.10.3 writes.
+    The files that ``gap_fit`` of quippy-ase 0.10.3 writes.
 """
 
 import hashlib

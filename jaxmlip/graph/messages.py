@@ -46,7 +46,7 @@ def _linear_primitive(name: str, function: Callable, shape_of: Callable) -> Prim
     def tangent(primals: tuple, tangents: tuple) -> tuple:
         value = made.bind(*primals)
         moved = tangents[0]
-        return value, ad.Zero.from_primal_value(value) if type(moved) is ad.Zero else made.bind(moved, *primals[1:])
+        return value, made.bind(ad.instantiate_zeros(moved), *primals[1:])
 
     def batched(args: tuple, axes: tuple) -> tuple:
         if any(axis is not None for axis in axes[1:]):

@@ -1,4 +1,4 @@
-"""Neighbour pairs on the host: all periodic images, any cell, any cutoff (`vesin`, Bigi et al. 2025)."""
+"""Neighbour pairs on the host: all periodic images, any cell, any cutoff (``vesin``, Bigi et al. 2025)."""
 
 from typing import NamedTuple
 
@@ -92,6 +92,6 @@ def reverse_pairs(pairs: Pairs) -> Int[np.ndarray, " n_edges"]:
 
 
 def _pair_keys(first: np.ndarray, second: np.ndarray, shifts: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:
-    """One integer a pair, unique for (first, second, shift); `sizes` bounds the atoms and each shift."""
+    """One integer a pair, unique for (first, second, shift); ``sizes`` bounds the atoms and each shift."""
     n_atoms, width = sizes
     return (((first * n_atoms + second) * width + shifts[:, 0]) * width + shifts[:, 1]) * width + shifts[:, 2]

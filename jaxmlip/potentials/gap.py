@@ -3,7 +3,7 @@
     E_i = e0(Z_i) + Σ_m α_m k(x_i, s_m),        k(x, s) = δ² (x · s)^ζ,
 
 x_i the SOAP vector of atom i (`jaxmlip.descriptors.soap`), s_m the sparse points of its element. With a pair term
-(QUIP's `distance_2b`) each neighbour adds, for the unordered pair of elements,
+(QUIP's ``distance_2b``) each neighbour adds, for the unordered pair of elements,
 
     Σ_j Σ_m α_m k(r_ij, r_m),                   k(r, r') = δ₂² f_c(r) f_c(r') exp(−(r − r')²/2θ²).
 

@@ -125,7 +125,7 @@ def predict(model: Model | str | Path, structures: Any) -> Any:
     """
     model = as_model(model)
     if isinstance(structures, Graph):
-        return _predict(model, structures)
+        return predict_graph(model, structures)
     from jaxmlip.potentials.predictions import predict_atoms, single_prediction
 
     if is_structure(structures):
@@ -134,7 +134,7 @@ def predict(model: Model | str | Path, structures: Any) -> Any:
 
 
 @jax.jit
-def _predict(model: Model, graph: Graph) -> Prediction:
+def predict_graph(model: Model, graph: Graph) -> Prediction:
     """All of a graph from one backward pass over the edge vectors.
 
     With g_im = ∂E/∂r_im of neighbour m of atom i: F_i = Σ_m (g_im − g_reverse(im)), σ = (1/V) Σ_im r_im ⊗ g_im.

@@ -140,18 +140,16 @@ def nequip(config: NequIPConfig) -> Potential:
     >>> params["embedding"].shape, round(float(params["average_neighbors"][0]))
     ((2, 16), 52)
     """
-    tables = config.layers
 
     def init(key: Array | None, graph: Graph | None = None) -> Params:
-        return _initial(config, tables, jax.random.key(0) if key is None else key, graph)
+        return _initial(config, jax.random.key(0) if key is None else key, graph)
 
     def descriptor(params: Params, graph: Graph, vectors: Array) -> Array:
         return features(config, params, graph, vectors)[-1]
 
     def energies(params: Params, species: Array, scalars: Array) -> Array:
-        return (
-            params["offsets"][species] + params["scales"][species] * perceptron(params["readout"], scalars, _GAIN)[:, 0]
-        )
+        found = perceptron(params["readout"], scalars, _GAIN)[:, 0]
+        return params["offsets"][species] + params["scales"][species] * found
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
         found = energies(params, graph.species, descriptor(params, graph, vectors))
@@ -188,7 +186,7 @@ def _updated(layer: Layer, weights: Params, embedding: Array, rows: tuple[Array,
     return to_flat(gate(layer, total))
 
 
-def _initial(config: NequIPConfig, tables: tuple[Layer, ...], key: Array, graph: Graph | None) -> Params:
+def _initial(config: NequIPConfig, key: Array, graph: Graph | None) -> Params:
     """All weights from N(0, 1); what depends on data but n̄ (scale, offsets) at 1 and 0."""
     n_species = len(config.species)
     params = random_weights(weight_shapes(config), key)

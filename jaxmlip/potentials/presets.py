@@ -108,6 +108,22 @@ PRESETS: dict[str, Preset] = {
         "after 310 CPU s (split 0 of scripts/pretraining.py); weights, rate and epochs chosen with 20 of the 120 held "
         "out, and with the errors of the 30 in sight",
     ),
+    "universal-fine-tuning": Preset(
+        "sevennet",
+        {},
+        {
+            "method": "gradient",
+            "energy_weight": 80.0,
+            "learning_rate": 0.0008,
+            "batch_size": 1,
+            "epochs": 5,
+            "ema_decay": 0.99,
+            "clip_norm": 20.0,
+            "validation_fraction": 0.0,
+            "n_shapes": 2,
+        },
+        "all weights of SevenNet-0, energies per element fitted first: scripts/universal_start.py",
+    ),
     "aenet-forces": Preset(
         "aenet",
         {"cutoff": 6.0, "radial_order": 10, "angular_cutoff": 5.0, "angular_order": 4},

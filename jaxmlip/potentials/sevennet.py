@@ -41,6 +41,7 @@ from jaxmlip.potentials.message_passing.linear import (
     random_weights,
     species_connection,
 )
+from jaxmlip.potentials.presets import presets_of
 from jaxmlip.potentials.registry import Family, Format
 
 _ROWS = 4096  # atoms whose linear layers are evaluated at once, of large cells
@@ -239,6 +240,7 @@ SEVENNET = Family(
     label="SevenNet",
     color="#999933",
     method="gradient",
+    presets=presets_of("sevennet"),
     example={**_EXAMPLE, "l_max": 1, "radial_hidden": (4,)},
     formats=dict.fromkeys((".pth", "sevennet-0", "sevennet-0-22may2024", "sevennet-l3i5"), _READ),
 )

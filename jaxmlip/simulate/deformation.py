@@ -5,7 +5,7 @@ r = F q, cell vectors a = F a₀, F = exp(U).  Minimized is the enthalpy H(q, U)
 
 References:
     Tadmor et al., Phys. Rev. B 59, 235 (1999): the deformation gradient as the cell's degrees of freedom.
-    ASE's `FrechetCellFilter`: its logarithm.
+    ASE's ``FrechetCellFilter``: its logarithm.
 """
 
 from typing import NamedTuple

@@ -6,7 +6,7 @@ to cutoff + skin are listed; at each step the list is cut down to the pairs with
 computes no other.
 
 One list for all cells, where jax-md has two: its cell list takes the nearest image, so it needs cells wider than twice
-the cutoff, and its `neighbor_list_multi_image` compares all pairs in all images, n_atoms² × images.
+the cutoff, and its ``neighbor_list_multi_image`` compares all pairs in all images, n_atoms² × images.
 
 References:
     Allen and Tildesley, Computer Simulation of Liquids, Oxford 2017, section 5.3: cell structures and Verlet lists.

@@ -46,7 +46,7 @@ def run_study(
 
     Args:
         config: what to compare.
-        executor: runs the fits, such as a `concurrent.futures.ProcessPoolExecutor` or `dask_executor`; None: this
+        executor: runs the fits, such as a `concurrent.futures.ProcessPoolExecutor` or ``dask_executor``; None: this
             process does, one after another. Times are comparable only where fits do not share cores.
         show_progress: a bar on standard error.
         command: kept in ``run.json``.

@@ -52,7 +52,7 @@ def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any
     Args:
         config: of the study.
         results: every task with its outcome.
-        extra: ``atoms``, ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see `provenance`).
+        extra: ``atoms``, ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see ``provenance``).
     """
     figures = _figures(results, extra["parts"], extra["voltages"])
     folder = config.out / "figures"

@@ -1,6 +1,6 @@
 """Hyper-parameters by search: a potential's and its fit's settings that do best on validation structures (Optuna).
 
-What is searched, and where, is `tunable` of a family's configuration and of its fit's settings. The score of a trial is
+What is searched, and where, is ``tunable`` of a family's configuration and of its fit's settings. A trial's score is
 
     √(w² MSE_energy + MSE_forces)    in eV/Å, energies in eV/atom,
 

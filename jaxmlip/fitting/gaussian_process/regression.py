@@ -6,7 +6,8 @@ with the sparse points and K_mm of these,
     α = (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ K_mn Λ⁻¹ y
       = argmin ‖ [Λ^(−1/2) K_nm ; U] α − [Λ^(−1/2) y ; 0] ‖²,                   UᵀU = K_mm + jitter.
 
-The normal equations would square the condition number, so the stacked rows stream into a triangle R (`streamed_qr`):
+The normal equations would square the condition number, so the stacked rows stream into a triangle R
+(`jaxmlip.fitting.least_squares.streamed_qr`):
 memory is that of R and one batch. R also is what predictive variances need (`predictive_variance.predict_variance`).
 
 References:

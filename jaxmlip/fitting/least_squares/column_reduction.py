@@ -10,8 +10,6 @@ References:
     G. Golub, C. Van Loan, Matrix Computations, 4th ed. (2013), section 5.3.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -2,14 +2,13 @@
 
 The rows A of all other folds enter as AᵀA and Aᵀb, summed from the folds' factors; the unpenalised columns A₀ are
 eliminated, and (AᵀA + λ) y = Aᵀb is factorised once a ridge. Squaring A costs digits, but λ bounds the condition
-number and a score needs three of them; the coefficients themselves come from `least_squares.solve`, by QR.
+number and a score needs three of them; the coefficients themselves come from
+`jaxmlip.fitting.least_squares.ridge_regression.solve`, by QR.
 Memory: four arrays of n² beside the factors.
 
 References:
     T. Hastie, R. Tibshirani, J. Friedman, The Elements of Statistical Learning, 2nd ed. (2009), section 7.10.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 

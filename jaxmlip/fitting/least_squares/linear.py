@@ -40,7 +40,7 @@ class LinearFit(Weights):
     truncation: float | None = None
     """Drop singular values below this fraction of the largest."""
     group_key: str | None = None
-    """`atoms.info` key that names a structure's group: groups stay together in folds and can be weighted."""
+    """``atoms.info`` key that names a structure's group: groups stay together in folds and can be weighted."""
     group_weights: dict[str, float] = dataclasses.field(default_factory=dict)
     """Factor on all rows of a group; others keep 1."""
     batch_atoms: int = 128

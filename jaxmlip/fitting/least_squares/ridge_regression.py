@@ -14,8 +14,6 @@ References:
     G. Golub, M. Heath, G. Wahba, Technometrics 21, 215 (1979), eq. 1.4: generalised cross-validation.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -5,6 +5,7 @@ stands for. `train` runs it. The numbers of a run depend on nothing but potentia
 that is killed goes on from its last checkpoint and ends in the same bits.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmlip.config import ConfigError
 from jaxmlip.data.split import random_split
 from jaxmlip.fitting.history import History, append_log, write_log
 from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
 from jaxmlip.fitting.training.checkpoint import load_checkpoint, run_key, save_checkpoint
 from jaxmlip.fitting.training.devices import is_first_process, replicated, split, summed
+from jaxmlip.fitting.training.frozen import frozen, thawed
 from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, drawn, make_problem, split_params
 from jaxmlip.fitting.training.signals import EXIT_CODE, termination
 from jaxmlip.potentials.base import Params, Potential
@@ -60,6 +63,14 @@ def train(
     show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Run ``method`` on ``data`` (structures, and validation structures or None); see `jaxmlip.fit`."""
+    if settings.frozen:
+        if not isinstance(start, Model):
+            raise ConfigError(
+                "frozen: there is nothing to keep yet; give a model to go on from (--start), not a potential"
+            )
+        grouped, rest = frozen(start, settings.frozen), dataclasses.replace(settings, frozen=())
+        model, history = train(grouped, data, method, rest, folder=folder, show_progress=show_progress)
+        return thawed(start.potential, model.params), history
     clock = (time.perf_counter(), time.process_time())
     atoms, validation = _split(data, settings)
     check_labels(atoms, settings)

@@ -39,6 +39,8 @@ class Training(Weights):
     dtype: Literal["float32", "float64"] = "float32"
     n_shapes: int = 3
     """Sizes to which structures are padded: more waste less and compile more."""
+    frozen: tuple[str, ...] = ()
+    """Of a model that is trained further: patterns of the names of parameters that stay, as "layers/*/radial/*"."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
@@ -154,7 +156,7 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
 
 @jax.jit
 def drawn(part: Part, rows: jax.Array) -> tuple:
-    """The example of some structures of a part, as `terms` takes it; negative rows are empty."""
+    """The example of some structures of a part, as ``terms`` takes it; negative rows are empty."""
     graph, labels = take(part.bucket.graphs, part.bucket.labels, rows)
     descriptors = None
     if part.descriptors is not None:

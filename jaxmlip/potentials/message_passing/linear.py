@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jaxmlip.graph.batch import Graph
@@ -48,7 +49,7 @@ def random_weights(shapes: Shapes, key: Array) -> Params:
     sizes = [math.prod(shape) for shape in leaves]
     numbers = jax.random.normal(key, (sum(sizes),))
     ends = np.cumsum(sizes)[:-1].tolist()
-    traced = isinstance(numbers, jax.core.Tracer)  # as in a vmap over keys
+    traced = isinstance(numbers, Tracer)  # as in a vmap over keys
     drawn = jnp.split(numbers, ends) if traced else np.split(np.asarray(numbers), ends)
     weights = [jnp.asarray(x.reshape(s) if len(s) > 1 else 0 * x) for x, s in zip(drawn, leaves, strict=True)]
     return jax.tree.unflatten(structure, weights)

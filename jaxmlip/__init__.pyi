@@ -1,0 +1,29 @@
+from . import (
+    cathodes as cathodes,
+    data as data,
+    datasets as datasets,
+    evaluate as evaluate,
+    fitting as fitting,
+    formats as formats,
+    graph as graph,
+    potentials as potentials,
+    properties as properties,
+    simulate as simulate,
+    study as study,
+    testing as testing,
+    units as units,
+)
+from .data import read as read, write as write
+from .fitting import fit as fit
+from .formats import load as load, save as save
+from .graph import Graph as Graph, batch as batch, batches as batches
+from .potentials import (
+    FAMILIES as FAMILIES,
+    Model as Model,
+    Potential as Potential,
+    build as build,
+    predict as predict,
+)
+from .simulate import calculator as calculator
+
+__version__: str

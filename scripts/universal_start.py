@@ -1,0 +1,245 @@
+"""From SevenNet-0 to a fast potential of the shipped rocksalts: fine-tuned, distilled, voltages; three splits.
+
+    python scripts/universal_start.py OUT finetune            (SevenNet-0 on 120 of the 150 DFT structures)
+    python scripts/universal_start.py OUT finetune --sizes 15 30 60 120 --splits 0
+    python scripts/universal_start.py OUT label               (what SevenNet-0 says of the surrogate's cells)
+    python scripts/universal_start.py OUT distil              (MTP: surrogate, teacher and DFT labels, in this order)
+    python scripts/universal_start.py OUT voltages MODEL …    (the eight layered pairs)
+
+Split ``seed`` takes 120 structures in the order ``numpy.random.default_rng(seed).permutation(150)``; the other 30 test.
+Rows go to OUT/results.jsonl with CPU seconds; a row, a label or a model that is there is not made again.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+
+import jaxmlip
+from jaxmlip.cathodes import layered, voltages
+from jaxmlip.data.labels import Labels, attach, labels
+from jaxmlip.evaluate.errors import errors
+from jaxmlip.fitting import fit_settings
+from jaxmlip.learning.exploration import labelled
+from jaxmlip.potentials import Predicted
+from jaxmlip.study.presets import preset
+from jaxmlip.study.voltages import mean_absolute_error, voltage_row
+
+METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Sc")
+PRETRAINED = "surrogate-mtp.npz"
+FINE_TUNING = {"method": "gradient", **preset("universal-fine-tuning").fit}
+MTP = {"cutoff": 5.0, "level": 12, "radial_basis_size": 8, "min_dist": 1.6}
+MTP_SURROGATE = {
+    "method": "gradient",
+    "learning_rate": 0.0015,
+    "batch_size": 4,
+    "epochs": 25,
+    "energy_weight": 20.0,
+    "validation_fraction": 0.0,
+    "n_shapes": 2,
+    "clip_norm": 20.0,
+}
+MTP_STUDENT = {**MTP_SURROGATE, "learning_rate": 0.001, "epochs": 30}
+
+
+def shuffled(seed: int) -> list[ase.Atoms]:
+    """The 150 DFT structures in the order of a split."""
+    frames = jaxmlip.datasets.load("ldr")
+    return [frames[k] for k in np.random.default_rng(seed).permutation(len(frames))]
+
+
+def elements() -> tuple[int, ...]:
+    """Atomic numbers of the DFT structures."""
+    return tuple(sorted({int(z) for frame in jaxmlip.datasets.load("ldr") for z in frame.numbers}))
+
+
+def rmse(model: jaxmlip.Model, frames: Sequence[ase.Atoms]) -> dict[str, float]:
+    """Of energies in meV/atom and forces in eV/Å, of evaluations in float32."""
+    told = [labels(frame) for frame in labelled(model, frames)]
+    energy = np.array([one.energy for one in told])
+    predicted = Predicted(energy, [np.asarray(one.forces) for one in told], np.zeros((len(told), 3, 3)))
+    table = errors(predicted, [without_stress(frame) for frame in frames])
+    return {"energy": table["energy"].rmse, "forces": table["forces"].rmse}
+
+
+def without_stress(frame: ase.Atoms) -> ase.Atoms:
+    """A copy with energy and forces alone."""
+    copy = frame.copy()
+    attach(copy, labels(frame)._replace(stress=None))
+    return copy
+
+
+def keep(out: Path, row: dict[str, Any]) -> None:
+    """Append a row of results, and print it."""
+    with (out / "results.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    print(row, flush=True)
+
+
+def finetune(out: Path, options: argparse.Namespace) -> None:
+    """SevenNet-0 on some of the 120 of each split."""
+    for split in options.splits:
+        for size in options.sizes:
+            target = out / f"fine-tuned-{split}-{size}.npz"
+            if target.exists():
+                continue
+            clock, frames = time.process_time(), shuffled(split)
+            start = jaxmlip.load("sevennet-0", species=elements())
+            settings = fit_settings("sevennet", FINE_TUNING)
+            folder = out / target.stem
+            model, history = jaxmlip.fit(start, frames[:size], settings=settings, folder=folder, show_progress=show)
+            seconds = time.process_time() - clock
+            jaxmlip.save(model, target)
+            row = {"what": "fine-tuned", "split": split, "size": size, "fit_cpu_s": seconds}
+            keep(out, row | {"epochs": history.summary["epochs"], "test": rmse(model, frames[120:])})
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print an epoch."""
+    print({name: round(float(value), 4) for name, value in row.items()}, flush=True)
+
+
+def surroundings() -> dict[str, list[ase.Atoms]]:
+    """What the teacher is asked about, in parts.
+
+    The DFT structures (for its energies per element, and its errors), layered cells
+    strained and rattled, and cells of the surrogate set.
+    """
+    rng = np.random.default_rng(0)
+    near: list[ase.Atoms] = []
+    for metal in METALS:
+        for lithium in (True, False):
+            near += variants(layered(metal, lithium=lithium), rng)
+    cells = jaxmlip.datasets.load("ldr-surrogate")
+    order = np.random.default_rng(0).permutation(len(cells))
+    parts = {f"cells-{k}": [cells[i] for i in order[100 * k : 100 * (k + 1)]] for k in range(28)}
+    return {"dft": jaxmlip.datasets.load("ldr"), "layered": near, **parts}
+
+
+def variants(atoms: ase.Atoms, rng: np.random.Generator) -> list[ase.Atoms]:
+    """A cell, six of its kind strained and rattled, and layers farther apart or nearer."""
+    found = [atoms]
+    for _ in range(6):
+        one = atoms.copy()
+        strain = rng.uniform(-0.06, 0.06, (3, 3)) / 2
+        strain = strain + strain.T + np.eye(3) * rng.uniform(-0.03, 0.03)
+        one.set_cell(one.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+        one.rattle(rng.uniform(0.01, 0.12), rng=rng)
+        found.append(one)
+    axis = atoms.cell.array.sum(axis=0)
+    axis /= np.linalg.norm(axis)
+    for factor in (0.9, 0.95, 1.05, 1.1):
+        one = atoms.copy()
+        one.set_cell(one.cell.array + (factor - 1) * np.outer(one.cell.array @ axis, axis), scale_atoms=True)
+        found.append(one)
+    return found
+
+
+def label(out: Path, options: argparse.Namespace) -> None:
+    """The teacher's labels, part by part: SevenNet-0's, or those of a fine-tuned model (--teacher)."""
+    teacher = jaxmlip.load(options.teacher) if options.teacher else jaxmlip.load("sevennet-0", species=elements())
+    parts = list(surroundings().items())[: 2 + options.parts]
+    for name, frames in parts[1:] if options.teacher else parts:
+        target = out / f"{options.name}-{name}.extxyz"
+        if not target.exists():
+            clock = time.process_time()
+            jaxmlip.data.write(target, labelled(teacher, frames))
+            keep(out, {"what": "labels", "part": name, "n": len(frames), "cpu_s": time.process_time() - clock})
+
+
+def distil(out: Path, options: argparse.Namespace) -> None:
+    """MTP: pre-trained on the surrogate's own labels, then on the teacher's and DFT's, split by split."""
+    start = pretrained_mtp(out)
+    paths = [path for path in sorted(out.glob(f"{options.name}-*.extxyz")) if not path.stem.endswith("-dft")]
+    told = [frame for path in paths for frame in jaxmlip.read(path)]
+    dft = out / f"{options.name}-dft.extxyz"  # a fine-tuned teacher has the energies of DFT already
+    said = np.array([labels(frame).energy for frame in jaxmlip.read(dft)]) if dft.exists() else None
+    for split in options.splits:
+        name = f"mtp-{options.name}-{split}"
+        frames = shuffled(split)
+        order, n_train = np.random.default_rng(split).permutation(len(frames)), len(frames) if options.all else 120
+        moved = told if said is None else on_scale_of(told, frames[:n_train], said[order][:n_train])
+        student(out, (frames[:n_train], frames[n_train:]), (start, moved), name + ("-all" if options.all else ""))
+
+
+def pretrained_mtp(out: Path) -> jaxmlip.Model:
+    """On 2,798 cells with CHGNet's labels; the last 100 in random order are held out."""
+    target = out / PRETRAINED
+    if not target.exists():
+        clock, cells = time.process_time(), jaxmlip.datasets.load("ldr-surrogate")
+        cells = [cells[k] for k in np.random.default_rng(0).permutation(len(cells))]
+        start = jaxmlip.build("mtp", species=elements(), **MTP)
+        model, _ = jaxmlip.fit(start, cells[:2798], settings=fit_settings("mtp", MTP_SURROGATE), show_progress=show)
+        jaxmlip.save(model, target)
+        seconds = time.process_time() - clock
+        keep(out, {"what": "pre-trained MTP", "fit_cpu_s": seconds, "held out": rmse(model, cells[2798:])})
+    return jaxmlip.load(target)
+
+
+def student(out: Path, dft: tuple[list, list], taught: tuple[jaxmlip.Model, list[ase.Atoms]], name: str) -> None:
+    """One fit to the teacher's labels and those of the DFT structures, which count three times."""
+    target = out / f"{name}.npz"
+    if target.exists():
+        return
+    clock, (train, test), (start, told) = time.process_time(), dft, taught
+    settings, folder = fit_settings("mtp", MTP_STUDENT), out / target.stem
+    model, _ = jaxmlip.fit(start, [*train * 3, *told], settings=settings, folder=folder, show_progress=show)
+    jaxmlip.save(model, target)
+    row: dict[str, Any] = {"what": name, "n_teacher": len(told), "fit_cpu_s": time.process_time() - clock}
+    keep(out, row | {"train": rmse(model, train)} | ({"test": rmse(model, test)} if test else {}))
+
+
+def on_scale_of(told: list[ase.Atoms], train: list[ase.Atoms], said: np.ndarray) -> list[ase.Atoms]:
+    """Teacher's labels with energies per element added: those that its energies ``said`` of ``train`` lack."""
+    kinds = np.array(elements())
+    counts = np.array([(frame.numbers[:, None] == kinds).sum(axis=0) for frame in train])
+    n_atoms = counts.sum(axis=1)
+    missing = np.array([labels(frame).energy for frame in train]) - said
+    change = np.linalg.lstsq(counts / n_atoms[:, None], missing / n_atoms, rcond=None)[0]
+    moved = []
+    for frame in told:
+        copy, given = frame.copy(), labels(frame)
+        energy = float(given.energy or 0.0) + float((frame.numbers[:, None] == kinds).sum(axis=0) @ change)
+        attach(copy, Labels(energy, given.forces, given.stress))
+        moved.append(copy)
+    return moved
+
+
+def print_voltages(out: Path, options: argparse.Namespace) -> None:
+    """The eight layered pairs with each model."""
+    for path in options.models:
+        clock = time.process_time()
+        rows = [voltage_row(one) for one in voltages(jaxmlip.load(path))]
+        mean, _, n = mean_absolute_error(rows)
+        found = {row["metal"]: row["status"] if row["voltage"] is None else row["voltage"] for row in rows}
+        row = {"what": "voltages", "model": str(path), "mean_error_V": mean, "n": n, "voltages": found}
+        keep(out, row | {"cpu_s": time.process_time() - clock})
+
+
+STAGES = {"finetune": finetune, "label": label, "distil": distil, "voltages": print_voltages}
+
+
+def main() -> None:
+    """One stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of results")
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("models", type=Path, nargs="*", help="of `voltages`")
+    parser.add_argument("--splits", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[120], help="DFT structures to fine-tune on")
+    parser.add_argument("--teacher", type=Path, help="a fine-tuned model, instead of SevenNet-0")
+    parser.add_argument("--name", default="sevennet-0", help="of the teacher's labels")
+    parser.add_argument("--parts", type=int, default=4, help="hundreds of cells that the teacher labels, beside others")
+    parser.add_argument("--all", action="store_true", help="distil with all 150 structures")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    STAGES[options.stage](options.out, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -186,7 +186,7 @@ def test_relaxed_chains_keep_the_boltzmann_distribution_of_relaxed_energies():
     model = Model(model.potential, {**model.params, "radius": np.array([[2.5, 2.7, 2.6], [2.7, 2.9, 2.6], [2.6] * 3])})
     sites = Sites(frame, (Sublattice(("Cu", "Ni"), np.arange(8)),))
     held = [np.where(np.isin(np.arange(8), one), 28, 29) for one in itertools.combinations(range(8), 2)]
-    short = RelaxedSampling(n_samples=40, n_trials=3, max_steps=4)
+    short = RelaxedSampling(n_samples=20, n_trials=3, max_steps=4)
     chains = Chains(np.array(held[:16]), [400.0] * 16)
     found = sample_relaxed(model, sites, chains, settings=short)
     relaxed = relax(model, [occupied(sites, one) for one in held], max_steps=4, fmax=0.05)
@@ -222,7 +222,7 @@ def test_voltages_of_insertion_and_of_single_sites():
     np.testing.assert_allclose(site_voltages(model, host, lithium_energy=-2.0), 3.0, atol=1e-12)
     grid = np.array([2.94, 3.0, 3.06])
     settings = Sampling(n_samples=100, equilibration=10)
-    curve = voltage_curve(model, host, voltages=grid, temperature=600.0, lithium_energy=-2.0, settings=settings)
+    curve = voltage_curve(model, host, voltages=grid.tolist(), temperature=600.0, lithium_energy=-2.0, settings=settings)
     exact = 1 / (1 + np.exp((grid - 3.0) / (BOLTZMANN * 600.0)))
     assert np.all(np.abs(curve.content.mean - exact) < 4 * curve.content.error)
     slope = -exact * (1 - exact) / (BOLTZMANN * 600.0)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from jaxmlip.progress import Terminated
+
 COMMANDS = {
     "audit": ("find what ruins fits: broken cells, overlaps, outliers, duplicates", "jaxmlip audit train.xyz"),
     "fit": ("train a potential", "jaxmlip fit snap train.xyz --out snap"),
@@ -108,6 +110,8 @@ def _run(name: str, words: list[str]) -> int:
         return module.main([word for word in words if word != "--debug"])
     except SystemExit as stop:  # tyro has printed help, or what is wrong with a flag
         return stop.code if isinstance(stop.code, int) else 0
+    except Terminated as stop:
+        return _complain(f"jaxmlip {name}: {stop}", code=stop.exit_code)
     except KeyboardInterrupt:
         return _complain(f"jaxmlip {name}: stopped", code=130)
     except _USER_ERRORS as error:

@@ -1,5 +1,6 @@
 """Progress bars, shown only where the caller asks for them."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,19 +10,33 @@ Report = Callable[[dict[str, Any]], None]
 """What takes the row of each step of a fit."""
 
 
-def track(items: Iterable[T], label: str, *, show: bool) -> Iterator[T]:
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: a fit ended after its epoch and left a checkpoint; the same call goes on from there."""
+
+    exit_code = 128 + signal.SIGTERM
+    """Of a program that ends so, as of one that the signal kills."""
+
+
+def track(items: Iterable[T], label: str, *, show: bool | Report) -> Iterator[T]:
     """The ``items``, with a bar on standard error while they are worked through if ``show``.
+
+    A function as ``show`` gets a row ``{"stage": label, "step": 1, "n_steps": …}`` after each item (None: not known).
 
     >>> list(track([1, 2], "fitting", show=False))
     [1, 2]
     """
+    total = len(items) if isinstance(items, Sized) else None
+    if not isinstance(show, bool):
+        for step, item in enumerate(items, 1):
+            yield item
+            show({"stage": label, "step": step, "n_steps": total})
+        return
     if not show:
         yield from items
         return
     from rich.console import Console
     from rich.progress import track as rich_track
 
-    total = len(items) if isinstance(items, Sized) else None
     yield from rich_track(items, label, total=total, console=Console(stderr=True), transient=True)
 
 
@@ -50,11 +65,13 @@ def live(label: str, total: int, *, show: bool | Report) -> Iterator[Report]:
 
 
 def row_text(row: dict[str, Any]) -> str:
-    """The errors of a row of a training log, of validation where there is one.
+    """The errors of a row of a training log, of validation where there is one; or how far a stage is.
 
     >>> row_text({"epoch": 3, "train_energy": 12.34, "train_forces": 0.1234})
     'train 12.3 meV/atom 0.123 eV/Å'
     """
+    if "stage" in row:
+        return f"{row['stage']}, {row['step']} of {row['n_steps'] or 'many'}"
     part = "validation" if "validation_loss" in row else "train"
     units = {"energy": "{:.1f} meV/atom", "forces": "{:.3f} eV/Å"}
     text = [unit.format(row[f"{part}_{n}"]) for n, unit in units.items() if f"{part}_{n}" in row]

@@ -10,6 +10,8 @@ BAR = 1e4 * GPA
 """bar in one eV/Å³."""
 BOLTZMANN = ase.units.kB
 """eV/K."""
+LITHIUM_BCC = -1.9089
+"""Energy of bcc lithium in eV/atom, PBE: the reference of the uncorrected PBE(+U) energies of the shipped data."""
 FEMTOSECOND = ase.units.fs
 """One fs in Å·sqrt(amu/eV), the unit of time that makes eV, Å and amu consistent."""
 MAH_PER_MOL = 26801.4814

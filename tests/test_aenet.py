@@ -125,7 +125,7 @@ def test_the_studys_preset():
     [
         ({"angular_cutoff": 9.0}, "order of the neighbours"),
         ({"radial_order": -1}, "radial_order"),
-        ({"angular_order": 21}, "0 … 20"),
+        ({"angular_order": 21}, "angular_order: expected int ≥ 0, ≤ 20"),
         ({"hidden": ("15",)}, "nodes:activation"),
         ({"hidden": ("15:tahn",)}, "did you mean 'tanh'"),
         ({"environment": ("Li", "Ni")}, "must name every species"),

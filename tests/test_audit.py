@@ -217,5 +217,5 @@ def test_rows_are_counted_when_many():
 def test_bad_input():
     with pytest.raises(ValueError, match="no structures"):
         audit([])
-    with pytest.raises(ValueError, match="overlap_broken: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="overlap_broken: expected float > 0, got 0"):
         AuditSettings(overlap_broken=0.0)

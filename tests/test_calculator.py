@@ -5,6 +5,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.neighborlist import neighbor_list
+from ase.stress import full_3x3_to_voigt_6_stress
 from morse import alloy, model
 
 import jaxmlip
@@ -19,6 +21,15 @@ def with_calculator(atoms, **settings):
     return atoms
 
 
+def pair_stresses(atoms):
+    """½ Σ_j r ⊗ ∂φ/∂r / V of each atom, from the forces of its pairs alone: a bond belongs to both of its ends."""
+    stresses, calc = np.zeros((len(atoms), 3, 3)), calculator(model())
+    for a, b, vector in zip(*neighbor_list("ijD", atoms, model().potential.config.cutoff), strict=True):
+        pair = ase.Atoms(atoms.numbers[[a, b]], [[0, 0, 0], vector], calculator=calc)
+        stresses[a] += np.outer(vector, pair.get_forces()[0]) / 2
+    return full_3x3_to_voigt_6_stress(stresses) / atoms.get_volume()
+
+
 def test_agrees_with_predict_and_ase_conventions():
     atoms = with_calculator(alloy())
     with jax.enable_x64(True):
@@ -29,6 +40,9 @@ def test_agrees_with_predict_and_ase_conventions():
     np.testing.assert_allclose(atoms.get_potential_energies().sum(), atoms.get_potential_energy(), atol=1e-12)
     np.testing.assert_allclose(atoms.get_forces(), expected.forces, atol=1e-12)
     np.testing.assert_allclose(atoms.get_stress(voigt=False), expected.stress[0], atol=1e-13)
+    stresses = atoms.get_stresses()
+    np.testing.assert_allclose(stresses.sum(axis=0), atoms.get_stress(), atol=1e-13)
+    np.testing.assert_allclose(stresses, pair_stresses(atoms), atol=1e-12)
 
 
 def test_forces_and_stress_are_derivatives_by_ases_own_check():

@@ -196,7 +196,12 @@ def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, mo
 
     def fake(model, frames, **settings):
         expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
-        assert settings == expected | {"fixed_volume": False, "fixed_symmetry": False, "pressure": 0.0}
+        assert settings == expected | {
+            "fixed_volume": False,
+            "fixed_symmetry": False,
+            "pressure": 0.0,
+            "positions": True,
+        }
         good = [len(atoms) > 1 for atoms in frames]
         problems = ["" if ok else "ran away [x]" for ok in good]
         rows = zip(frames, good, problems, strict=True)
@@ -298,7 +303,7 @@ def test_mistakes_get_one_message(fitted, data, tmp_path, capsys):
         (["fit", "snap", data, "--config", str(files["c.toml"])], "did you mean 'ridge'"),
         (["fit", "snap", data, "--config", "no.toml"], "no.toml"),
         (["fit", "snap", data, *out, "--potential.twojma", "2"], "--potential.twojmax"),
-        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff must be a positive number"),
+        (["fit", "snap", data, *out, "--potential.cutoff", "0"], "cutoff: expected float > 0, got 0"),
         (["fit", "snap", data, *out, "--potential.species", "Xx"], "unknown element 'Xx'"),
         (["fit", "snap", str(files["corrupt.xyz"]), *out], "line 4"),
         (["fit", "snap", str(files["empty.xyz"]), *out], "empty"),

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import families
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,6 +44,39 @@ def test_every_case(subject, check, case):
 @pytest.mark.parametrize("check", testing.ONE_CASE, ids=lambda check: check.__name__)
 def test_one_case(subject, check):
     check(subject, CASES[testing.ONE_CASE[check]])
+
+
+def _with_step(params, graph, vectors):
+    """A hundredth of an eV for each neighbour."""
+    return ZBL.atomic_energies(params, graph, vectors) + 0.01 * jnp.sum(graph.mask, axis=1, dtype=vectors.dtype)
+
+
+def _of_places(params, graph, vectors):
+    """Atoms know where they are: no force comes of it."""
+    return ZBL.atomic_energies(params, graph, vectors) + jnp.sum(graph.positions**2, axis=1)
+
+
+def _with_padding(params, graph, vectors):
+    """Padding repels like neighbours."""
+    return ZBL.atomic_energies(params, graph._replace(mask=jnp.ones_like(graph.mask)), vectors)
+
+
+ZBL = POTENTIALS["zbl"]
+
+
+@pytest.mark.parametrize(
+    ("energies", "message"),
+    [
+        (ZBL.atomic_energies, None),
+        (_with_step, "a step at the cutoff|compiled again"),  # also: no factory makes it
+        (_of_places, "forces are not"),
+        (_with_padding, "padding changes"),
+    ],
+)
+def test_all_checks_together_find_what_is_wrong(energies, message):
+    """Repulsion passes; what is done to it does not."""
+    with nullcontext() if message is None else pytest.raises(AssertionError, match=message):
+        testing.check_all(ZBL._replace(atomic_energies=energies, local=energies is ZBL.atomic_energies))
 
 
 def test_programs_as_users_compile_them(tmp_path):

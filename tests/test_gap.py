@@ -99,12 +99,12 @@ def test_an_energy_is_linear_in_alpha():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"zeta": 0.0}, "zeta must be"),
-        ({"delta": -1.0}, "delta must be"),
+        ({"zeta": 0.0}, "zeta: expected float > 0"),
+        ({"delta": -1.0}, "delta: expected float > 0"),
         ({"soap_cutoff": 7.0}, "soap_cutoff must lie"),
         ({"distance_2b_cutoff": 5.5}, "distance_2b_cutoff must lie"),
         ({"distance_2b_cutoff": 0.4}, "transition_width"),
-        ({"n_max": 0}, "n_max must be"),
+        ({"n_max": 0}, "n_max: expected int ≥ 1"),
         ({"n_channels": 3}, "n_channels must be"),
     ],
 )

@@ -194,8 +194,8 @@ def test_hyperparameters_are_improved(problem):
     ("settings", "message"),
     [
         ({"sigma_energy": -1.0}, "sigma_"),
-        ({"sigma_energy": 0.0, "sigma_force": 0.0}, "not all zero"),
-        ({"jitter": 0.0}, "must be positive"),
+        ({"sigma_energy": 0.0, "sigma_force": 0.0}, "all zero"),
+        ({"jitter": 0.0}, "jitter: expected float > 0"),
     ],
 )
 def test_settings_without_meaning_are_refused(settings, message):

@@ -119,3 +119,19 @@ def test_compilations_are_few():
         jaxmlip.predict(jaxmlip.Model(potential, params), b.graph)
     assert len(work) > 4
     assert predict_graph._cache_size() - before <= 4
+
+
+def test_a_graph_for_another_cutoff_or_species_is_refused():
+    """Atoms at 3.5 Å see each other from a cutoff of 4 Å on; a graph that reaches farther changes no bit."""
+    pair = ase.Atoms("LiO", [[0, 0, 0], [0, 0, 3.5]])
+    potential = jaxmlip.build("snap", species=("Li", "O"), cutoff=4.0, twojmax=2)
+    params = potential.init(None, None)
+    params["coefficients"] = np.ones_like(params["coefficients"])
+    model = jaxmlip.Model(potential, params)
+    right, short, far = (batch(pair, Config(species=("Li", "O"), cutoff=c)) for c in (4.0, 3.0, 5.0))
+    energy = float(jaxmlip.predict(model, right).energy[0])
+    assert float(jaxmlip.predict(model, far).energy[0]) == energy != 0
+    with pytest.raises(ValueError, match=r"Li, O with a cutoff of 3 Å, .* Li, O with 4 Å: make it with jaxmlip.batch"):
+        jaxmlip.predict(model, short)
+    with pytest.raises(ValueError, match="made for O, Li with"):
+        jaxmlip.predict(model, batch(pair, Config(species=("O", "Li"), cutoff=4.0)))

@@ -58,7 +58,10 @@ def test_mo_reaches_lammps_and_lstsq():
 
 def test_cross_validated_ridge_and_its_record(frames):
     potential = jaxmlip.build("snap", twojmax=4, **SMALL)
-    _, history = jaxmlip.fit(potential, frames, settings=LinearFit(ridge="folds", n_folds=3))
+    rows = []
+    settings = LinearFit(ridge="folds", n_folds=3)
+    _, history = jaxmlip.fit(potential, frames, settings=settings, show_progress=rows.append)
+    assert [row["step"] for row in rows] == list(range(1, rows[0]["n_steps"] + 1))
     scores = {row["ridge"]: row["score"] for row in history.rows}
     assert scores[history.summary["ridge"]] <= 1.001 * min(scores.values())
 
@@ -115,7 +118,7 @@ def test_missing_labels(frames):
 
 
 def test_settings_that_cannot_be_minimised():
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="expected float ≥ 0"):
         LinearFit(energy_weight=-1.0)
     with pytest.raises(ValueError, match="all zero"):
         LinearFit(energy_weight=0.0, force_weight=0.0)

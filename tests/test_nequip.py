@@ -181,7 +181,6 @@ def test_size_of_the_studys_model():
     """16 features, l_max 1, 4 layers, 11 elements."""
     config = NequIPConfig(species=("Li", "O", "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu"))
     params = nequip(config).init(None, None)
-    assert (config.cutoff, config.polynomial_cutoff_p, config.num_layers, config.l_max) == (5.0, 6, 4, 1)
     assert 64000 < sum(x.size for x in jax.tree.leaves(params)) < 65000
 
 
@@ -189,9 +188,9 @@ def test_size_of_the_studys_model():
     ("settings", "message"),
     [
         ({"num_features": (4, 4, 4)}, "one for each degree 0 … 1"),
-        ({"num_layers": 0}, "num_layers must be at least 1"),
-        ({"l_max": 9}, "l_max must be 0 … 6"),
-        ({"polynomial_cutoff_p": 1}, "at least 2"),
+        ({"num_layers": 0}, "num_layers: expected int ≥ 1"),
+        ({"l_max": 9}, "l_max: expected int ≥ 0, ≤ 6"),
+        ({"polynomial_cutoff_p": 1}, "polynomial_cutoff_p: expected int ≥ 2"),
     ],
 )
 def test_settings_that_mean_nothing(settings, message):

@@ -17,7 +17,7 @@ from jaxmlip.properties import (
     phonon_bands,
     write_force_constants,
 )
-from jaxmlip.properties.phonons import THZ, dynamical_matrices, phonopy_supercell
+from jaxmlip.properties.vibrations import THZ, dynamical_matrices, phonopy_supercell
 from jaxmlip.simulate import calculator, relax
 from jaxmlip.units import GPA
 

@@ -119,13 +119,13 @@ def test_design_matrix_times_coefficients_is_the_prediction(settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cutoff": 0.0}, "cutoff must be a positive"),
-        ({"cutoff": -1.0}, "cutoff must be a positive"),
-        ({"twojmax": 15}, "twojmax"),
+        ({"cutoff": 0.0}, "cutoff: expected float > 0, got 0.0"),
+        ({"cutoff": -1.0}, "cutoff: expected float > 0"),
+        ({"twojmax": 15}, "twojmax: expected int ≥ 0, ≤ 14, got 15"),
         ({"species": ("Li", "Li")}, "once"),
         ({"species": ("Lu", "Xx")}, "element 'Xx'"),
         ({"weights": (1.0,)}, "weights needs one number"),
-        ({"rmin0": 6.0}, "rmin0"),
+        ({"rmin0": 6.0}, "rmin0 must lie between 0 and the cutoff"),
         ({"sinner": (1.0, 1.0)}, "go together"),
     ],
 )

@@ -110,10 +110,10 @@ def test_elements_that_are_alike_share_channels():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_max": 0}, "n_max must be"),
-        ({"sigma_atom": -1.0}, "sigma_atom must be"),
-        ({"cutoff_transition_width": 9.0}, "transition width"),
-        ({"nu_R": 3}, "nu_R and nu_S"),
+        ({"n_max": 0}, "n_max: expected int ≥ 1"),
+        ({"sigma_atom": -1.0}, "sigma_atom: expected float > 0"),
+        ({"cutoff_transition_width": 9.0}, "transition_width must lie within"),
+        ({"nu_R": 3}, "nu_R: expected int ≥ 0, ≤ 2"),
         ({"embedding": ((1.0,),)}, "row of weights"),
     ],
 )

@@ -7,7 +7,7 @@ import jaxmlip
 from jaxmlip.descriptors.soap import soap
 from jaxmlip.fitting.gaussian_process import regression
 from jaxmlip.fitting.gaussian_process.regression import batch_stream
-from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose, distinct
+from jaxmlip.fitting.gaussian_process.sparsification import SELECTIONS, choose, distinct
 from jaxmlip.potentials.gap import GAPConfig, gap
 
 CONFIG = GAPConfig(species=(3, 8, 25, 22), cutoff=4.0, n_max=2, l_max=2)
@@ -19,7 +19,7 @@ def stream():
     return batch_stream(FRAMES, CONFIG, 64)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SELECTIONS)
 def test_points_are_vectors_of_the_atoms_that_they_name(stream, method):
     chosen = choose(gap(CONFIG), stream, 5, method=method, seed=1)
     x = [np.asarray(soap(frame, CONFIG.soap)) for frame in FRAMES]
@@ -33,7 +33,7 @@ def test_points_are_vectors_of_the_atoms_that_they_name(stream, method):
         assert not chosen.points[k, len(atoms) :].any()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SELECTIONS)
 def test_the_same_seed_gives_the_same_points(stream, method):
     first, second = (choose(gap(CONFIG), stream, 4, method=method, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.points, second.points)
@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_points(stream, method):
 def test_the_order_of_batches_does_not_matter(stream):
     """Environments are sorted by structure and atom before anything is chosen."""
     other = batch_stream(FRAMES, CONFIG, 200)
-    for method in METHODS:
+    for method in SELECTIONS:
         one, two = (choose(gap(CONFIG), s, 4, method=method) for s in (stream, other))
         np.testing.assert_allclose(one.points, two.points, rtol=0, atol=1e-12)
 
@@ -66,7 +66,7 @@ def clusters(n_each=40, n_clusters=6, seed=0):
 @pytest.mark.parametrize("method", ["farthest", "cholesky", "kmeans"])
 def test_spreading_methods_visit_every_cluster(method):
     x, label = clusters()
-    chosen = METHODS[method](x, 6, np.random.default_rng(0))
+    chosen = SELECTIONS[method](x, 6, np.random.default_rng(0))
     assert len(set(label[chosen])) == 6
 
 
@@ -76,7 +76,7 @@ def test_cur_prefers_what_others_do_not_span():
     x[:, -1] = 0
     x[17] = 0
     x[17, -1] = 3.0
-    taken = [17 in METHODS["cur"](x, 20, np.random.default_rng(seed)) for seed in range(20)]
+    taken = [17 in SELECTIONS["cur"](x, 20, np.random.default_rng(seed)) for seed in range(20)]
     assert all(taken)
 
 

@@ -164,7 +164,7 @@ def test_mistakes_are_found_before_the_first_fit(atoms):
         ({"snapp": Method()}, "methods.snapp: unknown family 'snapp'; did you mean 'snap'"),
         ({"snap": Method(potential={"twojmx": 6})}, "methods.snap: .*did you mean 'twojmax'"),
         ({"snap": Method(fit={"rigde": 6})}, "methods.snap: .*did you mean 'ridge'"),
-        ({"snap": Method(potential={"cutoff": -1.0})}, "cutoff must be a positive number"),
+        ({"snap": Method(potential={"cutoff": -1.0})}, "cutoff: expected float > 0"),
     ]
     for methods, message in cases:
         with pytest.raises(ConfigError, match=message):
@@ -175,8 +175,8 @@ def test_mistakes_are_found_before_the_first_fit(atoms):
     ("settings", "message"),
     [
         ({"sizes": []}, "sizes"),
-        ({"methods": {"snap": {"sizes": [0]}}}, "methods.snap: sizes .*≥ 1"),
-        ({"test_fraction": 1.5}, "between 0 and 1, got 1.5"),
+        ({"methods": {"snap": {"sizes": [0]}}}, "methods.snap: sizes.0.: expected int ≥ 1"),
+        ({"test_fraction": 1.5}, "test_fraction: expected float > 0, < 1, got 1.5"),
         ({"size": [3]}, "did you mean 'sizes'"),
         ({"methods": {"snap": {"potental": {}}}}, "did you mean 'potential'"),
         ({"seeds": []}, "at least one"),

@@ -12,8 +12,8 @@ import pytest
 
 from jaxmlip.commands import progress
 from jaxmlip.config import ConfigError
-from jaxmlip.fitting import read_log
-from jaxmlip.fitting.training.signals import EXIT_CODE, termination
+from jaxmlip.fitting import Terminated, read_log
+from jaxmlip.fitting.training.signals import termination
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
 SETTINGS = """
@@ -48,7 +48,7 @@ def test_sigterm_leaves_a_checkpoint_that_is_gone_on_from(tmp_path):
         time.sleep(0.2)
     running.send_signal(signal.SIGTERM)
     _, messages = running.communicate(timeout=60)
-    assert running.returncode == EXIT_CODE, messages
+    assert running.returncode == Terminated.exit_code == 143, messages
     assert (tmp_path / "out" / "checkpoint.msgpack").exists()
     assert not (tmp_path / "out" / "model.npz").exists()
     assert list((tmp_path / "board").iterdir())
@@ -58,7 +58,7 @@ def test_sigterm_leaves_a_checkpoint_that_is_gone_on_from(tmp_path):
         time.sleep(0.2)
     again.send_signal(signal.SIGTERM)
     _, messages = again.communicate(timeout=60)
-    assert again.returncode == EXIT_CODE, messages
+    assert again.returncode == Terminated.exit_code == 143, messages
     epochs = [row["epoch"] for row in read_log(log)]
     assert epochs == list(range(1, len(epochs) + 1))
     assert len(epochs) >= done + 3
@@ -86,7 +86,8 @@ def test_lines_where_there_is_no_terminal(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
     with progress.training_progress(None) as shown:
         shown({"epoch": 7, "train_loss": np.float64(1), "train_energy": 12.0})
-    assert capsys.readouterr().err == "epoch 7, train 12.0 meV/atom\n"
+        shown({"stage": "design matrix", "step": 2, "n_steps": 3})
+    assert capsys.readouterr().err == "epoch 7, train 12.0 meV/atom\ndesign matrix, 2 of 3\n"
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ConfigError, match="pip install tensorboardX"), progress.training_progress(tmp_path):
         pass

@@ -190,7 +190,7 @@ def test_weight_decay_shrinks_weights_and_no_offsets(potential, frames):
 def test_a_plateau_halves_the_learning_rate(potential):
     """A loss that stays the same: steps of Adam on a constant gradient have the learning rate's size."""
     settings = GradientFit(schedule="plateau", plateau_epochs=2, learning_rate=0.5)
-    optimizer = gradient._optimizer(gradient._Facts(potential, settings, 1))
+    optimizer = gradient._optimizer(settings, 1)
     params = {"x": jnp.ones(1)}
     state, sizes = optimizer.init(params), []
     with loop.precision("float64"):

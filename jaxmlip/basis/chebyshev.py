@@ -8,12 +8,20 @@ from jaxtyping import Float
 
 
 def chebyshev(x: Any, highest: int) -> list[Any]:
-    """T_0 … T_highest of ``x`` (first kind): T_0 = 1, T_1 = x, T_n = 2 x T_{n−1} − T_{n−2}.
+    """T_0 … T_highest of ``x`` (first kind).
 
     >>> chebyshev(0.5, 3)
     [1.0, 0.5, -0.5, -1.0]
     """
-    result = [x**0, x]
+    return recurrence(x, x**0, x, highest)
+
+
+def recurrence(x: Any, first: Any, second: Any, highest: int) -> list[Any]:
+    """P_0 … P_highest from P_0 and P_1 by P_n = 2 x P_{n−1} − P_{n−2}: Chebyshev's, times a common factor.
+
+    T_n from 1 and x; U_n, the second kind, from 1 and 2 x.
+    """
+    result = [first, second]
     for _ in range(2, highest + 1):
         result.append(2 * x * result[-1] - result[-2])
     return result[: highest + 1]

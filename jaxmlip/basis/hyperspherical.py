@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmlip.basis.chebyshev import chebyshev
+from jaxmlip.basis.chebyshev import chebyshev, recurrence
 
 Complex = tuple[Any, Any]  # real and imaginary part
 
@@ -107,7 +107,8 @@ def levels(twojmax: int) -> Levels:
     inverses = [np.linalg.pinv(psi[:, basis.degree % 2 == parity]) for parity in (0, 1)]
     n_even = int(np.sum(basis.degree % 2 == 0))
     columns, projection, synthesis = [], [], []
-    for j, kernel in enumerate(_second_kind(points @ points.T, twojmax)):
+    cosine = points @ points.T
+    for j, kernel in enumerate(recurrence(cosine, np.ones_like(cosine), 2 * cosine, twojmax)):
         start = n_even * (j % 2)
         kept = slice(start, start + int(np.sum((basis.degree <= j) & (basis.degree % 2 == j % 2))))
         inverse = inverses[j % 2][: kept.stop - start]
@@ -118,13 +119,6 @@ def levels(twojmax: int) -> Levels:
         projection.append(phi)
         synthesis.append(psi[:, kept] @ phi.T)
     return Levels(tuple(columns), tuple(projection), tuple(synthesis), weights)
-
-
-def _second_kind(x: np.ndarray, highest: int) -> list[np.ndarray]:
-    result = [np.ones_like(x), 2 * x]
-    for _ in range(2, highest + 1):
-        result.append(2 * x * result[-1] - result[-2])
-    return result[: highest + 1]
 
 
 @lru_cache

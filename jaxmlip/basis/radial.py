@@ -9,6 +9,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxmlip.basis.chebyshev import recurrence
 from jaxmlip.basis.cutoff import Scalar
 
 _TERMS = {2: (4, 4), 4: (7, 7), 8: (12, 12)}  # of the two series, by bytes of a number; the next is below rounding
@@ -30,11 +31,8 @@ def bessel(
             (2 / cutoff) * jnp.sin((math.pi / cutoff) * jnp.expand_dims(n, range(r.ndim)) * r[..., None]) / r[..., None]
         )
     cosine, sine = _cos_and_sin(r / cutoff)
-    result = [(2 / cutoff) * sine / r]
-    result.append(2 * cosine * result[0])
-    for _ in range(2, n):
-        result.append(2 * cosine * result[-1] - result[-2])
-    return jnp.stack(result[:n], axis=-1)
+    first = (2 / cutoff) * sine / r
+    return jnp.stack(recurrence(cosine, first, 2 * cosine * first, n - 1), axis=-1)
 
 
 def polynomial_cutoff(x: Float[Array, "*pairs"], p: int) -> Float[Array, "*pairs"]:

@@ -24,12 +24,12 @@ from jax.flatten_util import ravel_pytree
 from scipy.linalg import cho_factor, cho_solve
 
 from jaxmlip.cathodes.sensitivity import VoltageGradient, relaxed_ends, voltage_gradients
-from jaxmlip.cathodes.voltage import LITHIUM_BCC
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, normal_matrix, prepared
 from jaxmlip.fitting.training.loop import precision
 from jaxmlip.fitting.training.problem import Problem, make_problem, split_params
 from jaxmlip.potentials.base import Params
 from jaxmlip.potentials.model import Model
+from jaxmlip.units import LITHIUM_BCC
 
 MOST_PARAMETERS = 4000
 """JᵀJ is held: 128 MB."""

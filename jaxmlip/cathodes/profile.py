@@ -17,10 +17,10 @@ import ase
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxmlip.cathodes.voltage import LITHIUM_BCC
 from jaxmlip.evaluate import style
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import Relaxed, relax
+from jaxmlip.units import LITHIUM_BCC
 
 
 class Content(NamedTuple):

@@ -23,11 +23,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.cathodes.structures import layered
-from jaxmlip.cathodes.voltage import LITHIUM_BCC, average_voltage
+from jaxmlip.cathodes.voltage import average_voltage
 from jaxmlip.graph.batch import Graph, batch
+from jaxmlip.graph.derivatives import deformed
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.potentials.model import Model, predict_energy
 from jaxmlip.simulate.relax import relax
+from jaxmlip.units import LITHIUM_BCC
 
 _SOFT = 1e-6  # of the largest eigenvalue of H: softer motions count as free
 
@@ -94,8 +96,7 @@ def _moved(graph: Graph, x: Array) -> Graph:
     """The graph with positions displaced by the first coordinates and then all deformed by 1 + the last nine."""
     n = graph.n_atoms
     deformation = jnp.eye(3, dtype=x.dtype) + x[3 * n :].reshape(3, 3)
-    positions = (graph.positions + x[: 3 * n].reshape(n, 3)) @ deformation.T
-    return graph._replace(positions=positions, cell=graph.cell @ deformation.T)
+    return deformed(graph, graph.positions + x[: 3 * n].reshape(n, 3), deformation)
 
 
 class VoltageGradient(NamedTuple):

@@ -19,9 +19,7 @@ from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.calculator import calculator
 from jaxmlip.simulate.relax import Relaxed, relax
-
-LITHIUM_BCC = -1.9089
-"""Energy of bcc lithium in eV/atom, PBE: the reference of the uncorrected PBE(+U) energies of the shipped data."""
+from jaxmlip.units import LITHIUM_BCC
 
 PLAUSIBLE = (0.0, 7.0)
 """V; beyond, one of the two minima is none of an oxide: no intercalation cathode comes near either limit."""

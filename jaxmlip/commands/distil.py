@@ -87,7 +87,7 @@ def _parse(kind: tuple[str, str], given: tuple[dict[str, Any], str], words: list
 
     family, method = kind
     potential = flags_class(FAMILIES[family].config, name=family.upper(), defaults={"species": (), "cutoff": 5.0})
-    parts = (("ask", Distillation), ("potential", potential), ("fit", METHODS[method]))
+    parts = (("ask", Distillation), ("potential", potential), ("fit", METHODS[method].settings))
     fields: list[Any] = [(name, cls, dataclasses.field(default=cls())) for name, cls in parts]
     cls = dataclasses.make_dataclass("Distil", fields, bases=(Distil,), frozen=True)
     cls.__doc__ = Distil.__doc__

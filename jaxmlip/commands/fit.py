@@ -153,10 +153,11 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
     from jaxmlip.study.presets import presets
 
     family, method = kind
+    settings = METHODS[method].settings
 
     potential = flags_class(FAMILIES[family].config, name=family.upper(), defaults={"species": (), "cutoff": 5.0})
     fields = [("potential", potential, dataclasses.field(default=potential()))]
-    fields.append(("fit", METHODS[method], dataclasses.field(default=METHODS[method]())))
+    fields.append(("fit", settings, dataclasses.field(default=settings())))
     cls = dataclasses.make_dataclass("Fit", fields, bases=(FitJob,), frozen=True)
     cls.__doc__ = (
         f"Train a {family} potential: jaxmlip fit {family} DATA [flags]. Flags of other families: jaxmlip fit FAMILY "

@@ -1,16 +1,16 @@
 """``jaxmlip md``: molecular dynamics with a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import tyro
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, one_structure, record_beside
-from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, take_config
 
 
 @dataclass(frozen=True)
@@ -30,43 +30,17 @@ class MD:
     """Cells along each vector."""
     out: Path = Path("md")
     """Folder: log.csv, the trajectory, a checkpoint, run.json."""
-    ensemble: Literal["nve", "nvt", "langevin", "npt"] = "nvt"
-    """Constant energy; Nosé-Hoover; Langevin; Martyna-Tobias-Klein with a fully flexible cell."""
-    temperature: float = 300.0
-    """K."""
     pressure: float = 0.0
     """GPa, of npt."""
-    timestep: float = 1.0
-    """fs."""
-    n_steps: int = 1000
-    """A larger number continues a run that is done."""
-    thermostat_time: float = 100.0
-    """fs."""
-    barostat_time: float = 1000.0
-    """fs."""
-    friction: float = 0.01
-    """1/fs, of langevin."""
-    log_every: int = 10
-    """Steps from one row of the log to the next."""
-    frame_every: int = 100
-    """Steps from one frame to the next, a multiple of log_every."""
-    checkpoint_every: int = 1000
-    """Steps, a multiple of log_every."""
-    trajectory: Literal["extxyz", "traj"] = "extxyz"
-    """Extended XYZ, or ASE's binary format."""
-    precision: Literal["float64", "float32"] = "float64"
-    """Of the potential; the motion is always in float64."""
-    seed: int = 0
-    """Of the initial velocities, and of Langevin's noise."""
-
-
-_OURS = ("model", "data", "index", "repeat", "out", "pressure")
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command."""
     mapping, where, rest = take_config(words)
-    job = parse(MD, rest, prog="jaxmlip md", mapping=mapping, where=where)
+    from jaxmlip.simulate import Dynamics
+
+    flags: Any = flags_class(Dynamics, name="MD", base=MD, without=("pressure",))
+    job = parse(flags, rest, prog="jaxmlip md", mapping=mapping, where=where)
     need_folder(job.out)
     with double_precision():
         from jaxmlip.simulate import molecular_dynamics
@@ -87,12 +61,12 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _settings(job: MD):
+def _settings(job: Any) -> Any:
     from jaxmlip.simulate import Dynamics
     from jaxmlip.units import GPA
 
-    names = [name for name in MD.__dataclass_fields__ if name not in _OURS]
-    return Dynamics(pressure=job.pressure / GPA, **{name: getattr(job, name) for name in names})
+    given = {field.name: getattr(job, field.name) for field in fields(Dynamics)}
+    return Dynamics(**{**given, "pressure": job.pressure / GPA})
 
 
 def _show(run) -> None:

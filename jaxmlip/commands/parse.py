@@ -7,6 +7,7 @@ import textwrap
 import typing
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -80,22 +81,32 @@ def parse(
     return tyro.cli(cls, args=list(words), prog=prog, default=default, description=inspect.getdoc(cls))
 
 
-def flags_class(config: type, *, name: str, defaults: Mapping[str, Any]) -> type:
+def flags_class(
+    config: type,
+    *,
+    name: str,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    base: type | None = None,
+    without: Sequence[str] = (),
+) -> type:
     """A frozen dataclass with the fields of ``config`` and nothing of its checks, all with a default.
+
+    They come after those of ``base``, which also tells what the command does; ``without`` leaves some out.
 
     The program needs to show and parse settings before the data tells what is missing (the species), so the real
     settings are built from these later. A default of ``config`` itself wins over one in ``defaults``.
     """
     hints, texts = typing.get_type_hints(config), field_texts(config)
     fields = []
-    for field in dataclasses.fields(config):
+    for field in (field for field in dataclasses.fields(config) if field.name not in without):
         value = defaults.get(field.name, field.default) if field.default is dataclasses.MISSING else field.default
         if value is dataclasses.MISSING:
             raise TypeError(f"{config.__name__}.{field.name} has no default; name one in defaults=")
         hint = Annotated[hints[field.name], tyro.conf.arg(help=texts.get(field.name, ""))]
         fields.append((field.name, hint, dataclasses.field(default=value)))
-    made = dataclasses.make_dataclass(name, fields, frozen=True)
-    made.__doc__ = (inspect.getdoc(config) or name).split("\n\n")[0].replace("``", "")
+    made = dataclasses.make_dataclass(name, fields, bases=() if base is None else (base,), frozen=True)
+    text = (inspect.getdoc(config) or name).split("\n\n")[0].replace("``", "")
+    made.__doc__ = text if base is None else inspect.getdoc(base)
     return made
 
 

@@ -41,7 +41,8 @@ def _lines() -> Report:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            sys.stderr.write(f"epoch {row['epoch']}, {row_text(row)}\n")
+            epoch = f"epoch {row['epoch']}, " if "epoch" in row else ""
+            sys.stderr.write(f"{epoch}{row_text(row)}\n")
             sys.stderr.flush()
 
     return line
@@ -56,8 +57,8 @@ def _board(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     with SummaryWriter(str(folder)) as writer:
 
         def write(row: dict[str, Any]) -> None:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, row["epoch"])
+            if "epoch" in row:  # a fit in one piece has no curves
+                for name in set(row) - {"epoch"}:
+                    writer.add_scalar(name, row[name], row["epoch"])
 
         yield write

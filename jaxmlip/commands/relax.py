@@ -1,16 +1,16 @@
 """``jaxmlip relax``: relaxed structures from a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import tyro
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
-from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, take_config
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,17 @@ class Relax:
     """Files, folders, patterns or shipped data sets."""
     out: Path = Path("relaxed.xyz")
     """Relaxed structures with their energy, forces and stress; info says whether each converged."""
-    method: Literal["lbfgs", "fire"] = "lbfgs"
-    """L-BFGS, or FIRE: slower, and robust on rough ground."""
-    cell: bool = True
-    """Relax the cell too."""
-    fixed_volume: bool = False
-    """Relax the shape of the cell only."""
-    fixed_symmetry: bool = False
-    """Keep the space group of each start."""
     pressure: float = 0.0
-    """GPa."""
-    fmax: float = 0.01
-    """Largest force at the end, eV/Å."""
-    smax: float = 3e-4
-    """Largest stress at the end, eV/Å³ (3e-4 is 0.05 GPa)."""
-    max_steps: int = 1000
-    """Steps before a relaxation is given up."""
+    """GPa; of the surroundings, positive compresses."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run the command; 1 when a structure did not converge."""
     mapping, where, rest = take_config(words)
-    job = parse(Relax, rest, prog="jaxmlip relax", mapping=mapping, where=where)
+    from jaxmlip.simulate import Relaxation
+
+    flags: Any = flags_class(Relaxation, name="Relax", base=Relax, without=("pressure",))
+    job = parse(flags, rest, prog="jaxmlip relax", mapping=mapping, where=where)
     need_folder(job.out)
     with double_precision():
         model = load_model(job.model)
@@ -60,12 +49,12 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(one.converged for one in found) else 1
 
 
-def _relax(job: Relax, model, frames) -> list:
-    from jaxmlip.simulate import relax
+def _relax(job: Any, model, frames) -> list:
+    from jaxmlip.simulate import Relaxation, relax
     from jaxmlip.units import GPA
 
-    names = ("method", "cell", "fixed_volume", "fixed_symmetry", "fmax", "smax", "max_steps")
-    return relax(model, frames, pressure=job.pressure / GPA, **{name: getattr(job, name) for name in names})
+    given = {field.name: getattr(job, field.name) for field in fields(Relaxation)}
+    return relax(model, frames, **{**given, "pressure": job.pressure / GPA})
 
 
 def _show(frames, found) -> None:

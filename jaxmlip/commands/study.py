@@ -4,15 +4,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from pathlib import Path
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.output import console
-from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, take_config
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.study.config import StudyConfig
-
-_BASE = StudyConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,26 +33,6 @@ class Study:
 
     methods: tuple[str, ...] = ()
     """Only these methods of the file (or of the example, which has all families); none: all."""
-    data: str = _BASE.data
-    """Shipped data set, file, folder or pattern."""
-    sizes: tuple[int, ...] = _BASE.sizes
-    """Training-set sizes of methods that name none of their own."""
-    seeds: tuple[int, ...] = _BASE.seeds
-    """Each draws its own split."""
-    note: str = _BASE.note
-    """What readers of the report must know of the data."""
-    test_fraction: float = _BASE.test_fraction
-    """Of the structures, kept for testing."""
-    split: str = _BASE.split
-    """random, composition, trajectory, or a key of info."""
-    voltages: bool = _BASE.voltages
-    """Relax layered LiTMO2 and TMO2 and compare voltages."""
-    metals: tuple[str, ...] = _BASE.metals
-    """Of the layered cells."""
-    lithium_energy: float = _BASE.lithium_energy
-    """eV per atom of bcc lithium."""
-    out: Path = _BASE.out
-    """Folder of results."""
     dask: str | None = None
     """Run the fits on a Dask cluster: its scheduler's address, or local."""
 
@@ -64,9 +41,9 @@ def main(words: Sequence[str]) -> int:
     """Run the command."""
     mapping, where, rest = take_config(words, positional=True)
     base = from_mapping(StudyConfig, mapping, where=where)
-    shared = [field.name for field in dataclasses.fields(Study) if field.name not in ("methods", "dask")]
-    defaults = {name: getattr(base, name) for name in shared}
-    job = parse(Study, rest, prog="jaxmlip study", mapping=defaults)
+    shared = [field.name for field in dataclasses.fields(StudyConfig) if field.name != "methods"]
+    flags: Any = flags_class(StudyConfig, name="Study", base=Study, without=("methods",))
+    job = parse(flags, rest, prog="jaxmlip study", mapping={name: getattr(base, name) for name in shared})
     unknown = [name for name in job.methods if name not in base.methods]
     if unknown:
         raise ConfigError(unknown_name("method", unknown[0], base.methods))

@@ -12,6 +12,7 @@ from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError
+from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Voltage:
     """Our model.npz, or a file of another program."""
     metals: tuple[str, ...] = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
     """Transition metals; a row says so where the model does not know one."""
-    lithium_energy: float = -1.9089
+    lithium_energy: float = LITHIUM_BCC
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     train: tuple[str, ...] = ()
     """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # ASE's Voigt order: xx, yy, zz, yz, xz, xy.
-_VOIGT = (np.array([0, 1, 2, 1, 0, 0]), np.array([0, 1, 2, 2, 2, 1]))
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+"""Rows and columns of xx, yy, zz, yz, xz, xy in a tensor: Voigt's order, as ASE has it."""
 
 
 class Labels(NamedTuple):
@@ -73,7 +74,7 @@ def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:
     if labels.forces is not None:
         results["forces"] = as_forces(labels.forces, len(atoms))
     if labels.stress is not None:
-        results["stress"] = as_stress(labels.stress)[_VOIGT]
+        results["stress"] = as_stress(labels.stress)[VOIGT]
     atoms.calc = SinglePointCalculator(atoms, **results) if results else None
 
 
@@ -110,7 +111,7 @@ def as_stress(value: Any) -> Array:
     array = _floats(value, "stress")
     if array.shape == (6,):
         full = np.empty((3, 3))
-        full[_VOIGT] = full[_VOIGT[::-1]] = array
+        full[VOIGT] = full[VOIGT[::-1]] = array
         return full
     if array.size != 9 or array.shape not in ((3, 3), (9,)):
         raise ValueError(f"stress: expected shape (3, 3) or 6 Voigt numbers (xx yy zz yz xz xy), got {array.shape}")

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxmlip.basis.chebyshev import chebyshev
 from jaxmlip.descriptors.moment_basis import MomentBasis, monomials
 
 
@@ -100,11 +101,8 @@ def radial_basis(r: Float[Array, "*pairs"], config) -> Float[Array, "n_radial *p
 def _polynomials(r: Array, config) -> tuple[Array, Array]:
     distance = jnp.maximum(r, config.r_min) if config.repulsive else r
     s = (2 * distance - (config.r_min + config.cutoff)) / (config.cutoff - config.r_min)
-    polynomials = [jnp.ones_like(s), s]
-    for _ in range(2, config.radial_basis_size):
-        polynomials.append(2 * s * polynomials[-1] - polynomials[-2])
     cut = jnp.where(r < config.cutoff, config.scaling * (config.cutoff - distance) ** 2, 0)
-    return jnp.stack(polynomials[: config.radial_basis_size]), cut
+    return jnp.stack(chebyshev(s, config.radial_basis_size - 1)), cut
 
 
 def direction_monomials(directions: Float[Array, "3 *pairs"], max_degree: int) -> Float[Array, "n_monomials *pairs"]:

@@ -21,6 +21,7 @@ References:
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import ase
 import jax
@@ -33,12 +34,12 @@ from jaxmlip.basis.chebyshev import chebyshev_factors
 from jaxmlip.basis.cutoff import transition_cutoff
 from jaxmlip.basis.gaussian_radial import Radial, RadialTable, degree_of, radial_table
 from jaxmlip.basis.harmonics import spherical_harmonics
-from jaxmlip.config import ConfigError
+from jaxmlip.config import Bounds, ConfigError, Count, Positive, Settings
 from jaxmlip.graph.batch import Graph, batch, edge_vectors
 
 
 @dataclasses.dataclass(frozen=True)
-class SOAP:
+class SOAP(Settings):
     """Settings of the descriptor; names and defaults are QUIP's where it has them, lengths in Å.
 
     >>> SOAP(species=("Li", "O")).n_features, SOAP(species=("Si",), n_max=8, l_max=8).n_features
@@ -47,38 +48,42 @@ class SOAP:
 
     species: tuple[int | str, ...]
     """Elements in the order of their channels."""
-    cutoff: float = 5.0
-    n_max: int = 4
-    l_max: int = 4
-    sigma_atom: float = 0.5
+    cutoff: Positive = 5.0
+    """Of neighbours."""
+    n_max: Count = 4
+    """Radial functions."""
+    l_max: Annotated[int, Bounds(0, 20)] = 4
+    """Largest degree of the spherical harmonics."""
+    sigma_atom: Positive = 0.5
     """Width of the Gaussian of a neighbour (QUIP: ``atom_sigma``)."""
-    cutoff_transition_width: float = 0.5
+    cutoff_transition_width: Positive = 0.5
+    """Over which neighbours fade out before the cutoff."""
     central_weight: float = 1.0
+    """Weight of the central atom's own Gaussian."""
     basis_error_exponent: float = 10.0
+    """The radial basis reaches to where a Gaussian at the cutoff has fallen to ten to the power of minus this."""
     covariance_sigma0: float = 0.0
     """The last component, added after normalisation."""
     normalise: bool = True
+    """Divide the spectrum of each atom by its norm."""
     central_reference_all_species: bool | None = None
     """The central atom stands in every channel, not only its own. None: with one species, as QUIP does."""
-    nu_R: int = 2  # noqa: N815
+    nu_R: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
     """Densities of the product that keep their radial index: 2 exact, 1 or 0."""
-    nu_S: int = 2  # noqa: N815
+    nu_S: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
     """Densities that keep their species index."""
     embedding: tuple[tuple[float, ...], ...] | None = None
     """Weight of each species in each channel, [n_species, n_channels]; None: a channel a species (exact)."""
 
     def __post_init__(self) -> None:
         """Symbols become atomic numbers; refuses what has no meaning."""
+        super().__post_init__()
         object.__setattr__(self, "species", tuple(atomic_numbers[s] if isinstance(s, str) else s for s in self.species))
-        if self.n_max < 1 or not 0 <= self.l_max <= 20:
-            raise ConfigError(f"n_max must be at least 1 and l_max 0 … 20, got {self.n_max} and {self.l_max}")
-        if not (self.sigma_atom > 0 and 0 < self.cutoff_transition_width <= self.cutoff):
+        if self.cutoff_transition_width > self.cutoff:
             raise ConfigError(
-                f"sigma_atom must be positive and the transition width within the cutoff {self.cutoff} Å: got "
-                f"{self.sigma_atom} and {self.cutoff_transition_width} Å"
+                f"cutoff_transition_width must lie within the cutoff {self.cutoff} Å, got "
+                f"{self.cutoff_transition_width}"
             )
-        if self.nu_R not in (0, 1, 2) or self.nu_S not in (0, 1, 2):
-            raise ConfigError(f"nu_R and nu_S must be 0, 1 or 2 (2 is exact), got {self.nu_R} and {self.nu_S}")
         lengths = {len(row) for row in self.embedding or ()}
         if self.embedding is not None and (len(self.embedding) != len(self.species) or len(lengths) != 1):
             raise ConfigError(

@@ -24,8 +24,8 @@ from jaxtyping import Array, Float
 from jaxmlip.evaluate.maxvol import ActiveRows, maxvol, row_grades
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting.training.problem import split_params
-from jaxmlip.graph.batch import Graph, batches, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_vectors
+from jaxmlip.graph.batch import Graph, batches
+from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_edges
 from jaxmlip.potentials.model import Model
 
 Mode = Literal["structures", "atoms"]
@@ -164,7 +164,7 @@ def _rows(potential: Potential, params: Params, graph: Graph) -> Float[Array, "n
 
         return jax.jacrev(energies)(vector)
 
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
     if not potential.local:
         return of_block(graph, vectors)
     return map_blocks(of_block, graph, vectors, min(CPU_BLOCK, graph.n_atoms))

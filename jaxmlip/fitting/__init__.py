@@ -1,8 +1,11 @@
 """From labelled structures to a `Model`: one `fit` for every family, with the method that suits it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.data.structures import frames_of
@@ -12,27 +15,41 @@ from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
-from jaxmlip.fitting.training.loop import train
+from jaxmlip.fitting.training.loop import Extras, train
 from jaxmlip.fitting.training.quasi_newton import QuasiNewtonFit, quasi_newton_method
 from jaxmlip.potentials.base import Kernel, Linear, Potential
 from jaxmlip.potentials.model import Model, as_model
 from jaxmlip.potentials.registry import FAMILIES, config_from_mapping, family_of, named, potential_of
-from jaxmlip.progress import Report
+from jaxmlip.progress import Report, Terminated
+
+Run = Callable[[Any, Sequence[ase.Atoms], Any, Extras], tuple[Model, History]]
+"""(start, atoms, settings, extras) → the fitted model and its history."""
+
+
+class FitMethod(NamedTuple):
+    """A method of fitting: its settings, and what runs it."""
+
+    settings: type[Any]
+    run: Run
+
+
+def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
+    """A fit without epochs: there is nothing to validate or to keep on the way."""
+
+    def run(start: Any, atoms: Sequence[ase.Atoms], settings: Any, extras: Extras) -> tuple[Model, History]:
+        return function(start, atoms, settings=settings, show_progress=extras.show_progress)
+
+    return run
+
 
 METHODS = {
-    "linear": LinearFit,
-    "gaussian-process": GaussianProcessFit,
-    "gauss-newton": GaussNewtonFit,
-    "quasi-newton": QuasiNewtonFit,
-    "gradient": GradientFit,
+    "linear": FitMethod(LinearFit, _in_one_piece(fit_linear)),
+    "gaussian-process": FitMethod(GaussianProcessFit, _in_one_piece(fit_gaussian_process)),
+    "gauss-newton": FitMethod(GaussNewtonFit, partial(train, optimizer=gauss_newton_method)),
+    "quasi-newton": FitMethod(QuasiNewtonFit, partial(train, optimizer=quasi_newton_method)),
+    "gradient": FitMethod(GradientFit, partial(train, optimizer=gradient_method)),
 }
-"""Settings by the names that the command line and study files use."""
-
-_ITERATIVE = {
-    GaussNewtonFit: gauss_newton_method,
-    QuasiNewtonFit: quasi_newton_method,
-    GradientFit: gradient_method,
-}
+"""By the names that the command line and study files use."""
 
 
 def fit(
@@ -61,7 +78,8 @@ def fit(
             is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
         folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
-        show_progress: a progress bar on standard error; or, of iterative fits, a function that gets each row.
+        show_progress: a progress bar on standard error; or a function that gets a row at each epoch, or at each batch
+            of a fit in one piece.
 
     Returns:
         The fitted model, and a history: its ``summary`` tells how the fit ended and the time, its ``rows`` each epoch.
@@ -70,21 +88,17 @@ def fit(
         ValueError: data without labels that carry weight, labels that are not finite, an element that the potential
             does not know, a potential that the method cannot fit, or a checkpoint of another run.
         FloatingPointError: a training run diverged.
-        SystemExit: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch and ends.
+        Terminated: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch and ends.
     """
     start, frames = _start(start), frames_of(atoms)
     potential = start.potential if isinstance(start, Model) else start
     settings = default_settings(potential) if settings is None else settings
-    if isinstance(settings, LinearFit):
-        return fit_linear(start, frames, settings=settings, show_progress=show_progress is True)
-    if isinstance(settings, GaussianProcessFit):
-        return fit_gaussian_process(start, frames, settings=settings, show_progress=show_progress is True)
-    method = _ITERATIVE.get(type(settings))
-    if method is None:
-        raise TypeError(f"settings must be one of {', '.join(kind.__name__ for kind in METHODS.values())}")
-    where = None if folder is None else Path(folder)
-    data = (frames, None if validation is None else frames_of(validation))
-    return train(start, data, method, settings, folder=where, show_progress=show_progress)
+    run = {method.settings: method.run for method in METHODS.values()}.get(type(settings))
+    if run is None:
+        kinds = ", ".join(method.settings.__name__ for method in METHODS.values())
+        raise TypeError(f"settings must be one of {kinds}; got {settings!r}")
+    held_out = None if validation is None else frames_of(validation)
+    return run(start, frames, settings, Extras(held_out, None if folder is None else Path(folder), show_progress))
 
 
 def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
@@ -102,7 +116,7 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
     method = values.pop("method", method_of(family))
     if method not in METHODS:
         raise ConfigError(unknown_name("method of fitting", method, METHODS))
-    return from_mapping(METHODS[method], values, where="fit")
+    return from_mapping(METHODS[method].settings, values, where="fit")
 
 
 def default_settings(potential: Potential) -> Any:
@@ -111,7 +125,7 @@ def default_settings(potential: Potential) -> Any:
         method = family_of(potential.config).method
     except ConfigError:  # of no registered family
         method = None
-    return METHODS[method or _by_stages(potential)]()
+    return METHODS[method or _by_stages(potential)].settings()
 
 
 def method_of(family: str) -> str:
@@ -143,5 +157,15 @@ def _start(start: Any) -> Potential | Model:
 
 
 __all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
-__all__ += ["Posterior", "Variance", "default_settings", "fit", "fit_settings", "method_of", "predict_variance"]
+__all__ += [
+    "FitMethod",
+    "Posterior",
+    "Terminated",
+    "Variance",
+    "default_settings",
+    "fit",
+    "fit_settings",
+    "method_of",
+    "predict_variance",
+]
 __all__ += ["read_log"]

@@ -3,7 +3,7 @@
 Columns: the offsets of each species, then for each species the features of one atom summed over its atoms,
 E = Σ_i [c_0(s_i) + Σ_k c_k(s_i) f_k(i)]: the invariants of its stages (`Linear`), then their products, in the order of
 ``params``. Where all species share the coefficients the features are summed over all atoms. After these, where asked
-for, the parameters of the density (`Inner`): the energy is not linear in them, and these are the derivatives at their
+for, the parameters of the density (``Inner``): the energy is not linear in them, and these are the derivatives at their
 values.
 """
 
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmlip.graph.batch import Graph, edge_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.graph.derivatives import arriving, forces_by_species, per_graph, stress, virials
 from jaxmlip.potentials.base import (
     CPU_BLOCK,
     Linear,
@@ -25,7 +26,7 @@ from jaxmlip.potentials.base import (
     invariant_jacobian,
     map_blocks,
     product_features,
-    safe_vectors,
+    safe_edges,
 )
 
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
@@ -61,7 +62,7 @@ def design(
     stages = potential.stages
     if not isinstance(stages, Linear):
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients")
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
     block = CPU_BLOCK if jax.default_backend() == "cpu" else 4096
     function = partial(_derivatives, stages, params, with_inner)
     found = map_blocks(function, graph, vectors, min(block, graph.n_atoms))
@@ -70,17 +71,17 @@ def design(
     counts = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, dtype), 0)
     own = [jnp.sum(counts, axis=1, keepdims=True) if params["coefficients"].ndim == 1 else counts, counts]
 
-    energy, forces = [_segment(graph, counts)], [jnp.zeros((graph.n_atoms, 3, n_species), dtype)]
-    stress = [jnp.zeros((graph.n_graphs, 3, 3, n_species), dtype)]
+    energy, forces = [per_graph(graph, counts)], [jnp.zeros((graph.n_atoms, 3, n_species), dtype)]
+    tensors = [jnp.zeros((graph.n_graphs, 3, 3, n_species), dtype)]
     for part, mine in zip(found, own):
         products = None if stages.products is None else stages.products(part.values.shape[1])
         values = mine[:, :, None] * _features(part.values, products)[:, None, :]
-        energy.append(_segment(graph, values).reshape(graph.n_graphs, -1))
+        energy.append(per_graph(graph, values).reshape(graph.n_graphs, -1))
         forces.append(_forces(graph, part, mine, products).reshape(graph.n_atoms, 3, -1))
         if with_stress:
-            stress.append(_stress(graph, vectors, part, mine, products))
+            tensors.append(_stress(graph, vectors, part, mine, products))
     empty = jnp.zeros((graph.n_graphs, 3, 3, 0), dtype)
-    rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, stress if with_stress else [empty]))
+    rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, tensors if with_stress else [empty]))
     return Design(*rows)
 
 
@@ -145,35 +146,25 @@ def _of_products(outer: Array, of: Products) -> Array:
 def _forces(graph: Graph, derivatives: _Invariants, own: Array, products: Products | None) -> Array:
     """[n_atoms, 3, n_species, n_features]; one species for all where ``own`` has one column."""
     B, D = derivatives
-    arriving = D.reshape(-1, *D.shape[2:])[graph.reverse]  # the neighbours' invariants seen from their side
-    other = jnp.where(graph.mask[:, :, None], own[graph.neighbors], 0)
-    leaving = D.sum(axis=1)
-    linear = jnp.einsum("as,ack->acsk", own, leaving) - jnp.einsum("ams,amck->acsk", other, arriving)
+    linear = forces_by_species(graph, D, own)
     if products is None:
         return linear
+    other = jnp.where(graph.mask[:, :, None], own[graph.neighbors], 0)
     factors = (other[:, :, :, None] * B[graph.neighbors][:, :, None, :]).reshape(*other.shape[:2], -1)
-    outer = jnp.einsum("amx,amcl->acxl", factors, arriving)
+    outer = jnp.einsum("amx,amcl->acxl", factors, arriving(graph, D))
     outer = outer.reshape(*outer.shape[:2], own.shape[1], B.shape[1], B.shape[1])
-    mine = jnp.einsum("as,ak,acl->acskl", own, B, leaving)
+    mine = jnp.einsum("as,ak,acl->acskl", own, B, D.sum(axis=1))
     return jnp.concatenate([linear, _of_products(mine - outer, products)], axis=-1)
 
 
 def _stress(graph: Graph, vectors: Array, derivatives: _Invariants, own: Array, products: Products | None) -> Array:
     """[n_graphs, 3, 3, n_species · n_features]; zero where the cell spans no volume."""
     B, D = derivatives
-    virial = jnp.einsum("amx,amyk->axyk", vectors, D)
-    virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
+    virial = virials(vectors, D)
     if products is not None:
         outer = _of_products(B[:, None, None, :, None] * virial[:, :, :, None, :], products)
         virial = jnp.concatenate([virial, outer], axis=-1)
-    summed = _segment(graph, own[:, None, None, :, None] * virial[:, :, :, None, :])
-    volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None, None, None]
-    stress = jnp.where(volume > 0, summed / jnp.where(volume > 0, volume, 1), 0)
-    return stress.reshape(graph.n_graphs, 3, 3, -1)
-
-
-def _segment(graph: Graph, rows: Array) -> Array:
-    return jax.ops.segment_sum(rows, graph.atom_graph, graph.n_graphs)
+    return stress(graph, own[:, None, None, :, None] * virial[:, :, :, None, :]).reshape(graph.n_graphs, 3, 3, -1)
 
 
 def _one_hot(species: Array, n_species: int, dtype) -> Array:

@@ -11,29 +11,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import ase
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import ConfigError, NotNegative, Range, Settings
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.graph.batch import Graph, Labels
+from jaxmlip.graph.derivatives import per_graph, voigt
 from jaxmlip.potentials.base import Params, Potential, regressor
 from jaxmlip.potentials.model import Model, predict, predict_energy
 from jaxmlip.potentials.offsets import Energies, Offsets
 
-_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
-
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
+class Weights(Settings):
     """Weights of residuals in eV/atom, eV/Å and eV/Å³; each residual is multiplied by its weight, then squared."""
 
-    energy_weight: float = 100.0
-    force_weight: float = 1.0
-    stress_weight: float = 0.0
+    energy_weight: NotNegative = 100.0
+    """Of the energy an atom, 1/(eV/atom)."""
+    force_weight: NotNegative = 1.0
+    """Of each component of the forces, 1/(eV/Å)."""
+    stress_weight: NotNegative = 0.0
+    """Of each of the six components of the stress, 1/(eV/Å³)."""
     offsets: Offsets = "fit"
     """Energies per atom of each element: fitted to the data (from a model on, to what the model leaves of them); zero;
     keep those of the model; or element → eV."""
@@ -42,11 +43,11 @@ class Weights:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
+        super().__post_init__()
         if isinstance(self.offsets, Mapping):
             object.__setattr__(self, "offsets", Energies(self.offsets))
-        weights = (self.energy_weight, self.force_weight, self.stress_weight)
-        if not all(np.isfinite(w) and w >= 0 for w in weights) or not any(weights):
-            raise ConfigError(f"weights must be finite, not negative and not all zero: got {weights}")
+        if not (self.energy_weight or self.force_weight or self.stress_weight):
+            raise ConfigError("energy_weight, force_weight and stress_weight are all zero: nothing would be fitted")
 
 
 class Terms(NamedTuple):
@@ -71,8 +72,17 @@ class Terms(NamedTuple):
         return found
 
 
-def terms(potential: Potential, params: Params, example: tuple, weights: Weights) -> Terms:
-    """Sums of squared residuals on an example ``(graph, labels, descriptors or None)``; differentiable."""
+class Example(NamedTuple):
+    """Structures and what DFT says of them."""
+
+    graph: Graph
+    labels: Labels
+    descriptors: Float[Array, "n_atoms n_features"] | None = None
+    """Kept ones, of potentials with a regressor: then only energies are evaluated, and from these."""
+
+
+def terms(potential: Potential, params: Params, example: Example, weights: Weights) -> Terms:
+    """Sums of squared residuals on an example; differentiable."""
     graph, labels, _ = example
     squares = [jnp.sum(part**2) for part in _differences(potential, params, example, weights)]
     factors = (weights.energy_weight, weights.force_weight, weights.stress_weight)
@@ -82,14 +92,14 @@ def terms(potential: Potential, params: Params, example: tuple, weights: Weights
     return Terms(objective, *squares, *counts)
 
 
-def residuals(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+def residuals(potential: Potential, params: Params, example: Example, weights: Weights) -> tuple[Array, Array, Array]:
     """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
     energy, forces, stress = _differences(potential, params, example, weights)
     return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
 
 
 def linearized(
-    potential: Potential, params: Params, example: tuple, weights: Weights, with_inner: bool
+    potential: Potential, params: Params, example: Example, weights: Weights, with_inner: bool
 ) -> tuple[Float[Array, " n_residuals"], Float[Array, "n_columns n_residuals"]]:
     """All `residuals` in turn and their derivatives by the columns of the `design` matrix of a linear potential."""
     graph, labels, _ = example
@@ -102,15 +112,17 @@ def linearized(
     )
     n_columns = found.energy.shape[-1]
     stress = found.stress if weights.stress_weight else jnp.zeros((graph.n_graphs, 3, 3, n_columns), per_atom.dtype)
-    rows = (found.energy, found.forces.reshape(-1, n_columns), stress[:, *_VOIGT].reshape(-1, n_columns))
-    given = (labels.energy, labels.forces.ravel(), labels.stress[:, *_VOIGT].ravel())
+    rows = (found.energy, found.forces.reshape(-1, n_columns), voigt(stress).reshape(-1, n_columns))
+    given = (labels.energy, labels.forces.ravel(), voigt(labels.stress).ravel())
     J = jnp.concatenate([w[:, None] * x for w, x in zip(factors, rows)])
     target = jnp.concatenate([w * x for w, x in zip(factors, given)])
     linear = jnp.concatenate([params["offsets"], params["coefficients"].ravel()])
     return J[:, : len(linear)] @ linear - target, J.T
 
 
-def _differences(potential: Potential, params: Params, example: tuple, weights: Weights) -> tuple[Array, Array, Array]:
+def _differences(
+    potential: Potential, params: Params, example: Example, weights: Weights
+) -> tuple[Array, Array, Array]:
     """Residuals in eV/atom, eV/Å and eV/Å³.
 
     Without weights on forces and stresses only energies are evaluated, and from given descriptors where there are any.
@@ -121,7 +133,7 @@ def _differences(potential: Potential, params: Params, example: tuple, weights: 
         found = predict(Model(potential, params), graph)
         energy = found.energy
         forces = jnp.where(labels.has_forces[:, None], found.forces - labels.forces, 0)
-        stress = jnp.where(labels.has_stress[:, None], (found.stress - labels.stress)[:, *_VOIGT], 0)
+        stress = jnp.where(labels.has_stress[:, None], voigt(found.stress - labels.stress), 0)
     elif descriptors is None:
         energy = predict_energy(Model(potential, params), graph)
     else:
@@ -131,7 +143,7 @@ def _differences(potential: Potential, params: Params, example: tuple, weights: 
 
 
 def _n_atoms(graph: Graph, dtype: Any) -> Array:
-    return jax.ops.segment_sum(graph.atom_mask.astype(dtype), graph.atom_graph, graph.n_graphs)
+    return per_graph(graph, graph.atom_mask.astype(dtype))
 
 
 def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array, ...]:
@@ -145,7 +157,7 @@ def _regressed(potential: Potential, params: Params, graph: Graph, descriptors: 
     if energies_fn is None:
         raise ValueError(f"{type(potential.config).__name__} has no regressor: descriptors cannot be kept")
     energies = energies_fn(params, graph.species, descriptors)
-    return jax.ops.segment_sum(jnp.where(graph.atom_mask, energies, 0), graph.atom_graph, graph.n_graphs)
+    return per_graph(graph, jnp.where(graph.atom_mask, energies, 0))
 
 
 def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:

@@ -4,6 +4,7 @@ Neighbours stand in a dense ``[n_atoms, max_neighbors]`` table: reductions run a
 gathered through ``reverse``, so nothing is scattered. Padding is masked; it contributes exactly zero.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -20,6 +21,17 @@ from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs, reverse_pairs
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """What the indices and neighbours of a `Graph` mean: static, so that it is compared when a function is traced."""
+
+    species: tuple[int, ...]
+    """Atomic numbers in the order of the indices."""
+    cutoff: float
+    """Å; all pairs nearer than this are there, farther ones may be."""
+
+
 class Graph(NamedTuple):
     """A batch of structures; a pytree. Units: Å."""
 
@@ -33,6 +45,7 @@ class Graph(NamedTuple):
     shifts: Int[Array, "n_atoms max_neighbors 3"]  # integer images
     reverse: Int[Array, "n_atoms max_neighbors"]  # flat slot of the same pair seen from the neighbour
     mask: Bool[Array, "n_atoms max_neighbors"]
+    scope: Scope | None = None  # None: whoever made it answers for it
 
     @property
     def n_atoms(self) -> int:
@@ -82,6 +95,26 @@ def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
     # Three products written out: a batched matrix product of so small matrices costs several times more.
     images = sum(shifts[:, :, k, None] * cell[:, None, k, :] for k in range(3))
     return graph.positions[graph.neighbors] - graph.positions[:, None, :] + images
+
+
+def check_scope(graph: Graph, config: Any) -> None:
+    """Refuses a graph that was made for other species or a shorter cutoff than those of a potential's ``config``.
+
+    A graph that reaches farther (calculators list neighbours with a skin) is right: potentials end at their own cutoff.
+
+    Raises:
+        ValueError: energies would silently be wrong.
+    """
+    scope = graph.scope
+    if scope is None or (scope.species == config.species and scope.cutoff >= config.cutoff):
+        return
+    (made, cutoff), (wanted, needed) = (
+        (", ".join(chemical_symbols[z] for z in one.species), one.cutoff) for one in (scope, config)
+    )
+    raise ValueError(
+        f"the graph was made for {made} with a cutoff of {cutoff:g} Å, the potential is one of {wanted} with "
+        f"{needed:g} Å: make it with jaxmlip.batch(atoms, potential.config)"
+    )
 
 
 def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
@@ -213,7 +246,7 @@ def graph_arrays(frames: list[ase.Atoms], found: list[Pairs], config, *, shape: 
         start += len(frame)
     arrays.neighbor_species = arrays.species[arrays.neighbors]
     arrays.positions, arrays.cell = arrays.positions.astype(dtype), arrays.cell.astype(dtype)
-    return Graph(**vars(arrays))
+    return Graph(**vars(arrays), scope=Scope(tuple(map(int, config.species)), float(config.cutoff)))
 
 
 def _on_device(arrays: Any) -> Any:

@@ -81,15 +81,14 @@ def join(graphs: Graph, there: Bool[Array, " n_graphs"]) -> Graph:
     """Stacked graphs of one structure each as one graph; empty where not ``there``. Works under ``jit``."""
     n_graphs, n_atoms, width = graphs.mask.shape
     number = jnp.arange(n_graphs, dtype=graphs.neighbors.dtype)
-    moved = graphs._replace(
-        cell=graphs.cell[:, 0],
-        atom_graph=jnp.broadcast_to(number[:, None], (n_graphs, n_atoms)),
-        atom_mask=graphs.atom_mask & there[:, None],
-        neighbors=graphs.neighbors + number[:, None, None] * n_atoms,
-        reverse=graphs.reverse + number[:, None, None] * (n_atoms * width),
-        mask=graphs.mask & there[:, None, None],
+    rest = Graph(*map(_flat, graphs[:-1]), scope=graphs.scope)
+    return rest._replace(
+        atom_graph=jnp.repeat(number, n_atoms),
+        atom_mask=_flat(graphs.atom_mask & there[:, None]),
+        neighbors=_flat(graphs.neighbors + number[:, None, None] * n_atoms),
+        reverse=_flat(graphs.reverse + number[:, None, None] * (n_atoms * width)),
+        mask=_flat(graphs.mask & there[:, None, None]),
     )
-    return Graph(**{name: x if name == "cell" else _flat(x) for name, x in moved._asdict().items()})
 
 
 def _flat(x: Array) -> Array:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Settings
 from jaxmlip.learning.structures import delithiated, is_sound, metals_of, rattled, strained, swapped
 
 _TRIES = 5  # at a sound structure, before a seed is given up
 
 
 @dataclasses.dataclass(frozen=True)
-class Around:
+class Around(Settings):
     """How many structures are made around the seeds, and how."""
 
     number: int = 1200
@@ -37,6 +37,7 @@ class Around:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be made."""
+        super().__post_init__()
         shares = self.shares
         if min(shares) < 0 or not any(shares):
             raise ConfigError(f"shares of kinds must not be negative, nor all zero: got {dict(zip(KINDS, shares))}")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import ase
 import numpy as np
 
-from jaxmlip.config import ConfigError, to_mapping
+from jaxmlip.config import ConfigError, Settings, to_mapping
 from jaxmlip.data.labels import labels
 from jaxmlip.data.read import read, write
 from jaxmlip.data.split import random_split
@@ -41,7 +41,7 @@ from jaxmlip.potentials.model import Model
 
 
 @dataclasses.dataclass(frozen=True)
-class Distillation:
+class Distillation(Settings):
     """What a teacher is asked, and how much its answers weigh."""
 
     labels: int = 600
@@ -71,6 +71,7 @@ class Distillation:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
+        super().__post_init__()
         counts = (self.labels, self.dynamics, self.relaxations)
         if min(counts) < 0 or not any(counts):
             raise ConfigError(f"labels, dynamics and relaxations must not be negative, nor all zero: got {counts}")

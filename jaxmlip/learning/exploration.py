@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxmlip.config import Settings
 from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.graph.batch import Shape, batch, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
@@ -32,7 +33,7 @@ _FASTEST = 0.1  # Å; no atom moves farther in a step
 
 
 @dataclasses.dataclass(frozen=True)
-class Exploration:
+class Exploration(Settings):
     """How a teacher's dynamics and relaxations are run."""
 
     temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)

@@ -19,17 +19,17 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxmlip.config import ConfigError, Range, unknown_name
+from jaxmlip.config import Bounds, ConfigError, NotNegative, Positive, Range, Whole, unknown_name
 from jaxmlip.descriptors.chebyshev import Expansion, chebyshev_fingerprints
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory, safe_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory, safe_edges
 from jaxmlip.potentials.presets import presets_of
 from jaxmlip.potentials.registry import Family, Format
 
@@ -58,11 +58,11 @@ class AENETConfig(Config):
 
     cutoff: float = 8.0
     """Å; radial_Rc, the cutoff of the radial expansion."""
-    radial_order: int = 16
+    radial_order: Whole = 16
     """radial_N, the highest radial Chebyshev polynomial."""
-    angular_cutoff: float | None = None
+    angular_cutoff: Positive | None = None
     """Å; angular_Rc, at most the cutoff. None: 6.5, or the cutoff where that is smaller."""
-    angular_order: int = 4
+    angular_order: Annotated[int, Bounds(0, 20)] = 4
     """angular_N, the highest angular Chebyshev polynomial."""
     hidden: tuple[str, ...] = ("15:tanh", "15:tanh")
     """Hidden layers as in train.in, nodes:activation; activations: linear, tanh, sigmoid, mtanh, twist."""
@@ -71,7 +71,7 @@ class AENETConfig(Config):
     type_weights: Literal["aenet", "nonzero"] = "aenet"
     """aenet: -n//2 ... n//2, where an odd number of elements gives the middle one weight 0, so that the composition
     part does not see it; nonzero: leave 0 out (aenet's programs cannot use such a model)."""
-    rmin: float = 0.55
+    rmin: NotNegative = 0.55
     """Å; RMIN, the smallest distance aenet expects: it sizes aenet's arrays and is only kept for its files."""
     tunable: ClassVar[Mapping[str, Range]] = {
         "cutoff": Range(5.0, 8.0),
@@ -88,14 +88,9 @@ class AENETConfig(Config):
         missing = set(self.species) - set(environment)
         if missing:
             raise ConfigError(f"environment must name every species; atomic numbers {sorted(missing)} are missing")
-        if self.radial_order < 0 or not 0 <= self.angular_order <= 20:
-            raise ConfigError(
-                f"radial_order must be at least 0 and angular_order 0 … 20, got {self.radial_order} and "
-                f"{self.angular_order}"
-            )
         if self.angular_cutoff is None:
             object.__setattr__(self, "angular_cutoff", min(6.5, self.cutoff))
-        if not 0 < self.expansion.angular_cutoff <= self.cutoff:
+        if self.expansion.angular_cutoff > self.cutoff:
             raise ConfigError(
                 f"angular_cutoff must lie between 0 and the (radial) cutoff {self.cutoff} Å, got "
                 f"{self.angular_cutoff}; beyond it aenet's own result depends on the order of the neighbours"
@@ -155,7 +150,7 @@ def aenet(config: AENETConfig) -> Potential:
             guess = jnp.tile(_typical_scale(config), (n_species, 1))
             fixed = {"shift": jnp.zeros_like(guess), "scale": guess}
         else:
-            found = fingerprints(config, None, graph, safe_vectors(edge_vectors(graph), graph, config.cutoff))
+            found = fingerprints(config, None, graph, safe_edges(graph, config))
             fixed = scaling(found, jnp.where(graph.atom_mask, graph.species, -1), n_species)
         energy = {"shift": jnp.zeros(n_species), "scale": jnp.ones(n_species)}
         networks = _initial_networks(jax.random.key(0) if key is None else key, config)

@@ -14,8 +14,8 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Array, Float, Int
 
-from jaxmlip.config import ConfigError, Range, unknown_name
-from jaxmlip.graph.batch import Graph
+from jaxmlip.config import ConfigError, Positive, Range, Settings, unknown_name
+from jaxmlip.graph.batch import Graph, check_scope, edge_vectors
 from jaxmlip.graph.messages import in_blocks
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
@@ -25,12 +25,12 @@ AtomFn = Callable[[Params, Graph, Float[Array, "n_atoms max_neighbors 3"]], Floa
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """What every family needs; a family adds its own fields with defaults."""
 
     species: tuple[int | str, ...]
     """Elements, as symbols or atomic numbers; kept as atomic numbers, in this order."""
-    cutoff: float
+    cutoff: Positive
     """Å; an atom sees its neighbours up to here."""
     tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 7.0)}
     """Settings that ``jaxmlip tune`` looks for, and where."""
@@ -39,12 +39,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Symbols become atomic numbers; refuses what cannot be a potential."""
+        super().__post_init__()
         numbers = tuple(_number(s) for s in self.species)
         if not numbers or len(set(numbers)) != len(numbers):
             raise ConfigError(f"species must name each element once, and at least one: got {self.species}")
         object.__setattr__(self, "species", numbers)
-        if not (np.isfinite(self.cutoff) and self.cutoff > 0):
-            raise ConfigError(f"cutoff must be a positive number of Å, got {self.cutoff}")
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -152,7 +151,7 @@ class Potential(NamedTuple):
 def factory(build: Callable[[Any], Potential]) -> Callable[[Any], Potential]:
     """A function from settings to a potential that gives the same object for equal settings, so that JAX compiles once.
 
-    Settings that hold numbers which JAX traces (`settings_as_params`) are built anew each time.
+    Settings that hold numbers which JAX traces (``settings_as_params``) are built anew each time.
     """
     cached = lru_cache(build)
 
@@ -234,6 +233,16 @@ def invariant_jacobian(stages: Linear, params: Params, graph: Graph, density: Ar
     unit = jnp.eye(value.shape[1], dtype=value.dtype)
     one_each = jnp.broadcast_to(unit[:, None, :], (unit.shape[0], *value.shape))
     return jnp.moveaxis(jax.vmap(lambda cotangent: pullback(cotangent)[0])(one_each), 0, 1)
+
+
+def safe_edges(graph: Graph, config: Config) -> Float[Array, "n_atoms max_neighbors 3"]:
+    """The edge vectors of a graph that was made for ``config``, as potentials take them: see `safe_vectors`.
+
+    Raises:
+        ValueError: it was made for other species or a shorter cutoff.
+    """
+    check_scope(graph, config)
+    return safe_vectors(edge_vectors(graph), graph, config.cutoff)
 
 
 def safe_vectors(vectors: Array, graph: Graph, cutoff: float) -> Array:

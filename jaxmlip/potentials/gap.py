@@ -18,13 +18,15 @@ References:
     Deringer et al., Chem. Rev. 121, 10073 (2021), equations 1-30.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxmlip.descriptors.soap import power_spectrum, soap_vectors
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import Params, Potential, factory, safe_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.potentials.base import Params, Potential, factory, safe_edges
 from jaxmlip.potentials.gap_kernels import GAPConfig, dot_product_kernel, pair_kernel, pair_types
 from jaxmlip.potentials.gap_rows import kernel_stages
 from jaxmlip.potentials.presets import presets_of
@@ -98,13 +100,14 @@ def _random_points(key: Array, config: GAPConfig) -> Array:
     n_species = len(config.species)
     density = jax.random.normal(key, (n_species * N_SPARSE, config.soap.n_density))
     species = jnp.repeat(jnp.arange(n_species, dtype=jnp.int32), N_SPARSE)
-    blank = Graph(*[jnp.zeros(0)] * len(Graph._fields))._replace(species=species)
+    nothing: list[Any] = [jnp.zeros(0)] * (len(Graph._fields) - 1)
+    blank = Graph(*nothing)._replace(species=species)
     return power_spectrum(density, blank, config.soap).reshape(n_species, N_SPARSE, -1)
 
 
 def _points_of(key: Array, config: GAPConfig, graph: Graph) -> Array:
     """SOAP vectors of atoms of the graph at random; zeros for elements that it has not, or has too few of."""
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     x = soap_vectors(graph, vectors, config.soap)
     order = jax.random.permutation(key, graph.n_atoms)
     result = []

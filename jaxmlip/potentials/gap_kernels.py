@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.cutoff import transition_cutoff
-from jaxmlip.config import ConfigError, Range, replaced
+from jaxmlip.config import Bounds, ConfigError, Count, Positive, Range, replaced
 from jaxmlip.descriptors.soap import SOAP, alchemical_embedding
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config
@@ -27,36 +27,44 @@ class GAPConfig(Config):
 
     cutoff: float = 5.0
     """Å; the larger one where SOAP and the pair term have different ones."""
-    n_max: int = 4
-    l_max: int = 4
-    sigma_atom: float = 0.5
-    """Å; QUIP's ``atom_sigma``."""
-    zeta: float = 4.0
-    delta: float = 1.0
+    n_max: Count = 4
+    """Radial functions of SOAP."""
+    l_max: Annotated[int, Bounds(0, 20)] = 4
+    """Largest degree of the spherical harmonics of SOAP."""
+    sigma_atom: Positive = 0.5
+    """Å; width of the Gaussian of a neighbour (QUIP: ``atom_sigma``)."""
+    zeta: Positive = 4.0
+    """Power of the dot product of two spectra: larger tells environments apart more sharply."""
+    delta: Positive = 1.0
     """eV; prior standard deviation of an atomic energy."""
-    cutoff_transition_width: float = 0.5
-    """Å."""
-    soap_cutoff: float | None = None
+    cutoff_transition_width: Positive = 0.5
+    """Å; over which neighbours fade out before the cutoff of SOAP."""
+    soap_cutoff: Positive | None = None
     """Å; None: the cutoff."""
     central_weight: float = 1.0
+    """Weight of the central atom's own Gaussian."""
     basis_error_exponent: float = 10.0
+    """The radial basis reaches to where a Gaussian at the cutoff has fallen to ten to the power of minus this."""
     covariance_sigma0: float = 0.0
+    """Size of a last component, the same for all atoms, added after normalisation."""
     normalise: bool = True
+    """Divide the spectrum of each atom by its norm."""
     central_reference_all_species: bool | None = None
-    """None: with one species, as QUIP does."""
-    nu_R: int = 2  # noqa: N815
-    """2: exact; 1, 0: compressed (`SOAP`)."""
-    nu_S: int = 2  # noqa: N815
-    n_channels: int | None = None
+    """The central atom stands in the density of every element. None: with one species, as QUIP does."""
+    nu_R: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
+    """Densities of the product that keep their radial index; 2: exact; 1, 0: compressed (`SOAP`)."""
+    nu_S: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
+    """Densities that keep their species index; 2: exact; 1, 0: compressed."""
+    n_channels: Count | None = None
     """Put the species into so many channels (`alchemical_embedding`); None: one each, exact."""
-    distance_2b_cutoff: float | None = None
+    distance_2b_cutoff: Positive | None = None
     """Å; None: no pair term."""
-    distance_2b_delta: float = 1.0
-    """eV."""
-    distance_2b_theta: float = 1.0
+    distance_2b_delta: Positive = 1.0
+    """eV; prior standard deviation of the energy of a pair."""
+    distance_2b_theta: Positive = 1.0
     """Å; length scale of the pair kernel."""
-    distance_2b_transition_width: float = 0.5
-    """Å."""
+    distance_2b_transition_width: Positive = 0.5
+    """Å; over which a pair fades out before the cutoff of the pair term."""
     tunable: ClassVar[Mapping[str, Range]] = {
         "cutoff": Range(4.0, 6.5),
         "n_max": Range(3, 8, step=1),
@@ -69,14 +77,11 @@ class GAPConfig(Config):
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
         super().__post_init__()
-        for name in ("zeta", "delta", "distance_2b_delta", "distance_2b_theta"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} must be a positive number, got {getattr(self, name)}")
         for name in ("soap_cutoff", "distance_2b_cutoff"):
             given = getattr(self, name)
-            if given is not None and not 0 < given <= self.cutoff:
+            if given is not None and given > self.cutoff:
                 raise ConfigError(f"{name} must lie within the cutoff {self.cutoff} Å, got {given}")
-        if self.distance_2b_cutoff and not 0 < self.distance_2b_transition_width <= self.distance_2b_cutoff:
+        if self.distance_2b_cutoff and self.distance_2b_transition_width > self.distance_2b_cutoff:
             raise ConfigError(f"distance_2b_transition_width must lie within {self.distance_2b_cutoff} Å")
         SOAP(**self._soap_settings)  # refuses what the descriptor cannot be
 

@@ -23,7 +23,8 @@ from jaxtyping import Array, Float, Int
 from jaxmlip.descriptors.soap import SOAP, pair_density, power_spectrum, soap_vectors
 from jaxmlip.descriptors.soap_gradient import overlap_slopes, overlap_slopes_by_density
 from jaxmlip.graph.batch import Batch, Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, Kernel, Params, safe_vectors
+from jaxmlip.graph.derivatives import forces_by_species, per_graph, virials
+from jaxmlip.potentials.base import CPU_BLOCK, Kernel, Params, safe_edges
 from jaxmlip.potentials.gap_kernels import GAPConfig, dot_product_kernel, pair_kernel, pair_types, power
 
 Points = dict[str, Any]
@@ -89,12 +90,12 @@ def kernel_rows(
     References:
         Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015), equations 15-20: kernels of sums and derivatives.
     """
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     k, D = _soap_derivatives(config, points["soap"], graph, vectors, blocks)
     n_species = len(config.species)
     own = jnp.where(graph.atom_mask[:, None], jax.nn.one_hot(graph.species, n_species, dtype=k.dtype), 0)
-    energy = jax.ops.segment_sum(own[:, :, None] * k[:, None, :], graph.atom_graph, graph.n_graphs)
-    forces = _forces(graph, D, own)
+    energy = per_graph(graph, own[:, :, None] * k[:, None, :])
+    forces = forces_by_species(graph, D, own)
     parts: list[Any] = [(energy.reshape(graph.n_graphs, -1), forces.reshape(graph.n_atoms, 3, -1))]
     virial = [_virial(graph, vectors, D, own)] if with_stress else []
     if "distance_2b" in points:
@@ -173,23 +174,10 @@ def _operations(config: GAPConfig, n_sparse: int, max_neighbors: int) -> tuple[i
     return pushed, n_sparse * (products + n_slopes * soap.n_density)
 
 
-def _forces(graph: Graph, D: Array, own: Array) -> Float[Array, "n_atoms 3 n_species n_sparse"]:
-    """F_a = Σ_m (D_am − D_reverse(am)), each D in the columns of its own central atom."""
-    arriving = D.reshape(-1, *D.shape[2:])[graph.reverse]
-    arriving = jnp.where(graph.mask[:, :, None, None], arriving, 0)
-    leaving = D.sum(axis=1)
-    if own.shape[1] == 1:
-        return (leaving - arriving.sum(axis=1))[:, :, None]
-    other = jax.nn.one_hot(graph.neighbor_species, own.shape[1], dtype=D.dtype)
-    return jnp.einsum("as,ack->acsk", own, leaving) - jnp.einsum("ams,amck->acsk", other, arriving)
-
-
 def _virial(graph: Graph, vectors: Array, D: Array, own: Array) -> Float[Array, "n_graphs 3 3 n_columns"]:
-    """dE/dstrain: Σ r ⊗ ∂k/∂r, symmetric."""
-    virial = jnp.einsum("amx,amyk->axyk", vectors, D)
-    virial = (virial + jnp.swapaxes(virial, 1, 2)) / 2
-    rows = own[:, None, None, :, None] * virial[:, :, :, None, :]
-    return jax.ops.segment_sum(rows, graph.atom_graph, graph.n_graphs).reshape(graph.n_graphs, 3, 3, -1)
+    """dE/dstrain."""
+    rows = own[:, None, None, :, None] * virials(vectors, D)[:, :, :, None, :]
+    return per_graph(graph, rows).reshape(graph.n_graphs, 3, 3, -1)
 
 
 def _pair_rows(config: GAPConfig, points: Array, graph: Graph, vectors: Array) -> tuple[Array, Array, Array]:
@@ -198,11 +186,11 @@ def _pair_rows(config: GAPConfig, points: Array, graph: Graph, vectors: Array) -
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))[:, :, None]
     k, slope = jax.jvp(lambda r: pair_kernel(config, r, points[kind]), (r,), (jnp.ones_like(r),))
     member = jnp.where(graph.mask[:, :, None], jax.nn.one_hot(kind, len(config.pairs), dtype=r.dtype), 0)
-    energy = jax.ops.segment_sum(jnp.einsum("amp,amk->apk", member, k), graph.atom_graph, graph.n_graphs)
+    energy = per_graph(graph, jnp.einsum("amp,amk->apk", member, k))
     gradient = (vectors / r)[:, :, :, None] * slope[:, :, None, :]
     forces = 2 * jnp.einsum("amp,amck->acpk", member, gradient)  # the pair counts from both of its atoms
     virial = jnp.einsum("amp,amx,amyk->axypk", member, vectors, gradient)
-    virial = jax.ops.segment_sum(virial, graph.atom_graph, graph.n_graphs)
+    virial = per_graph(graph, virial)
     n_graphs = graph.n_graphs
     return energy.reshape(n_graphs, -1), forces.reshape(graph.n_atoms, 3, -1), virial.reshape(n_graphs, 3, 3, -1)
 
@@ -236,7 +224,7 @@ def _covariances(config: GAPConfig, points: Points) -> list[tuple[np.ndarray, np
 @partial(jax.jit, static_argnums=0)
 def _prior(config: GAPConfig, points: Points, graph: Graph) -> tuple[Array, Array]:
     """Prior covariances of the atoms with each other [n_atoms, n_atoms], and with all columns of points."""
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     x = soap_vectors(graph, vectors, config.soap)
     same = graph.species[:, None] == graph.species[None]
     prior = jnp.where(same, dot_product_kernel(config, x @ x.T), 0)

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.data.structures import is_structure
-from jaxmlip.graph.batch import Graph, edge_vectors
-from jaxmlip.potentials.base import Params, Potential, energies_and_gradient, safe_vectors
+from jaxmlip.graph.batch import Graph
+from jaxmlip.graph.derivatives import forces, per_graph, stress, virials
+from jaxmlip.potentials.base import Params, Potential, energies_and_gradient, safe_edges
 from jaxmlip.potentials.registry import label_of, potential_of
 
 
@@ -47,7 +48,7 @@ class Model:
     potential: Potential
     params: Params
     posterior: Any = None
-    """What a Gaussian process leaves open, for `predict_variance`: of the model that `fit` returned, not of its file
+    """What a Gaussian process leaves open, for ``predict_variance``: of the model that `fit` returned, not of its file
     and not of changed parameters."""
 
     def __call__(self, structures: Any) -> Any:
@@ -137,28 +138,18 @@ def predict(model: Model | str | Path, structures: Any) -> Any:
 def predict_graph(model: Model, graph: Graph) -> Prediction:
     """All of a graph from one backward pass over the edge vectors.
 
-    With g_im = ∂E/∂r_im of neighbour m of atom i: F_i = Σ_m (g_im − g_reverse(im)), σ = (1/V) Σ_im r_im ⊗ g_im.
-
-    References:
-        Fan et al., Phys. Rev. B 92, 094301 (2015), equations 23-25: partial forces and the virial of many-body
-        potentials under periodic boundaries.
+    Formulas and references stand in `jaxmlip.graph.derivatives`.
     """
-    vectors = safe_vectors(edge_vectors(graph), graph, model.potential.config.cutoff)
+    vectors = safe_edges(graph, model.potential.config)
     energies, gradient = energies_and_gradient(model.potential, model.params, graph, vectors)
     gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
-    incoming = gradient.reshape(-1, 3)[graph.reverse]
-    forces = jnp.sum(gradient - incoming, axis=1)
-    virials = jnp.sum(vectors[:, :, :, None] * gradient[:, :, None, :], axis=1)
-    energy = jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
-    volume = jnp.abs(jnp.linalg.det(graph.cell))[:, None, None]
-    virial = jax.ops.segment_sum(virials, graph.atom_graph, graph.n_graphs)
-    stress = jnp.where(volume > 0, virial / jnp.where(volume > 0, volume, 1), 0)
-    return Prediction(energy, forces, (stress + stress.mT) / 2, energies)
+    of_atoms = virials(vectors, gradient)
+    return Prediction(per_graph(graph, energies), forces(graph, gradient), stress(graph, of_atoms), energies)
 
 
 @jax.jit
 def predict_energy(model: Model, graph: Graph) -> Float[Array, " n_graphs"]:
     """Energies alone, in eV; differentiable with respect to ``graph.positions`` and ``graph.cell``."""
-    vectors = safe_vectors(edge_vectors(graph), graph, model.potential.config.cutoff)
+    vectors = safe_edges(graph, model.potential.config)
     energies = jnp.where(graph.atom_mask, model.potential.atomic_energies(model.params, graph, vectors), 0)
-    return jax.ops.segment_sum(energies, graph.atom_graph, graph.n_graphs)
+    return per_graph(graph, energies)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import ConfigError, Count, NotNegative, Range
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis
 from jaxmlip.descriptors.moments import (
     MomentTables,
@@ -57,9 +57,9 @@ class MTPConfig(Config):
     """Å; MLIP's max_dist."""
     level: int = 16
     """lev_max: which contractions of moment tensors are basis functions."""
-    radial_basis_size: int = 8
+    radial_basis_size: Count = 8
     """N_Q: Chebyshev polynomials of each radial function."""
-    min_dist: float | None = None
+    min_dist: NotNegative | None = None
     """R_min, Å: the polynomials' interval is [min_dist, cutoff]. None: the shortest distance of the data, where there
     are data to see (`suggest`), else 1.5."""
     scaling: float = 1.0
@@ -81,11 +81,9 @@ class MTPConfig(Config):
             object.__setattr__(self, "min_dist", min(1.5, self.cutoff / 2))
         if self.level not in range(2, 29, 2) and self.index_lists is None:
             raise ConfigError(f"level must be an even number 2 … 28, got {self.level}")
-        if self.radial_basis_size < 1:
-            raise ConfigError(f"radial_basis_size must be at least 1, got {self.radial_basis_size}")
-        if not 0 <= self.r_min < self.cutoff:
+        if self.r_min >= self.cutoff:
             raise ConfigError(f"min_dist must lie between 0 and the cutoff {self.cutoff} Å, got {self.min_dist}")
-        if not (np.isfinite(self.scaling) and self.scaling != 0):
+        if not self.scaling:
             raise ConfigError(f"scaling must be a number that is not zero, got {self.scaling}")
 
     @property

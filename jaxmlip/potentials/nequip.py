@@ -16,7 +16,7 @@ References:
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.radial import polynomial_cutoff
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import Bounds, ConfigError, Count, Range, Whole
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
 from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory
@@ -65,23 +65,30 @@ class NequIPConfig(Config):
 
     cutoff: float = 5.0
     """Å; r_max."""
-    num_layers: int = 4
-    l_max: int = 1
+    num_layers: Count = 4
+    """Message-passing layers: an energy depends on atoms up to so many cutoffs away."""
+    l_max: Annotated[int, Bounds(0, 6)] = 1
+    """Largest degree of features and spherical harmonics."""
     parity: bool = True
     """Features of both parities; False: (−1)^l only."""
-    num_features: int | tuple[int, ...] = 16
+    num_features: Count | tuple[Count, ...] = 16
     """Channels of each representation, or one number for each degree 0 … l_max."""
-    type_embed_num_features: int | None = None
+    type_embed_num_features: Count | None = None
     """Size of the embedding of a species. None: as many as there are scalar features."""
-    radial_mlp_depth: int = 2
+    radial_mlp_depth: Whole = 2
     """Hidden layers of the radial network."""
-    radial_mlp_width: int = 32
-    num_bessels: int = 8
+    radial_mlp_width: Count = 32
+    """Nodes of each of them."""
+    num_bessels: Count = 8
+    """Bessel functions that a distance is expanded in."""
     bessel_trainable: bool = False
-    polynomial_cutoff_p: int = 6
-    readout_mlp_hidden_layers_depth: int = 0
-    readout_mlp_hidden_layers_width: int | None = None
-    """None: as many as there are scalar features."""
+    """Train the wave numbers of the Bessel functions."""
+    polynomial_cutoff_p: Annotated[int, Bounds(2)] = 6
+    """Exponent p of the polynomial envelope: a larger one falls off closer to the cutoff."""
+    readout_mlp_hidden_layers_depth: Whole = 0
+    """Hidden layers of the readout of atomic energies; 0: linear."""
+    readout_mlp_hidden_layers_width: Count | None = None
+    """Nodes of each of them. None: as many as there are scalar features."""
     zbl: bool = False
     """Add the screened repulsion of nuclei (ZBL)."""
     tunable: ClassVar[Mapping[str, Range]] = {
@@ -94,15 +101,7 @@ class NequIPConfig(Config):
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
         super().__post_init__()
-        counts = ("num_layers", "radial_mlp_width", "num_bessels", "n_embedding")
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.l_max <= 6 or min(self.radial_mlp_depth, self.readout_mlp_hidden_layers_depth) < 0:
-            raise ConfigError(f"l_max must be 0 … 6 and depths not negative, got l_max {self.l_max}")
-        if self.polynomial_cutoff_p < 2:
-            raise ConfigError(f"polynomial_cutoff_p must be at least 2, got {self.polynomial_cutoff_p}")
-        if len(self.channels) != self.l_max + 1 or min(self.channels) < 1:
+        if len(self.channels) != self.l_max + 1:
             raise ConfigError(
                 f"num_features must be one positive number, or one for each degree 0 … {self.l_max}; got "
                 f"{self.num_features}"

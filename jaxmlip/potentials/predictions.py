@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.data.structures import frames_of
-from jaxmlip.graph.batch import Batch, Graph, batches, edge_vectors
-from jaxmlip.potentials.base import cast_params, descriptor, safe_vectors
+from jaxmlip.graph.batch import Batch, Graph, batches
+from jaxmlip.potentials.base import cast_params, descriptor, safe_edges
 from jaxmlip.potentials.model import Model, Prediction, as_model, predict
 from jaxmlip.progress import track
 
@@ -100,7 +100,7 @@ def descriptors(model: Any, structures: Any) -> list[Float[np.ndarray, "_ n_desc
 
 @jax.jit
 def _described(model: Model, graph: Graph) -> Float[Array, "n_atoms n_descriptors"]:
-    vectors = safe_vectors(edge_vectors(graph), graph, model.potential.config.cutoff)
+    vectors = safe_edges(graph, model.potential.config)
     return descriptor(model.potential)(model.params, graph, vectors)
 
 

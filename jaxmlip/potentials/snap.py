@@ -9,7 +9,7 @@ References:
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.hyperspherical import at_identity, polynomials
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import Bounds, ConfigError, NotNegative, Positive, Range
 from jaxmlip.descriptors.bispectrum import (
     PairGeometry,
     bispectrum,
@@ -38,17 +38,25 @@ class SNAPConfig(Config):
     30
     """
 
-    twojmax: int = 6
-    rfac0: float = 0.99363
-    rmin0: float = 0.0
+    twojmax: Annotated[int, Bounds(0, 14)] = 6
+    """Twice the largest angular momentum J of the bispectrum: 2, 4, 6, 8 give 5, 14, 30, 55 components an element."""
+    rfac0: Annotated[float, Bounds(0, 1, above=True, below=True)] = 0.99363
+    """Part of the 3-sphere that distances up to the cutoff fill."""
+    rmin0: NotNegative = 0.0
     """Å; all pairs must be farther apart."""
     switchflag: bool = True
+    """Let neighbours fade out towards the cutoff."""
     bzeroflag: bool = True
+    """Subtract the components of an atom without neighbours."""
     quadratic: bool = False
+    """Add all products of two components (qSNAP; LAMMPS: quadraticflag)."""
     chemflag: bool = False
+    """Keep the elements of neighbours apart: n_species³ times as many components."""
     bnormflag: bool = False
+    """Divide each component by 2j + 1."""
     wselfallflag: bool = False
-    radii: tuple[float, ...] | None = None
+    """With chemflag: the central atom stands in the density of every element, not of its own alone."""
+    radii: tuple[Positive, ...] | None = None
     """R per element, relative: R_ij = cutoff · (R_i + R_j) / (2 max R). None: all equal."""
     weights: tuple[float, ...] | None = None
     """w per element. None: all 1."""
@@ -61,11 +69,7 @@ class SNAPConfig(Config):
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
         super().__post_init__()
-        if not 0 <= self.twojmax <= 14:
-            raise ConfigError(f"twojmax must be 0 … 14, got {self.twojmax}")
-        if not 0 < self.rfac0 < 1:
-            raise ConfigError(f"rfac0 must lie between 0 and 1 (LAMMPS's default is 0.99363), got {self.rfac0}")
-        if not 0 <= self.rmin0 < self.cutoff:
+        if self.rmin0 >= self.cutoff:
             raise ConfigError(f"rmin0 must lie between 0 and the cutoff {self.cutoff} Å, got {self.rmin0}")
         if (self.sinner is None) != (self.dinner is None):
             raise ConfigError("sinner and dinner go together: give both or none")
@@ -73,8 +77,6 @@ class SNAPConfig(Config):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.species):
                 raise ConfigError(f"{name} needs one number for each of {self.symbols}, got {values}")
-        if self.radii is not None and min(self.radii) <= 0:
-            raise ConfigError(f"radii must be positive, got {self.radii}")
 
     @property
     def n_invariants(self) -> int:
@@ -94,6 +96,7 @@ class QSNAPConfig(SNAPConfig):
     """`SNAPConfig` with the quadratic terms."""
 
     quadratic: bool = True
+    """Always, of this family."""
 
 
 @factory

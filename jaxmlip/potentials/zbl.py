@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Positive
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config, Params, Potential, factory
 from jaxmlip.potentials.registry import Family
@@ -27,13 +27,13 @@ class ZBLConfig(Config):
     1.5
     """
 
-    inner: float | None = None
+    inner: Positive | None = None
     """Å; where the switch to zero begins. None: three quarters of the cutoff, as in LAMMPS's example."""
 
     def __post_init__(self) -> None:
         """Refuses a switch that ends before it begins."""
         super().__post_init__()
-        if not 0 < self.start < self.cutoff:
+        if self.start >= self.cutoff:
             raise ConfigError(f"inner must lie between 0 and the cutoff {self.cutoff} Å, got {self.inner}")
 
     @property

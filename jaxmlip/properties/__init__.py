@@ -3,7 +3,8 @@
 from jaxmlip.properties.elastic import Elastic, elastic_tensor
 from jaxmlip.properties.equation_of_state import EquationOfState, equation_of_state, equation_of_state_figure
 from jaxmlip.properties.migration import Barrier, migration_barrier
-from jaxmlip.properties.phonons import (
+from jaxmlip.properties.transport import Diffusion, diffusion, pair_distribution
+from jaxmlip.properties.vibrations import (
     Bands,
     bands_figure,
     default_supercell,
@@ -11,7 +12,6 @@ from jaxmlip.properties.phonons import (
     phonon_bands,
     write_force_constants,
 )
-from jaxmlip.properties.transport import Diffusion, diffusion, pair_distribution
 
 __all__ = [
     "Bands",

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.graph.batch import Graph, batch, edge_vectors
-from jaxmlip.potentials.base import Params, Potential, cast_params, safe_vectors
+from jaxmlip.data.labels import VOIGT
+from jaxmlip.graph.batch import Graph, batch
+from jaxmlip.graph.derivatives import deformed
+from jaxmlip.potentials.base import Params, Potential, cast_params, safe_edges
 from jaxmlip.potentials.model import Model, predict, predict_energy
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def hessian(model: Model, atoms: ase.Atoms, rows: np.ndarray) -> Float[np.ndarray, "n_rows n"]:
@@ -50,11 +50,10 @@ def _rows(potential: Potential, params: Params, graph: Graph, rows: Array) -> Ar
     def energy(x: Array) -> Array:
         eta = x[3 * n_atoms :]
         strain = jnp.zeros((3, 3), x.dtype)
-        for k, (a, b) in enumerate(VOIGT):
+        for k, (a, b) in enumerate(zip(*VOIGT, strict=True)):
             strain = strain.at[a, b].add(eta[k] / 2).at[b, a].add(eta[k] / 2)
         F = jnp.eye(3, dtype=x.dtype) + strain
-        positions = (graph.positions + x[: 3 * n_atoms].reshape(n_atoms, 3)) @ F.T
-        moved = graph._replace(positions=positions, cell=graph.cell @ F.T)
+        moved = deformed(graph, graph.positions + x[: 3 * n_atoms].reshape(n_atoms, 3), F)
         return predict_energy(Model(potential, params), moved).sum()
 
     # Two backward passes: a family may have no forward mode.
@@ -66,7 +65,7 @@ def _rows(potential: Potential, params: Params, graph: Graph, rows: Array) -> Ar
 
 @partial(jax.jit, static_argnums=0)
 def _edges(potential: Potential, params: Params, graph: Graph) -> Array:
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
 
     def gradient(v: Array) -> Array:
         g = jax.grad(lambda v: potential.atomic_energies(params, graph, v).sum())(v)

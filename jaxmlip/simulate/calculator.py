@@ -1,5 +1,6 @@
 """ASE's view of a model: a calculator that keeps its neighbour list between the steps of a simulation."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
@@ -10,16 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from jaxtyping import Array, Float
 
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
+from jaxmlip.graph.derivatives import atomic_stresses, voigt
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.base import cast_params
+from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_edges
 from jaxmlip.potentials.model import Model, Prediction, as_model, predict
 from jaxmlip.potentials.registry import label_of
 
 
 def calculator(model: Model | str | Path, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
     """ASE calculator: energy, free_energy and energies (eV), forces (eV/Å), stress (eV/Å³, Voigt xx yy zz yz xz xy).
+
+    Stresses of atoms are `jaxmlip.graph.derivatives.atomic_stresses`; as ASE's, they add up to the stress.
 
     Neighbours are found up to cutoff + ``skin`` and kept until a pair may have come within the cutoff unseen;
     changed numbers or periodicity rebuild them at once. Tables are padded, so that a rebuild rarely compiles.
@@ -58,7 +63,7 @@ class _Kept(NamedTuple):
 class _ModelCalculator(Calculator):
     """What `calculator` returns; ASE asks for a class."""
 
-    implemented_properties: ClassVar = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties: ClassVar = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
 
     def __init__(self, model: Model, skin: float, dtype: str) -> None:
         super().__init__()
@@ -84,7 +89,10 @@ class _ModelCalculator(Calculator):
         """Everything at once: forces and stress cost one backward pass together."""
         super().calculate(atoms, properties, system_changes)
         current: Any = self.atoms  # a copy: it stays as it is when the caller moves on
+        stresses = None
         with self._precision():
+            if "stresses" in (properties or ()) and current.cell.rank == 3:
+                stresses = np.asarray(_stresses(self._model.potential, self._model.params, self._graph(current)), float)
             predicted = jax.device_get(predict(self._model, self._graph(current)))
         _check_finite(current, predicted)
         n = len(current)
@@ -97,7 +105,9 @@ class _ModelCalculator(Calculator):
         }
         if current.cell.rank == 3:
             self.results["stress"] = full_3x3_to_voigt_6_stress(np.asarray(predicted.stress[0], float))
-        elif "stress" in (properties or ()):
+            if stresses is not None:
+                self.results["stresses"] = stresses[:n]
+        elif {"stress", "stresses"} & set(properties or ()):
             raise PropertyNotImplementedError(
                 f"{current.get_chemical_formula()} has no stress: its cell {current.cell.array.tolist()} has no "
                 "volume; set a cell of three vectors to get one"
@@ -124,6 +134,13 @@ class _ModelCalculator(Calculator):
 
     def _precision(self) -> Any:
         return jax.enable_x64(self.dtype == "float64")
+
+
+@partial(jax.jit, static_argnums=0)
+def _stresses(potential: Potential, params: Params, graph: Graph) -> Float[Array, "n_atoms 6"]:
+    vectors = safe_edges(graph, potential.config)
+    _, gradient = energies_and_gradient(potential, params, graph, vectors)
+    return voigt(atomic_stresses(graph, vectors, jnp.where(graph.mask[:, :, None], gradient, 0)))
 
 
 def _still_valid(old: ase.Atoms, new: ase.Atoms, cutoff: float, skin: float) -> bool:

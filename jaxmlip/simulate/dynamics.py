@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxmlip.config import Count, NotNegative, Positive, Settings, Whole
 from jaxmlip.potentials.base import cast_params
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.integrators import Bath, State
@@ -23,55 +24,51 @@ _MAX_REALLOCATIONS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Dynamics:
+class Dynamics(Settings):
     """What a run is: an ensemble, its constants, and what is written how often."""
 
     ensemble: Literal["nve", "nvt", "langevin", "npt"] = "nvt"
     """Constant energy; Nosé-Hoover chains; Langevin (BAOAB); Martyna-Tobias-Klein with a fully flexible cell."""
-    timestep: float = 1.0
+    timestep: Positive = 1.0
     """fs."""
-    n_steps: int = 1000
+    n_steps: Count = 1000
     """A multiple of log_every."""
-    temperature: float = 300.0
+    temperature: NotNegative = 300.0
     """K; of the initial velocities, and of the bath."""
     pressure: float = 0.0
     """eV/Å³ (1 GPa is 0.00624), of npt."""
-    thermostat_time: float = 100.0
+    thermostat_time: Positive = 100.0
     """fs, about the period of the thermostat's oscillation."""
-    barostat_time: float = 1000.0
+    barostat_time: Positive = 1000.0
     """fs, of the barostat's."""
-    friction: float = 0.01
+    friction: Positive = 0.01
     """1/fs, of Langevin dynamics."""
     keep_velocities: bool = False
     """Start with the velocities that the structure has, instead of drawing new ones."""
-    log_every: int = 10
+    log_every: Count = 10
     """Steps from one row of the log to the next."""
-    frame_every: int = 100
+    frame_every: Count = 100
     """Steps from one kept frame to the next, a multiple of log_every."""
-    checkpoint_every: int = 1000
+    checkpoint_every: Count = 1000
     """Steps, a multiple of log_every; needs a folder."""
     trajectory: Literal["extxyz", "traj"] = "extxyz"
     """How frames are written into the folder: extended XYZ, or ASE's binary format."""
     precision: Literal["float64", "float32"] = "float64"
     """Of the potential; the motion is always in float64."""
-    skin: float = 1.0
+    skin: Positive = 1.0
     """Å beyond the cutoff that neighbour lists reach; a larger one is rebuilt less often."""
-    seed: int = 0
+    seed: Whole = 0
+    """Of the initial velocities, and of Langevin's noise."""
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
-        times = (self.timestep, self.thermostat_time, self.barostat_time, self.friction, self.skin)
-        if min(times) <= 0 or self.temperature < 0:
-            raise ValueError(
-                "timestep, thermostat_time, barostat_time, friction and skin must be positive and the temperature not "
-                f"negative, got {times} and {self.temperature} K"
-            )
+        super().__post_init__()
         if self.ensemble != "nve" and not self.temperature:
             raise ValueError(f"a bath at 0 K has no dynamics: give {self.ensemble} a temperature, or relax instead")
         multiples = (self.n_steps, self.frame_every, self.checkpoint_every)
-        if self.log_every < 1 or min(multiples) < 1 or any(n % self.log_every for n in multiples):
+        if any(n % self.log_every for n in multiples):
             raise ValueError(
-                f"n_steps, frame_every and checkpoint_every must be positive multiples of log_every "
+                f"n_steps, frame_every and checkpoint_every must be multiples of log_every "
                 f"({self.log_every}), got {multiples}"
             )
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from ase.data import covalent_radii
 
+from jaxmlip.config import Count, Positive, Settings
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.deformation import Freedom
@@ -25,7 +26,7 @@ _OVERLAP = 0.5  # of the sum of covalent radii
 
 
 @dataclasses.dataclass(frozen=True)
-class Relaxation:
+class Relaxation(Settings):
     """What is relaxed, how, and when it is done."""
 
     method: Literal["lbfgs", "fire"] = "lbfgs"
@@ -40,21 +41,16 @@ class Relaxation:
     """Keep the space group that the start has (within 1e-3 Å)."""
     pressure: float = 0.0
     """eV/Å³ (1 GPa is 0.00624); of the surroundings, positive compresses."""
-    fmax: float = 0.01
+    fmax: Positive = 0.01
     """eV/Å, the largest norm of a force."""
-    smax: float | None = 3e-4
+    smax: Positive | None = 3e-4
     """eV/Å³, the largest component of the stress; None: as ASE, rows of V σ / N no longer than ``fmax``."""
-    max_steps: int = 1000
+    max_steps: Count = 1000
     """An answer that needs more is reported as not converged."""
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""
-        if min(self.fmax, self.fmax if self.smax is None else self.smax) <= 0 or self.max_steps < 1:
-            raise ValueError(
-                f"fmax, smax and max_steps must be positive, got {self.fmax}, {self.smax} and {self.max_steps}"
-            )
-        if self.method not in ("lbfgs", "fire"):
-            raise ValueError(f"method must be 'lbfgs' or 'fire', got {self.method!r}")
+        super().__post_init__()
         if not (self.positions or self.cell):
             raise ValueError("nothing to relax: positions and cell are both False")
         if (self.pressure or self.fixed_volume) and not self.cell:

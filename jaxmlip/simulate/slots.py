@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ase.constraints import FixAtoms
 
-from jaxmlip.graph.batch import Graph, Shape, graph_arrays, max_neighbors
+from jaxmlip.graph.batch import Shape, graph_arrays, max_neighbors
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs
 from jaxmlip.graph.stack import join
 from jaxmlip.potentials.base import Config
@@ -48,7 +48,7 @@ def new_slots(config: Config, frames: Sequence[ase.Atoms], sizes: tuple[int, int
     holds = np.full(n_slots, -1)
     cells = np.broadcast_to(np.eye(3), (n_slots, 3, 3))
     free = np.zeros((n_slots, n_atoms), bool)
-    graphs = _empty(shape, n_slots)
+    graphs = _empty(config, shape, n_slots)
     return Slots(config, frames, holds, shape, graphs, cells.copy(), cells.copy(), np.zeros(n_slots), free, None)
 
 
@@ -90,7 +90,7 @@ def find_neighbors(slots: Slots, slot: int, positions: np.ndarray, cell: np.ndar
         pairs, reach = Pairs(*(x[pairs.distances < fitting] for x in pairs)), fitting
     slots.reach[slot] = reach
     row = graph_arrays([frame], [pairs], slots.config, shape=slots.shape, dtype="float64")
-    for table, values in zip(slots.graphs, row, strict=True):
+    for table, values in zip(jax.tree.leaves(slots.graphs), jax.tree.leaves(row), strict=True):
         table[slot] = values
     slots.graphs.cell[slot] = slots.listed_cell[slot] = cell
 
@@ -158,10 +158,10 @@ def _free(frame: ase.Atoms, n_atoms: int) -> np.ndarray:
     return free
 
 
-def _empty(shape: Shape, n_slots: int) -> Any:
+def _empty(config: Config, shape: Shape, n_slots: int) -> Any:
     """Tables of slots without atoms."""
-    one = graph_arrays([], [], None, shape=shape, dtype="float64")
-    tables: Any = Graph._make(np.repeat(np.asarray(x)[None], n_slots, axis=0) for x in one)
+    one = graph_arrays([], [], config, shape=shape, dtype="float64")
+    tables: Any = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], n_slots, axis=0), one)
     tables.cell[:] = np.eye(3)
     return tables
 
@@ -171,7 +171,7 @@ def _widen(slots: Slots, width: int) -> None:
     width = -(-width // _ROUND_NEIGHBORS) * _ROUND_NEIGHBORS
     old, n_slots = slots.graphs, len(slots.holds)
     slots.shape = slots.shape._replace(max_neighbors=width)
-    new = _empty(slots.shape, n_slots)
+    new = _empty(slots.config, slots.shape, n_slots)
     was = old.mask.shape[2]
     for name in ("positions", "species", "cell", "atom_graph", "atom_mask"):
         getattr(new, name)[:] = getattr(old, name)

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from jaxmlip.config import ConfigError
+from jaxmlip.config import Bounds, ConfigError, Count, Settings, Whole
+from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
+class Method(Settings):
     """One line of the comparison: a family with its settings, and how it is fitted."""
 
     family: str = ""
@@ -20,12 +21,8 @@ class Method:
     """Settings of the fit; ``method`` chooses among `jaxmlip.fitting.METHODS`."""
     preset: str = ""
     """A name in `jaxmlip.potentials.presets`: its family and settings, which those above complete or replace."""
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[Count, ...] = ()
     """Training-set sizes of this method alone, such as fewer of a slow one; none: the study's."""
-
-    def __post_init__(self) -> None:
-        """Refuses sizes that are none."""
-        _check_sizes(self.sizes)
 
 
 LDR_WEIGHTS = {
@@ -61,7 +58,7 @@ def default_methods(data: str = "ldr") -> dict[str, Method]:
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Settings):
     """A comparison of potentials over training-set sizes and seeds.
 
     >>> StudyConfig(sizes=(30, 60)).methods["snap"].potential["twojmax"]
@@ -72,11 +69,11 @@ class StudyConfig:
     """Name of a shipped dataset, or a file, folder or pattern of structures."""
     methods: Mapping[str, Method] = dataclasses.field(default_factory=dict)
     """Name → `Method`; in TOML ``[methods.NAME]``. None named: all families (`default_methods`)."""
-    sizes: tuple[int, ...] = (30, 60, 120)
+    sizes: tuple[Count, ...] = (30, 60, 120)
     """Training-set sizes of methods that name none; a larger set contains the smaller ones."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Whole, ...] = (0,)
     """Each draws its own split and order."""
-    test_fraction: float = 0.2
+    test_fraction: Annotated[float, Bounds(0, 1, above=True, below=True)] = 0.2
     """Of the structures, kept for testing: the same for every method."""
     note: str = ""
     """What a reader of the report must know of the data, such as where its labels are from."""
@@ -86,28 +83,21 @@ class StudyConfig:
     """Relax layered LiTMO2 and TMO2 with each method at its largest size."""
     metals: tuple[str, ...] = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
     """Of the layered cells."""
-    lithium_energy: float = -1.9089
+    lithium_energy: float = LITHIUM_BCC
     """eV per atom of bcc lithium, the reference of the voltage (default: PBE)."""
     out: Path = Path("study")
     """Folder of results; fits already in it are not repeated."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
+        super().__post_init__()
         if not self.methods:
             object.__setattr__(self, "methods", default_methods(self.data))
         if not self.sizes:
             raise ConfigError("sizes: give at least one number of training structures")
-        _check_sizes(self.sizes)
         if not self.seeds:
             raise ConfigError("seeds: give at least one")
-        if not 0 < self.test_fraction < 1:
-            raise ConfigError(f"test_fraction must lie between 0 and 1, got {self.test_fraction}")
 
     def sizes_of(self, name: str) -> tuple[int, ...]:
         """Training-set sizes of a method, ascending."""
         return tuple(sorted(self.methods[name].sizes or self.sizes))
-
-
-def _check_sizes(sizes: tuple[int, ...]) -> None:
-    if any(size < 1 for size in sizes):
-        raise ConfigError(f"sizes must be numbers of structures, all ≥ 1: got {sizes}")

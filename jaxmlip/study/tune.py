@@ -104,7 +104,8 @@ def tune(
 def ranges(method: Method) -> dict[str, dict[str, Range]]:
     """What is searched: ``potential`` and ``fit``, without what ``method`` gives."""
     how = method.fit.get("method") or method_of(method.family)
-    kinds = {"potential": (FAMILIES[method.family].config, method.potential), "fit": (METHODS[how], method.fit)}
+    potential, fit = FAMILIES[method.family].config, METHODS[how].settings
+    kinds = {"potential": (potential, method.potential), "fit": (fit, method.fit)}
     return {
         part: {name: found for name, found in kind.tunable.items() if name not in given}
         for part, (kind, given) in kinds.items()

@@ -29,8 +29,9 @@ from jaxmlip.descriptors.soap import soap_vectors
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, batch_stream
 from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.objective import check_labels
-from jaxmlip.graph.batch import Graph, Labels, Shape, batch, edge_vectors, label_arrays
-from jaxmlip.potentials.base import safe_vectors
+from jaxmlip.graph.batch import Graph, Labels, Shape, batch, label_arrays
+from jaxmlip.graph.derivatives import forces, per_graph
+from jaxmlip.potentials.base import safe_edges
 from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.offsets import fit_offsets
 
@@ -144,8 +145,8 @@ def _value_and_gradient(static: tuple, logs: Hyperparameters, data: tuple) -> Ar
     hyper = Hyperparameters(*map(jnp.exp, logs))
     table = radial_table(config.soap.radial._replace(sigma=hyper.sigma_atom), like=narrow)
     energy, forces, K_mm = _rows(config, hyper, table, (graph, sparse))
-    n_atoms = jax.ops.segment_sum(jnp.ones(graph.n_atoms), graph.atom_graph, graph.n_graphs)
-    free = jax.ops.segment_sum(jnp.asarray(offsets)[graph.species], graph.atom_graph, graph.n_graphs)
+    n_atoms = per_graph(graph, jnp.ones(graph.n_atoms))
+    free = per_graph(graph, jnp.asarray(offsets)[graph.species])
     sigma = jnp.concatenate([hyper.sigma_energy * jnp.sqrt(n_atoms), jnp.full(3 * graph.n_atoms, hyper.sigma_force)])
     known = jnp.concatenate([labels.has_energy, jnp.repeat(labels.has_forces, 3)])
     y = jnp.where(known, jnp.concatenate([labels.energy - free, labels.forces.ravel()]) / sigma, 0)
@@ -162,7 +163,7 @@ def _value_and_gradient(static: tuple, logs: Hyperparameters, data: tuple) -> Ar
 def _rows(config: GAPConfig, hyper: Hyperparameters, table: RadialTable, data: tuple) -> tuple[Array, Array, Array]:
     """K_nm of energies [n_graphs, m] and forces [3 n_atoms, m], and K_mm."""
     graph, sparse = data
-    vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
+    vectors = safe_edges(graph, config)
     species = graph.species[sparse]
     own = jnp.asarray(graph.species[:, None] == species[None], vectors.dtype)
 
@@ -175,9 +176,6 @@ def _rows(config: GAPConfig, hyper: Hyperparameters, table: RadialTable, data: t
     k, pullback = jax.vjp(lambda v: kernels(v, points), vectors)
 
     def force_row(column: Array) -> Array:
-        gradient = pullback(jnp.zeros_like(k).at[:, column].set(1))[0]
-        gradient = jnp.where(graph.mask[:, :, None], gradient, 0)
-        return jnp.sum(gradient - gradient.reshape(-1, 3)[graph.reverse], axis=1).ravel()
+        return forces(graph, pullback(jnp.zeros_like(k).at[:, column].set(1))[0]).ravel()
 
-    forces = jax.lax.map(force_row, jnp.arange(len(sparse))).T
-    return jax.ops.segment_sum(k, graph.atom_graph, graph.n_graphs), forces, k[sparse]
+    return per_graph(graph, k), jax.lax.map(force_row, jnp.arange(len(sparse))).T, k[sparse]

@@ -28,9 +28,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
-from jaxmlip.config import ConfigError, Range
-from jaxmlip.data.labels import labels
-from jaxmlip.fitting.gaussian_process.sparsification import METHODS, choose
+from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Settings, Whole
+from jaxmlip.data.labels import VOIGT, labels
+from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.column_reduction import condition_number
 from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
@@ -39,33 +39,36 @@ from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Config, Kernel, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets
-from jaxmlip.progress import track
+from jaxmlip.progress import Report, track
 
-_VOIGT = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])
 CHUNK = 20000  # atoms whose neighbour lists are held at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianProcessFit:
+class GaussianProcessFit(Settings):
     """Noise of the data and choice of sparse points; the names of gap_fit where it has them."""
 
-    sigma_energy: float = 0.005
+    sigma_energy: NotNegative = 0.005
     """eV an atom; of a structure of N atoms √N times as much, as gap_fit has it."""
-    sigma_force: float = 0.1
+    sigma_force: NotNegative = 0.1
     """eV/Å. 0: forces are not fitted."""
-    sigma_virial: float = 0.0
+    sigma_virial: NotNegative = 0.0
     """eV an atom, also scaled by √N; of volume times stress. 0: stresses are not fitted."""
-    n_sparse: int = 300
+    n_sparse: Count = 300
     """Sparse points of each species."""
     sparse_method: Literal["cur", "farthest", "cholesky", "kmeans", "random"] = "cur"
-    n_sparse_2b: int = 15
+    """How they are chosen: by leverage (CUR); the farthest point next; the largest pivot of Cholesky; nearest to the
+    centres of k-means; at random."""
+    n_sparse_2b: Count = 15
     """Of each pair of species in the pair term, equally spaced."""
-    jitter: float = 1e-8
+    jitter: Positive = 1e-8
     """Added to the diagonal of K_mm; ten times as much as often as the Cholesky factorisation needs it (reported)."""
     offsets: Offsets = "fit"
     """Energies of free atoms: least squares on the compositions; zero; keep the given model's; or element → eV."""
-    seed: int = 0
-    batch_atoms: int = 128
+    seed: Whole = 0
+    """Of the choice of sparse points."""
+    batch_atoms: Count = 128
+    """Atoms whose rows are computed together; limits the memory."""
     tunable: ClassVar[Mapping[str, Range]] = {
         "sigma_energy": Range(1e-3, 0.05, log=True),
         "sigma_force": Range(0.02, 0.3, log=True),
@@ -73,13 +76,9 @@ class GaussianProcessFit:
 
     def __post_init__(self) -> None:
         """Refuses what cannot be fitted."""
-        sigmas = (self.sigma_energy, self.sigma_force, self.sigma_virial)
-        if not all(np.isfinite(s) and s >= 0 for s in sigmas) or not any(sigmas):
-            raise ConfigError(f"sigma_… must be finite, not negative and not all zero (0: not fitted): got {sigmas}")
-        if not (self.jitter > 0 and self.n_sparse > 0 and self.n_sparse_2b > 0 and self.batch_atoms > 0):
-            raise ConfigError("jitter, n_sparse, n_sparse_2b and batch_atoms must be positive")
-        if self.sparse_method not in METHODS:
-            raise ConfigError(f"sparse_method must be one of {', '.join(METHODS)}, got {self.sparse_method!r}")
+        super().__post_init__()
+        if not (self.sigma_energy or self.sigma_force or self.sigma_virial):
+            raise ConfigError("sigma_energy, sigma_force and sigma_virial are all zero: nothing would be fitted")
 
     @property
     def weights(self) -> Weights:
@@ -101,7 +100,7 @@ def fit_gaussian_process(
     atoms: Sequence[ase.Atoms],
     *,
     settings: GaussianProcessFit | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Sparse points, α and offsets from the labels of ``atoms``, in float64. A model as ``start`` keeps its points.
 
@@ -191,7 +190,7 @@ def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit,
     return params | {"offsets": given_offsets(potential.config, settings.offsets, kept)}
 
 
-def _system(stages: Kernel, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool):
+def _system(stages: Kernel, params: Params, stream: Callable, settings: GaussianProcessFit, show: bool | Report):
     """All rows reduced; the factor of K_mm, the columns in use and the jitter."""
     points = jax.tree.map(jnp.asarray, params["points"])
     prior, used, jitter = covariance_factor(stages, params["points"], settings.jitter)
@@ -224,8 +223,8 @@ def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianPr
     if settings.sigma_virial and known.any():
         virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
         sigma = np.repeat(settings.sigma_virial * np.sqrt(n_atoms[known]), 6)
-        A = rows.virial[known][:, *_VOIGT].reshape(-1, rows.virial.shape[-1])
-        yield A / sigma[:, None], virial[:, *_VOIGT].ravel() / sigma
+        A = rows.virial[known][:, *VOIGT].reshape(-1, rows.virial.shape[-1])
+        yield A / sigma[:, None], virial[:, *VOIGT].ravel() / sigma
 
 
 def _split(alpha: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from scipy.cluster.vq import kmeans2
 
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.graph.batch import Batch, Graph, edge_vectors
-from jaxmlip.potentials.base import CPU_BLOCK, Potential, descriptor, map_blocks, safe_vectors
+from jaxmlip.potentials.base import CPU_BLOCK, Potential, descriptor, map_blocks, safe_edges
 
 WIDTH = 384
 EQUAL = 1e-5  # projections of environments nearer than this are one environment
@@ -48,14 +48,14 @@ def choose(
         potential: has species and a descriptor.
         stream: gives the batches anew each time that it is called; twice here.
         n_sparse: of each species; all that differ if there are fewer.
-        method: a name in `METHODS`.
+        method: a name in `SELECTIONS`.
         seed: of the projection and of random choices.
 
     Raises:
         ConfigError: no such method, or a number of points that is not positive.
     """
-    if method not in METHODS:
-        raise ConfigError(unknown_name("method of sparsification", method, METHODS))
+    if method not in SELECTIONS:
+        raise ConfigError(unknown_name("method of sparsification", method, SELECTIONS))
     if n_sparse < 1:
         raise ConfigError(f"n_sparse must be at least 1, got {n_sparse}")
     projection = _projection(potential, next(iter(stream())).graph, seed)
@@ -64,7 +64,7 @@ def choose(
     for sketch, place in zip(sketches, places):
         rows = distinct(sketch)
         if len(rows) > n_sparse:
-            chosen = METHODS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
+            chosen = SELECTIONS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
             rows = rows[np.sort(chosen)]
         atoms.append(place[rows])
     return Chosen(_vectors(potential, stream(), (atoms, projection)), atoms)
@@ -132,7 +132,7 @@ def at_random(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " 
     return rng.choice(len(x), n, replace=False)
 
 
-METHODS: dict[str, Callable] = {
+SELECTIONS: dict[str, Callable] = {
     "cur": cur,
     "farthest": farthest,
     "cholesky": cholesky,
@@ -209,7 +209,7 @@ def _vectors(potential: Potential, batches: Iterable[Batch], wanted: tuple[list[
 @partial(jax.jit, static_argnums=0)
 def _described(potential: Potential, projection: Array, graph: Graph) -> tuple[Array, Array]:
     """Descriptors of all atoms, and their projections."""
-    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    vectors = safe_edges(graph, potential.config)
     block = min(CPU_BLOCK if jax.default_backend() == "cpu" else 4096, graph.n_atoms)
     x = map_blocks(partial(descriptor(potential), {}), graph, vectors, block)
     return x, x @ projection

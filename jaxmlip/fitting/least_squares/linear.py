@@ -7,13 +7,14 @@ is bounded by a few batches and the square of the number of columns.
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import ase
 import jax
 import numpy as np
 
-from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.config import Bounds, ConfigError, Count, NotNegative, unknown_name
+from jaxmlip.data.labels import VOIGT
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
@@ -22,7 +23,7 @@ from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Linear, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import given_offsets
-from jaxmlip.progress import track
+from jaxmlip.progress import Report, track
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,23 +34,23 @@ class LinearFit(Weights):
     multiplied by the weights below, then squared.
     """
 
-    ridge: float | Literal["folds", "gcv"] = "folds"
+    ridge: NotNegative | Literal["folds", "gcv"] = "folds"
     """Strength on coefficients of columns scaled to unit norm; or chosen by cross-validation: "folds" leaves groups
     of structures out, "gcv" single rows."""
-    n_folds: int = 5
-    truncation: float | None = None
+    n_folds: Annotated[int, Bounds(2)] = 5
+    """Parts that the structures are dealt into for "folds"."""
+    truncation: NotNegative | None = None
     """Drop singular values below this fraction of the largest."""
     group_key: str | None = None
     """``atoms.info`` key that names a structure's group: groups stay together in folds and can be weighted."""
-    group_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    group_weights: dict[str, NotNegative] = dataclasses.field(default_factory=dict)
     """Factor on all rows of a group; others keep 1."""
-    batch_atoms: int = 128
+    batch_atoms: Count = 128
+    """Atoms whose rows are computed together; limits the memory."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be minimised."""
         super().__post_init__()
-        if not all(np.isfinite(w) and w >= 0 for w in self.group_weights.values()):
-            raise ConfigError(f"group_weights must be finite and not negative: got {self.group_weights}")
         if self.group_weights and self.group_key is None:
             raise ConfigError("group_weights need group_key, the atoms.info key that names the groups")
 
@@ -59,7 +60,7 @@ def fit_linear(
     atoms: Sequence[ase.Atoms],
     *,
     settings: LinearFit | None = None,
-    show_progress: bool = False,
+    show_progress: bool | Report = False,
 ) -> tuple[Model, History]:
     """Coefficients and offsets of a potential from the labels of ``atoms``, in float64.
 
@@ -101,7 +102,7 @@ def fit_linear(
     return Model(potential, fitted), _history(problem, solution, times)
 
 
-def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, show: bool) -> StreamedQR:
+def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, show: bool | Report) -> StreamedQR:
     """All rows of all structures, reduced."""
     _check(atoms, settings)
     potential, params = start.potential, start.params
@@ -125,7 +126,6 @@ def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settin
     """Weighted rows and targets of each structure of a batch."""
     labels = jax.tree.map(np.asarray, batch.labels)
     atom_graph, atom_mask = np.asarray(batch.graph.atom_graph), np.asarray(batch.graph.atom_mask)
-    voigt = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
     for g, k in enumerate(batch.index):
         if k < 0:
             continue
@@ -143,8 +143,8 @@ def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settin
             b.append(weight * labels.forces[with_forces].ravel())
         if settings.stress_weight and labels.has_stress[g]:
             weight = settings.stress_weight * factor
-            A.append(weight * rows.stress[g][voigt])
-            b.append(weight * labels.stress[g][voigt])
+            A.append(weight * rows.stress[g][VOIGT])
+            b.append(weight * labels.stress[g][VOIGT])
         if A:
             yield group, np.concatenate(A), np.concatenate(b)
 

@@ -20,7 +20,7 @@ _AXIS = "structures"
 
 
 @lru_cache
-def _mesh(devices: tuple) -> Mesh:
+def _mesh(devices: tuple[Any, ...]) -> Mesh:
     return Mesh(np.asarray(devices), (_AXIS,))
 
 
@@ -49,7 +49,7 @@ def replicated(tree: Any) -> Any:
     return jax.tree.map(partial(jax.device_put, device=NamedSharding(mesh(), PartitionSpec())), _on_host(tree))
 
 
-def split(rows: np.ndarray) -> jax.Array:
+def spread(rows: np.ndarray) -> jax.Array:
     """Numbers of structures ``[n_devices, ...]`` (see `shares`), each row on its own device."""
     if n_devices() == 1:
         return jax.numpy.asarray(rows)
@@ -70,7 +70,7 @@ def shares(rows: np.ndarray) -> np.ndarray:
 
 
 def summed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(rows, *replicated)``, a pytree of sums over structures, summed over all devices' rows of `split`."""
+    """``function(rows, *replicated)``, a pytree of sums over structures, summed over all devices' rows of `spread`."""
 
     def on_all(rows: jax.Array, *rest: Any) -> Any:
         if rows.shape[0] == 1:

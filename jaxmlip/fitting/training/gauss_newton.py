@@ -26,19 +26,18 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import Count, NotNegative, Positive, Range, Whole
 from jaxmlip.fitting.design import design_names
 from jaxmlip.fitting.objective import Terms
-from jaxmlip.fitting.training.devices import split
+from jaxmlip.fitting.training.devices import spread
 from jaxmlip.fitting.training.jacobian_products import (
-    Facts,
     chunk_terms,
     normal_equations,
     normal_product,
     slope_and_diagonal,
 )
-from jaxmlip.fitting.training.loop import Method, add_terms
-from jaxmlip.fitting.training.problem import Problem, Training, chunks, split_params
+from jaxmlip.fitting.training.loop import Optimizer, add_terms
+from jaxmlip.fitting.training.problem import Chunk, Objective, Problem, Training, chunks, split_params
 from jaxmlip.potentials.base import Params
 
 _TANGENT_LIMIT = 400  # parameters without a column in the design matrix, for which JᵀJ is still held
@@ -49,89 +48,86 @@ _TRIES = 12  # dampings tried before the search is given up
 class GaussNewtonFit(Training):
     """Levenberg-Marquardt on all structures at once; an epoch is a step."""
 
-    epochs: int = 50
-    batch_size: int = 16
+    epochs: Count = 50
+    """Steps, at most."""
+    batch_size: Count = 16
+    """Structures evaluated together; limits the memory only."""
     dtype: Literal["float32", "float64"] = "float64"
-    damping: float = 1e-3
+    """Precision of all numbers in training; the normal equations need float64."""
+    damping: Positive = 1e-3
     """λ of the first step, relative to the diagonal of JᵀJ."""
-    dense_limit: int = 2500
+    dense_limit: Whole = 2500
     """Up to so many parameters JᵀJ is held; beyond, or with more than 400 that need a tangent each, conjugate gradients
     multiply with it."""
-    cg_steps: int = 50
+    cg_steps: Count = 50
     """Conjugate-gradient steps in a step, each of the cost of two gradients."""
-    prior: float = 0.0
+    prior: NotNegative = 0.0
     """Pull of each parameter towards where it started, relative to the mean diagonal of JᵀJ there over the parameters
     of its kind: keeps what the data hardly determine (pairs of rare elements) from overfitting."""
-    tolerance: float = 1e-3
+    tolerance: NotNegative = 1e-3
     """Stop where the quadratic model promises to lower the loss by less, relatively."""
-    checkpoint_every: int = 5
-    n_shapes: int = 1
+    checkpoint_every: Count = 5
+    """Steps between checkpoints, where a folder is given."""
+    n_shapes: Count = 1
     """Few steps do not repay the compilation of several sizes."""
     tunable: ClassVar[Mapping[str, Range]] = {"prior": Range(1e-5, 1.0, log=True)}
 
-    def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
-        super().__post_init__()
-        if self.damping <= 0 or min(self.dense_limit, self.tolerance, self.prior) < 0 or self.cg_steps < 1:
-            raise ConfigError(
-                f"damping must be positive, dense_limit, tolerance and prior ≥ 0, cg_steps ≥ 1: got {self.damping}, "
-                f"{self.dense_limit}, {self.tolerance}, {self.prior}, {self.cg_steps}"
-            )
 
-
-class _State(NamedTuple):
+class _GaussNewtonState(NamedTuple):
     params: Params
     damping: Any
 
 
-def gauss_newton_method(problem: Problem) -> Method:
-    """The `Method` of `GaussNewtonFit` settings."""
+def gauss_newton_method(problem: Problem) -> Optimizer:
+    """The `Optimizer` of `GaussNewtonFit` settings."""
     settings = problem.settings
-    facts, trained, data = prepared(problem)
-    data = _with_prior(facts, trained, data)
+    objective, trained, data = prepared(problem)
+    data = _with_prior(objective, trained, data)
 
-    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
-        before = _loss(_sums(facts, state.params, data), state.params, data)
-        step_of = _steps(facts, state.params, data)
+    def epoch(state: _GaussNewtonState, number: int) -> tuple[_GaussNewtonState, Terms, dict[str, Any]]:
+        before = _loss(_sums(objective, state.params, data), state.params, data)
+        step_of = _steps(objective, state.params, data)
         vector, unravel = ravel_pytree(state.params)
         damping = float(state.damping)
         for _ in range(_TRIES):
             step, predicted = step_of(damping)
-            params = _projected(facts, unravel(vector + step), data)
-            found = _sums(facts, params, data)
+            params = _projected(objective, unravel(vector + step), data)
+            found = _sums(objective, params, data)
             loss = _loss(found, params, data)
             gain = (before - loss) / max(predicted, 1e-300)
             if gain > 0:  # also false for NaN
                 row = {"damping": damping, "gain": gain, "descent": 1 - loss / before, "promised": predicted / before}
                 damping = max(damping / 5, 1e-12) if gain > 0.75 else damping * (3 if gain < 0.25 else 1)
-                return _State(params, np.asarray(damping)), found, row
+                return _GaussNewtonState(params, np.asarray(damping)), found, row
             damping *= 5
         row = {"damping": damping, "gain": 0.0, "descent": 0.0, "promised": 0.0}
-        return state, _sums(facts, state.params, data), row
+        return state, _sums(objective, state.params, data), row
 
     def finished(row: dict[str, Any]) -> bool:
         return row["promised"] <= settings.tolerance
 
-    return Method(lambda params: _State(params, np.asarray(settings.damping)), epoch, lambda s: s.params, finished)
+    return Optimizer(
+        lambda params: _GaussNewtonState(params, np.asarray(settings.damping)), epoch, lambda s: s.params, finished
+    )
 
 
 class Data(NamedTuple):
     """All structures, in chunks, and what does not change."""
 
     fixed: Params
-    chunks: list[tuple]  # (rows, part)
+    chunks: list[Chunk]
     linear: np.ndarray  # [n_params] bool: which parameters the energy is linear in
     start: Any = 0.0  # [n_params]
     prior: Any = 0.0  # [n_params] weights of the squared distance from the start
 
 
-def prepared(problem: Problem) -> tuple[Facts, Params, Data]:
+def prepared(problem: Problem) -> tuple[Objective, Params, Data]:
     """What the functions below work on: of ``problem.settings`` the weights and the size of chunks."""
     trained, fixed = split_params(problem.potential, problem.params)
     size = problem.settings.batch_size
-    work = [(split(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
+    work = [Chunk(spread(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
     linear = _named(trained, design_names(problem.potential, with_inner=False) or ("offsets",))
-    return Facts(problem.potential, problem.settings), trained, Data(fixed, work, linear)
+    return Objective(problem.potential, problem.settings), trained, Data(fixed, work, linear)
 
 
 def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
@@ -140,19 +136,19 @@ def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
     return np.asarray(ravel_pytree(flags)[0])
 
 
-def _with_prior(facts: Facts, params: Params, data: Data) -> Data:
+def _with_prior(objective: Objective, params: Params, data: Data) -> Data:
     """The data with the prior of ``params``, which are where it pulls to.
 
     JᵀJ is that of the start with its linear parameters fitted: where they are zero nothing depends on the others.
     """
-    if not facts.settings.prior:
+    if not objective.settings.prior:
         return data
     vector, _ = ravel_pytree(params)
-    diagonal = _diagonal(facts, _projected(facts, params, data), data)
+    diagonal = _diagonal(objective, _projected(objective, params, data), data)
     weights = np.zeros(len(vector))
     for name in set(params) - {"offsets"}:
         mine = _named(params, (name,))
-        weights[mine] = facts.settings.prior * diagonal[mine].mean()
+        weights[mine] = objective.settings.prior * diagonal[mine].mean()
     return data._replace(start=np.asarray(vector), prior=weights)
 
 
@@ -160,17 +156,17 @@ def _loss(found: Terms, params: Params, data: Data) -> float:
     return float(found.objective) + float(np.sum(data.prior * (np.asarray(ravel_pytree(params)[0]) - data.start) ** 2))
 
 
-def _sums(facts: Facts, params: Params, data: Data) -> Terms:
-    return add_terms([chunk_terms(facts, params, data.fixed, chunk) for chunk in data.chunks])
+def _sums(objective: Objective, params: Params, data: Data) -> Terms:
+    return add_terms([chunk_terms(objective, params, data.fixed, chunk) for chunk in data.chunks])
 
 
-def _projected(facts: Facts, params: Params, data: Data) -> Params:
+def _projected(objective: Objective, params: Params, data: Data) -> Params:
     """The parameters with the linear ones at their minimum (variable projection), where they are few."""
     vector, unravel = ravel_pytree(params)
     chosen = np.flatnonzero(data.linear)
-    if not 0 < len(chosen) <= facts.settings.dense_limit:
+    if not 0 < len(chosen) <= objective.settings.dense_limit:
         return params
-    matrix, slope = normal_matrix(facts, params, data, chosen)
+    matrix, slope = normal_matrix(objective, params, data, chosen)
     scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
     scaled = matrix / scale[:, None] / scale + _floor(vector) * np.eye(len(chosen))
     return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
@@ -181,20 +177,20 @@ def _floor(vector: Any) -> float:
     return max(1e-11, 10 * float(jnp.finfo(vector.dtype).eps))
 
 
-def _held(facts: Facts, params: Params) -> bool:
+def _held(objective: Objective, params: Params) -> bool:
     """Whether JᵀJ of all parameters is held."""
-    columns = design_names(facts.potential, with_inner=True)
+    columns = design_names(objective.potential, with_inner=True)
     sizes = {name: len(ravel_pytree(part)[0]) for name, part in params.items()}
     n_tangents = sum(size for name, size in sizes.items() if name not in columns)
-    return sum(sizes.values()) <= facts.settings.dense_limit and n_tangents <= _TANGENT_LIMIT
+    return sum(sizes.values()) <= objective.settings.dense_limit and n_tangents <= _TANGENT_LIMIT
 
 
-def _steps(facts: Facts, params: Params, data: Data) -> Any:
+def _steps(objective: Objective, params: Params, data: Data) -> Any:
     """The function λ → (step, descent that the quadratic model predicts) at ``params``."""
     vector, _ = ravel_pytree(params)
-    if not _held(facts, params):
-        return _iterative_steps(facts, params, data)
-    matrix, slope = normal_matrix(facts, params, data, np.arange(len(vector)))
+    if not _held(objective, params):
+        return _iterative_steps(objective, params, data)
+    matrix, slope = normal_matrix(objective, params, data, np.arange(len(vector)))
     # A parameter that nothing depends on (a pair of species that never meets) stays where it is; linear ones are free.
     diagonal = np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0)
     floor = _floor(vector)
@@ -211,16 +207,19 @@ def _steps(facts: Facts, params: Params, data: Data) -> Any:
     return step_of
 
 
-def normal_matrix(facts: Facts, params: Params, data: Data, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normal_matrix(
+    objective: Objective, params: Params, data: Data, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     with_inner = not data.linear[chosen].all()
-    columns = [np.flatnonzero(_named(params, (name,))) for name in design_names(facts.potential, with_inner=with_inner)]
+    names = design_names(objective.potential, with_inner=with_inner)
+    columns = [np.flatnonzero(_named(params, (name,))) for name in names]
     order = np.concatenate([*columns, np.zeros(0, int)])
     tangents = jnp.asarray(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
     places = np.concatenate([order, np.asarray(tangents)])
     for chunk in data.chunks:
-        product, gradient = normal_equations(facts, params, data.fixed, chunk, tangents, with_inner)
+        product, gradient = normal_equations(objective, params, data.fixed, chunk, tangents, with_inner)
         matrix[np.ix_(places, places)] += np.asarray(product, float)
         slope[places] += np.asarray(gradient, float)
     pull = np.broadcast_to(data.prior, data.linear.shape)
@@ -228,45 +227,46 @@ def normal_matrix(facts: Facts, params: Params, data: Data, chosen: np.ndarray) 
     return matrix[np.ix_(chosen, chosen)] + np.diag(pull[chosen]), (slope + pull * offset)[chosen]
 
 
-def _iterative_steps(facts: Facts, params: Params, data: Data) -> Any:
+def _iterative_steps(objective: Objective, params: Params, data: Data) -> Any:
     vector, _ = ravel_pytree(params)
-    slope, diagonal = _slope_and_diagonal(facts, params, data)
+    slope, diagonal = _slope_and_diagonal(objective, params, data)
     slope = slope + data.prior * (np.asarray(vector) - data.start)
     diagonal = np.maximum(diagonal, 1e-10 * diagonal.max(initial=1e-300)) + data.prior
 
     def multiply(x: np.ndarray) -> np.ndarray:
-        parts = [normal_product(facts, params, data.fixed, chunk, jnp.asarray(x)) for chunk in data.chunks]
+        parts = [normal_product(objective, params, data.fixed, chunk, jnp.asarray(x)) for chunk in data.chunks]
         return np.sum([np.asarray(part) for part in parts], axis=0) + data.prior * x
 
     def step_of(damping: float) -> tuple[Any, float]:
         added = damping * diagonal * np.where(data.linear, _floor(vector), 1.0)
-        step, image = _conjugate_gradients(multiply, -slope, (diagonal, added), facts.settings.cg_steps)
+        step, image = _conjugate_gradients(multiply, -slope, diagonal, added, objective.settings.cg_steps)
         return jnp.asarray(step, vector.dtype), float(-2 * slope @ step - step @ image)
 
     return step_of
 
 
-def _diagonal(facts: Facts, params: Params, data: Data) -> np.ndarray:
+def _diagonal(objective: Objective, params: Params, data: Data) -> np.ndarray:
     """The diagonal of JᵀJ of all structures, from the matrix where it is held."""
-    if not _held(facts, params):
-        return _slope_and_diagonal(facts, params, data)[1]
-    return np.diag(normal_matrix(facts, params, data, np.arange(len(data.linear)))[0])
+    if not _held(objective, params):
+        return _slope_and_diagonal(objective, params, data)[1]
+    return np.diag(normal_matrix(objective, params, data, np.arange(len(data.linear)))[0])
 
 
-def _slope_and_diagonal(facts: Facts, params: Params, data: Data) -> tuple[np.ndarray, np.ndarray]:
+def _slope_and_diagonal(objective: Objective, params: Params, data: Data) -> tuple[np.ndarray, np.ndarray]:
     """Jᵀr and the diagonal of JᵀJ of all structures."""
     seeds = range(len(data.chunks))
     parts = [
-        slope_and_diagonal(facts, params, data.fixed, chunk, seed)
+        slope_and_diagonal(objective, params, data.fixed, chunk, seed)
         for chunk, seed in zip(data.chunks, seeds, strict=True)
     ]
     slope, diagonal = (np.sum([np.asarray(part[k]) for part in parts], axis=0) for k in (0, 1))
     return slope, diagonal
 
 
-def _conjugate_gradients(multiply: Any, b: np.ndarray, weights: tuple[np.ndarray, np.ndarray], n_steps: int) -> tuple:
-    """(A + W) x = b from x = 0, preconditioned by the diagonal of A; ``weights``: it, and W. Returns x and A x."""
-    diagonal, added = weights
+def _conjugate_gradients(
+    multiply: Any, b: np.ndarray, diagonal: np.ndarray, added: np.ndarray, n_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(A + W) x = b from x = 0, preconditioned by the ``diagonal`` of A; W: ``added``. Returns x and A x."""
     x, image, r = np.zeros_like(b), np.zeros_like(b), b.copy()
     z = r / (diagonal + added)
     direction, size = z.copy(), float(r @ z)

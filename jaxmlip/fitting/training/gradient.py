@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Share, Whole
 from jaxmlip.fitting.objective import Terms, terms
-from jaxmlip.fitting.training.devices import replicated, shares, split, summed
-from jaxmlip.fitting.training.loop import Method, add_terms
-from jaxmlip.fitting.training.problem import Part, Problem, Training, drawn, split_params
+from jaxmlip.fitting.training.devices import replicated, shares, spread, summed
+from jaxmlip.fitting.training.loop import Optimizer, add_terms
+from jaxmlip.fitting.training.problem import Objective, Part, Problem, Training, drawn, split_params
 from jaxmlip.potentials.base import Params, Potential
 
 CPU_PORTION = 16
@@ -34,49 +34,49 @@ class GradientFit(Training):
     """Minibatch training: Adam and its kin."""
 
     optimizer: Literal["adam", "adamw", "amsgrad"] = "adam"
-    learning_rate: float = 3e-3
+    """Adam, Adam with decay of the weights apart from the gradient, or AMSGrad."""
+    learning_rate: Positive = 3e-3
+    """Length of a step at the height of the schedule."""
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
     """cosine: to zero at the last epoch; plateau: halved after ``plateau_epochs`` without a better training loss."""
-    warmup_epochs: int = 1
+    warmup_epochs: Whole = 1
     """Epochs in which the learning rate rises from zero; not of "plateau"."""
-    plateau_epochs: int = 10
-    weight_decay: float = 0.0
+    plateau_epochs: Count = 10
+    """Of "plateau" only."""
+    weight_decay: NotNegative = 0.0
     """Of "adamw" only; offsets do not decay."""
-    clip_norm: float | None = 10.0
+    clip_norm: Positive | None = 10.0
     """Longer gradients (of the loss per structure) are cut to this length."""
-    ema_decay: float = 0.99
+    ema_decay: Share = 0.99
     """Weight of the past in the moving average of the parameters; 0: no average."""
     tunable: ClassVar[Mapping[str, Range]] = {"learning_rate": Range(5e-4, 3e-2, log=True)}
 
     def __post_init__(self) -> None:
         """Refuses what cannot be run."""
         super().__post_init__()
-        if not (self.learning_rate > 0 and 0 <= self.ema_decay < 1 and self.weight_decay >= 0):
-            raise ConfigError(
-                f"learning_rate must be positive, ema_decay in 0 … 1, weight_decay ≥ 0: got {self.learning_rate}, "
-                f"{self.ema_decay}, {self.weight_decay}"
-            )
         if self.weight_decay and self.optimizer != "adamw":
             raise ConfigError(f"weight_decay needs optimizer 'adamw', got {self.optimizer!r}")
 
 
-class _State(NamedTuple):
+class _GradientState(NamedTuple):
     params: Params
     average: Params
     optimizer: Any
 
 
-def gradient_method(problem: Problem) -> Method:
-    """The `Method` of `GradientFit` settings."""
+def gradient_method(problem: Problem) -> Optimizer:
+    """The `Optimizer` of `GradientFit` settings."""
     settings: GradientFit = problem.settings
     n_steps = sum(len(_rows(part.bucket.n_structures, settings, None)) for part in problem.train)
-    facts = _Facts(problem.potential, settings, n_steps)
+    objective = Objective(problem.potential, settings)
     _, fixed = split_params(problem.potential, problem.params)
 
-    def init(params: Params) -> _State:
-        return replicated(_State(params, jax.tree.map(jnp.copy, params), _optimizer(facts).init(params)))
+    def init(params: Params) -> _GradientState:
+        return replicated(
+            _GradientState(params, jax.tree.map(jnp.copy, params), _optimizer(settings, n_steps).init(params))
+        )
 
-    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
+    def epoch(state: _GradientState, number: int) -> tuple[_GradientState, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
         work = [
             (k, rows) for k, part in enumerate(problem.train) for rows in _rows(part.bucket.n_structures, settings, rng)
@@ -85,22 +85,14 @@ def gradient_method(problem: Problem) -> Method:
         for k in rng.permutation(len(work)):
             part, rows = work[k]
             portions = _portions(problem.potential, problem.train[part], shares(rows))
-            state, found = _step(facts, state, fixed, problem.train[part], split(portions))
+            state, found = _step(objective, n_steps, state, fixed, problem.train[part], spread(portions))
             sums.append(found)
         return state, add_terms(sums), {}
 
-    def average(state: _State) -> Params:
+    def average(state: _GradientState) -> Params:
         return state.average if settings.ema_decay else state.params
 
-    return Method(init, epoch, average)
-
-
-class _Facts(NamedTuple):
-    """What a compiled step depends on."""
-
-    potential: Potential
-    settings: GradientFit
-    n_steps: int
+    return Optimizer(init, epoch, average)
 
 
 def _rows(n: int, settings: GradientFit, rng: np.random.Generator | None) -> np.ndarray:
@@ -111,8 +103,8 @@ def _rows(n: int, settings: GradientFit, rng: np.random.Generator | None) -> np.
     return rows.reshape(-1, size)
 
 
-def _optimizer(facts: _Facts) -> optax.GradientTransformationExtraArgs:
-    settings, n_steps = facts.settings, facts.n_steps
+def _optimizer(settings: GradientFit, n_steps: int) -> optax.GradientTransformationExtraArgs:
+    """``n_steps``: minibatches of an epoch."""
     warmup, total = settings.warmup_epochs * n_steps, settings.epochs * n_steps
     rate: Any = settings.learning_rate
     if settings.schedule != "plateau" and 0 < warmup < total:
@@ -150,31 +142,35 @@ def _portions(potential: Potential, part: Part, rows: np.ndarray) -> np.ndarray:
     return padded.reshape(len(rows), -1, size)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _step(facts: _Facts, state: _State, fixed: Params, part: Part, portions: jax.Array) -> tuple[_State, Terms]:
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def _step(
+    objective: Objective, n_steps: int, state: _GradientState, fixed: Params, part: Part, portions: jax.Array
+) -> tuple[_GradientState, Terms]:
     """One minibatch: the objective per structure, its gradient, the optimiser, the average."""
-    found, gradient = summed(partial(_sums, facts))(portions, state.params, fixed, part)
+    found, gradient = summed(partial(_sums, objective))(portions, state.params, fixed, part)
     n = jnp.maximum(found.n_structures, 1)
     gradient = jax.tree.map(lambda g: g / n, gradient)
-    updates, optimizer = _optimizer(facts).update(gradient, state.optimizer, state.params, value=found.objective / n)
+    updates, optimizer = _optimizer(objective.settings, n_steps).update(
+        gradient, state.optimizer, state.params, value=found.objective / n
+    )
     params = optax.apply_updates(state.params, updates)
-    average = optax.incremental_update(params, state.average, 1 - facts.settings.ema_decay)
-    return _State(params, average, optimizer), found
+    average = optax.incremental_update(params, state.average, 1 - objective.settings.ema_decay)
+    return _GradientState(params, average, optimizer), found
 
 
-def _sums(facts: _Facts, portions: jax.Array, params: Params, fixed: Params, part: Part) -> tuple[Terms, Params]:
+def _sums(objective: Objective, portions: jax.Array, params: Params, fixed: Params, part: Part) -> tuple[Terms, Params]:
     """Terms and the gradient of their objective, of all structures of some portions."""
 
-    def objective(params: Params, rows: jax.Array) -> tuple[jax.Array, Terms]:
-        found = terms(facts.potential, {**params, **fixed}, drawn(part, rows), facts.settings)
+    def value(params: Params, rows: jax.Array) -> tuple[jax.Array, Terms]:
+        found = terms(objective.potential, {**params, **fixed}, drawn(part, rows), objective.settings)
         return found.objective, found
 
     def add(k: Any, total: Any) -> Any:
-        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, portions[k])
+        (_, found), gradient = jax.value_and_grad(value, has_aux=True)(params, portions[k])
         return jax.tree.map(jnp.add, total, (found, gradient))
 
     if len(portions) == 1:
-        (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, portions[0])
+        (_, found), gradient = jax.value_and_grad(value, has_aux=True)(params, portions[0])
         return found, gradient
     zero = Terms(*(jnp.zeros((), part.bucket.labels.energy.dtype) for _ in Terms._fields))
     n_filled = jnp.sum(jnp.any(portions >= 0, axis=1))  # empty ones come last

@@ -1,43 +1,36 @@
 """Residuals of a chunk of structures and products with their Jacobian J, summed over all devices."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxmlip.fitting.objective import Terms, linearized, residuals, terms
+from jaxmlip.fitting.objective import Example, Terms, linearized, residuals, terms
 from jaxmlip.fitting.training.devices import summed
-from jaxmlip.fitting.training.problem import Part, drawn
-from jaxmlip.potentials.base import Linear, Params, Potential
+from jaxmlip.fitting.training.problem import Chunk, Objective, Part, drawn
+from jaxmlip.potentials.base import Linear, Params
 
 _TANGENTS = 16  # parameters differentiated at once
 _PROBES = 8  # random signs for the diagonal of JᵀJ
 
 
-class Facts(NamedTuple):
-    """What compiled functions depend on."""
-
-    potential: Potential
-    settings: Any  # `Weights` of some method
-
-
 @partial(jax.jit, static_argnums=0)
-def chunk_terms(facts: Facts, params: Params, fixed: Params, chunk: tuple) -> Terms:
+def chunk_terms(objective: Objective, params: Params, fixed: Params, chunk: Chunk) -> Terms:
     """Sums over the structures of a chunk."""
 
     def found(rows: jax.Array, part: Part, params: Params) -> Terms:
-        return terms(facts.potential, params, drawn(part, rows), facts.settings)
+        return terms(objective.potential, params, drawn(part, rows), objective.settings)
 
     return summed(found)(*chunk, {**params, **fixed})
 
 
-def _vector_residuals(facts: Facts, unravel: Any, fixed: Params, example: tuple) -> Any:
+def _vector_residuals(objective: Objective, unravel: Any, fixed: Params, example: Example) -> Any:
     """The weighted residuals of an example as one vector, a function of the vector of all parameters."""
 
     def function(vector: jax.Array) -> jax.Array:
-        parts = residuals(facts.potential, {**unravel(vector), **fixed}, example, facts.settings)
+        parts = residuals(objective.potential, {**unravel(vector), **fixed}, example, objective.settings)
         return jnp.concatenate([part.ravel() for part in parts])
 
     return function
@@ -45,7 +38,7 @@ def _vector_residuals(facts: Facts, unravel: Any, fixed: Params, example: tuple)
 
 @partial(jax.jit, static_argnums=(0, 5))
 def normal_equations(
-    facts: Facts, params: Params, fixed: Params, chunk: tuple, tangents: jax.Array, with_inner: bool
+    objective: Objective, params: Params, fixed: Params, chunk: Chunk, tangents: jax.Array, with_inner: bool
 ) -> tuple[jax.Array, jax.Array]:
     """JᵀJ and Jᵀr of a chunk for the columns of the design matrix, then for the parameters ``tangents``.
 
@@ -54,9 +47,9 @@ def normal_equations(
 
     def found(rows: jax.Array, part: Part, *known: Any) -> tuple:
         def of_some(rows: jax.Array) -> tuple:
-            return _value_and_jacobian(facts, drawn(part, rows), with_inner, *known)
+            return _value_and_jacobian(objective, drawn(part, rows), with_inner, *known)
 
-        def add(sums: tuple, rows: jax.Array) -> tuple[tuple, None]:
+        def add(sums: tuple[jax.Array, ...], rows: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
             value, J = of_some(rows)
             return (sums[0] + J @ J.T, sums[1] + J @ value), None
 
@@ -69,28 +62,28 @@ def normal_equations(
 
 
 def _value_and_jacobian(
-    facts: Facts, example: tuple, with_inner: bool, params: Params, fixed: Params, tangents: jax.Array
+    objective: Objective, example: Example, with_inner: bool, params: Params, fixed: Params, tangents: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The weighted residuals of an example, and their derivatives, a row a parameter."""
     parts, value = [], jnp.zeros(0)
-    if isinstance(facts.potential.stages, Linear):
-        value, J = linearized(facts.potential, {**params, **fixed}, example, facts.settings, with_inner)
+    if isinstance(objective.potential.stages, Linear):
+        value, J = linearized(objective.potential, {**params, **fixed}, example, objective.settings, with_inner)
         parts.append(J)
     if len(tangents):
         vector, unravel = ravel_pytree(params)
-        value, tangent_of = jax.linearize(_vector_residuals(facts, unravel, fixed, example), vector)
+        value, tangent_of = jax.linearize(_vector_residuals(objective, unravel, fixed, example), vector)
         unit = jax.nn.one_hot(tangents, len(vector), dtype=vector.dtype)
         parts.append(jax.lax.map(tangent_of, unit, batch_size=min(_TANGENTS, len(tangents))))
     return value, jnp.concatenate(parts)
 
 
 @partial(jax.jit, static_argnums=0)
-def slope_and_diagonal(facts: Facts, params: Params, fixed: Params, chunk: tuple, seed: jax.Array) -> tuple:
+def slope_and_diagonal(objective: Objective, params: Params, fixed: Params, chunk: Chunk, seed: jax.Array) -> tuple:
     """Jᵀr, and the diagonal of JᵀJ from random signs."""
 
     def found(rows: jax.Array, part: Part, params: Params, fixed: Params, seed: jax.Array) -> tuple:
         vector, unravel = ravel_pytree(params)
-        value, pullback = jax.vjp(_vector_residuals(facts, unravel, fixed, drawn(part, rows)), vector)
+        value, pullback = jax.vjp(_vector_residuals(objective, unravel, fixed, drawn(part, rows)), vector)
         signs = jax.random.rademacher(jax.random.key(seed), (_PROBES, *value.shape), dtype=value.dtype)
         squares = jax.lax.map(lambda z: pullback(z)[0] ** 2, signs)
         return pullback(value)[0], squares.mean(axis=0)
@@ -99,12 +92,12 @@ def slope_and_diagonal(facts: Facts, params: Params, fixed: Params, chunk: tuple
 
 
 @partial(jax.jit, static_argnums=0)
-def normal_product(facts: Facts, params: Params, fixed: Params, chunk: tuple, x: jax.Array) -> jax.Array:
+def normal_product(objective: Objective, params: Params, fixed: Params, chunk: Chunk, x: jax.Array) -> jax.Array:
     """JᵀJ x of a chunk."""
 
     def found(rows: jax.Array, part: Part, params: Params, fixed: Params, x: jax.Array) -> jax.Array:
         vector, unravel = ravel_pytree(params)
-        function = _vector_residuals(facts, unravel, fixed, drawn(part, rows))
+        function = _vector_residuals(objective, unravel, fixed, drawn(part, rows))
         _, image = jax.jvp(function, (vector,), (x.astype(vector.dtype),))
         return jax.vjp(function, vector)[1](image)[0]
 

@@ -1,6 +1,6 @@
 """What every iterative fit shares: data on the device, validation, early stopping, checkpoints, a log.
 
-A method (`gradient`, `quasi_newton`) is a `Method`: where it starts, what one epoch does, and which parameters it
+A method (`gradient`, `quasi_newton`) is an `Optimizer`: where it starts, what one epoch does, and which parameters it
 stands for. `train` runs it. The numbers of a run depend on nothing but potential, data, settings and machine: a run
 that is killed goes on from its last checkpoint and ends in the same bits.
 """
@@ -23,19 +23,19 @@ from jaxmlip.data.split import random_split
 from jaxmlip.fitting.history import History, append_log, write_log
 from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
 from jaxmlip.fitting.training.checkpoint import load_checkpoint, run_key, save_checkpoint
-from jaxmlip.fitting.training.devices import is_first_process, replicated, split, summed
+from jaxmlip.fitting.training.devices import is_first_process, replicated, spread, summed
 from jaxmlip.fitting.training.frozen import frozen, thawed
 from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, drawn, make_problem, split_params
-from jaxmlip.fitting.training.signals import EXIT_CODE, termination
+from jaxmlip.fitting.training.signals import termination
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.potentials.model import Model
-from jaxmlip.progress import Report, live
+from jaxmlip.progress import Report, Terminated, live
 
 LOG = "log.jsonl"
 
 
-class Method(NamedTuple):
-    """An optimiser over a `Problem`."""
+class Optimizer(NamedTuple):
+    """A method of training on a `Problem`."""
 
     init: Callable[[Params], Any]  # trained params -> state
     epoch: Callable[[Any, int], tuple[Any, Terms, dict[str, Any]]]  # state, number -> state, sums, facts to log
@@ -53,31 +53,48 @@ class _Run(NamedTuple):
     epoch: int
 
 
+class Extras(NamedTuple):
+    """What `jaxmlip.fit` takes beside the data and the settings."""
+
+    validation: Sequence[ase.Atoms] | None = None
+    """Structures that choose the best epoch; None: a part of the data."""
+    folder: Path | None = None
+    """Where the log and checkpoints are kept; None: nowhere."""
+    show_progress: bool | Report = False
+    """A bar, or what takes the rows."""
+
+
+class _Store(NamedTuple):
+    """Where checkpoints are kept, and whose they are."""
+
+    folder: Path | None
+    key: str
+
+
 def train(
     start: Potential | Model,
-    data: tuple[Sequence[ase.Atoms], Sequence[ase.Atoms] | None],
-    method: Callable[[Problem], Method],
+    atoms: Sequence[ase.Atoms],
     settings: Training,
+    extras: Extras,
     *,
-    folder: Path | None = None,
-    show_progress: bool | Report = False,
+    optimizer: Callable[[Problem], Optimizer],
 ) -> tuple[Model, History]:
-    """Run ``method`` on ``data`` (structures, and validation structures or None); see `jaxmlip.fit`."""
+    """Run ``optimizer``; see `jaxmlip.fit`."""
     if settings.frozen:
         if not isinstance(start, Model):
             raise ConfigError(
                 "frozen: there is nothing to keep yet; give a model to go on from (--start), not a potential"
             )
         grouped, rest = frozen(start, settings.frozen), dataclasses.replace(settings, frozen=())
-        model, history = train(grouped, data, method, rest, folder=folder, show_progress=show_progress)
+        model, history = train(grouped, atoms, rest, extras, optimizer=optimizer)
         return thawed(start.potential, model.params), history
     clock = (time.perf_counter(), time.process_time())
-    atoms, validation = _split(data, settings)
+    atoms, validation = _held_out(atoms, extras.validation, settings)
     check_labels(atoms, settings)
-    with precision(settings.dtype), live("training", settings.epochs, show=show_progress) as shown:
+    with precision(settings.dtype), live("training", settings.epochs, show=extras.show_progress) as shown:
         made = make_problem(start, atoms, validation, settings)
         key = run_key(made.potential.config, settings, (atoms, validation), made.params)
-        run, rows = _run(made, method(made), (folder, key), shown)
+        run, rows = _run(made, optimizer(made), _Store(extras.folder, key), shown)
         best = {**made.params, **run.best}
         params = jax.tree.map(lambda x: np.asarray(x, np.float64), best)
     summary = {"epochs": int(run.epoch), "best_epoch": int(run.best_epoch), "best_loss": float(run.best_loss)}
@@ -93,8 +110,10 @@ def precision(dtype: str) -> Iterator[None]:
         yield
 
 
-def _split(data: tuple, settings: Training) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
-    atoms, validation = data
+def _held_out(
+    atoms: Sequence[ase.Atoms], validation: Sequence[ase.Atoms] | None, settings: Training
+) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
+    """Structures to train on, and to validate with."""
     if validation is not None:
         return list(atoms), list(validation)
     if not settings.validation_fraction:
@@ -119,35 +138,35 @@ def add_terms(sums: list[Terms]) -> Terms:
 def _validate(problem: Problem, params: Params) -> Terms:
     size = problem.settings.batch_size
     found = [
-        _evaluate(problem.potential, params, part, split(rows), problem.settings)
+        _evaluate(problem.potential, params, part, spread(rows), problem.settings)
         for part in problem.validation
         for rows in chunks(part.bucket.n_structures, size)
     ]
     return add_terms(found)
 
 
-def _run(problem: Problem, method: Method, kept: tuple[Path | None, str], shown: Callable) -> tuple[_Run, list]:
-    run, rows = _begun(problem, method, kept)
-    written = kept if is_first_process() else (None, "")
-    with termination(handled=kept[0] is not None) as asked:
+def _run(problem: Problem, method: Optimizer, store: _Store, shown: Report) -> tuple[_Run, list]:
+    run, rows = _begun(problem, method, store)
+    written = store if is_first_process() else _Store(None, "")
+    with termination(handled=store.folder is not None) as asked:
         while not _finished(problem, method, run, rows):
             run, row = _advance(problem, method, run)
             rows.append(row)
             shown(row)
-            if written[0] is not None:
-                append_log(written[0] / LOG, row)
+            if written.folder is not None:
+                append_log(written.folder / LOG, row)
             ended = asked()
             if ended or run.epoch % problem.settings.checkpoint_every == 0:
                 _save(written, run, rows)
             if ended:
-                raise SystemExit(EXIT_CODE)
+                raise Terminated(f"SIGTERM: stopped after epoch {run.epoch}; the same call goes on in {store.folder}")
     _save(written, run, rows)
     return run, rows
 
 
-def _begun(problem: Problem, method: Method, kept: tuple[Path | None, str]) -> tuple[_Run, list]:
+def _begun(problem: Problem, method: Optimizer, store: _Store) -> tuple[_Run, list]:
     """The start, or the last checkpoint."""
-    folder, key = kept
+    folder, key = store
     trained, _ = split_params(problem.potential, problem.params)
     run = _Run(method.init(trained), trained, float("inf"), 0, 0)
     if folder is None:
@@ -159,13 +178,12 @@ def _begun(problem: Problem, method: Method, kept: tuple[Path | None, str]) -> t
     return run._replace(state=replicated(run.state)), rows
 
 
-def _save(kept: tuple[Path | None, str], run: _Run, rows: list) -> None:
-    folder, key = kept
-    if folder is not None:
-        save_checkpoint(folder, key, run, rows)
+def _save(store: _Store, run: _Run, rows: list) -> None:
+    if store.folder is not None:
+        save_checkpoint(store.folder, store.key, run, rows)
 
 
-def _finished(problem: Problem, method: Method, run: _Run, rows: list) -> bool:
+def _finished(problem: Problem, method: Optimizer, run: _Run, rows: list) -> bool:
     done = int(run.epoch) >= problem.settings.epochs or _stale(run, problem.settings)
     return done or bool(rows and method.finished(rows[-1]))
 
@@ -174,7 +192,7 @@ def _stale(run: _Run, settings: Training) -> bool:
     return settings.patience is not None and int(run.epoch - run.best_epoch) >= settings.patience
 
 
-def _advance(problem: Problem, method: Method, run: _Run) -> tuple[_Run, dict[str, Any]]:
+def _advance(problem: Problem, method: Optimizer, run: _Run) -> tuple[_Run, dict[str, Any]]:
     """One epoch, with the best parameters so far, and its row of the log."""
     started = (time.perf_counter(), time.process_time())
     number = int(run.epoch) + 1

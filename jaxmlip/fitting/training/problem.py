@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlip.config import ConfigError
-from jaxmlip.fitting.objective import Weights, force_scale, residuals
+from jaxmlip.config import Count, Share, Whole
+from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals
 from jaxmlip.fitting.training.devices import replicated, shares
-from jaxmlip.graph.batch import Graph, batch, edge_vectors
+from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.stack import Bucket, stack, take
-from jaxmlip.potentials.base import Params, Potential, Regressor, cast_params, descriptor, regressor, safe_vectors
+from jaxmlip.potentials.base import Params, Potential, Regressor, cast_params, descriptor, regressor, safe_edges
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import fit_offsets, given_offsets
 
@@ -24,32 +24,24 @@ _INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbour
 class Training(Weights):
     """Settings of every iterative fit."""
 
-    epochs: int = 200
+    epochs: Count = 200
     """Passes over the data; iterations of a full-batch method."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Structures evaluated together; of a full-batch method it limits the memory only."""
-    validation_fraction: float = 0.1
+    validation_fraction: Share = 0.1
     """Of the structures, held out to choose the best epoch, if no validation set is given; 0: the last epoch counts."""
-    patience: int | None = None
+    patience: Count | None = None
     """Stop after so many epochs without a better validation loss."""
-    checkpoint_every: int = 10
+    checkpoint_every: Count = 10
     """Epochs between checkpoints, where a folder is given."""
-    seed: int = 0
+    seed: Whole = 0
     """Of initial parameters, validation split and order of structures."""
     dtype: Literal["float32", "float64"] = "float32"
-    n_shapes: int = 3
+    """Precision of all numbers in training; the result is float64."""
+    n_shapes: Count = 3
     """Sizes to which structures are padded: more waste less and compile more."""
     frozen: tuple[str, ...] = ()
     """Of a model that is trained further: patterns of the names of parameters that stay, as "layers/*/radial/*"."""
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
-        super().__post_init__()
-        counts = (self.epochs, self.batch_size, self.checkpoint_every, self.n_shapes)
-        if min(counts) < 1 or (self.patience is not None and self.patience < 1):
-            raise ConfigError(f"epochs, batch_size, checkpoint_every, n_shapes, patience must be ≥ 1: got {counts}")
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction must lie in 0 … 1 (1 excluded), got {self.validation_fraction}")
 
 
 class Part(NamedTuple):
@@ -57,6 +49,20 @@ class Part(NamedTuple):
 
     bucket: Bucket
     descriptors: jax.Array | None  # [n_structures, n_atoms, n_features]
+
+
+class Chunk(NamedTuple):
+    """Structures of a part that are evaluated together."""
+
+    rows: jax.Array  # [n_devices, n]; several chunks: [n_devices, n_chunks, n]
+    part: Part
+
+
+class Objective(NamedTuple):
+    """What compiled functions of a fit depend on."""
+
+    potential: Potential
+    settings: Any  # `Weights` of some method
 
 
 class Problem(NamedTuple):
@@ -146,7 +152,7 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
     @jax.jit
     def one(graphs: Graph, k: jax.Array) -> jax.Array:
         graph, _ = take(graphs, bucket.labels, k[None])
-        return descriptor(params, graph, safe_vectors(edge_vectors(graph), graph, potential.config.cutoff))
+        return descriptor(params, graph, safe_edges(graph, potential.config))
 
     kept = jnp.stack([one(bucket.graphs, jnp.asarray(k)) for k in range(bucket.n_structures)])
     names = ("neighbors", "neighbor_species", "shifts", "reverse", "mask")
@@ -155,13 +161,13 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
 
 
 @jax.jit
-def drawn(part: Part, rows: jax.Array) -> tuple:
-    """The example of some structures of a part, as ``terms`` takes it; negative rows are empty."""
+def drawn(part: Part, rows: jax.Array) -> Example:
+    """Some structures of a part; negative rows are empty."""
     graph, labels = take(part.bucket.graphs, part.bucket.labels, rows)
     descriptors = None
     if part.descriptors is not None:
         descriptors = part.descriptors[rows].reshape(-1, part.descriptors.shape[-1])
-    return graph, labels, descriptors
+    return Example(graph, labels, descriptors)
 
 
 def chunks(n: int, size: int) -> np.ndarray:

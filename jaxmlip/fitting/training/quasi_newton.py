@@ -16,91 +16,90 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmlip.config import ConfigError
-from jaxmlip.fitting.objective import Terms, terms
-from jaxmlip.fitting.training.devices import replicated, split, summed
-from jaxmlip.fitting.training.loop import Method
-from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, drawn, split_params
-from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.config import Count, NotNegative
+from jaxmlip.fitting.objective import Example, Terms, terms
+from jaxmlip.fitting.training.devices import replicated, spread, summed
+from jaxmlip.fitting.training.loop import Optimizer
+from jaxmlip.fitting.training.problem import Chunk, Objective, Part, Problem, Training, chunks, drawn, split_params
+from jaxmlip.potentials.base import Params
 
 
 @dataclasses.dataclass(frozen=True)
 class QuasiNewtonFit(Training):
     """L-BFGS on all structures at once; an epoch is an iteration."""
 
-    epochs: int = 500
-    batch_size: int = 32
+    epochs: Count = 500
+    """Iterations, at most."""
+    batch_size: Count = 32
+    """Structures evaluated together; limits the memory only."""
     dtype: Literal["float32", "float64"] = "float64"
-    memory: int = 20
+    """Precision of all numbers in training; the curvature needs float64."""
+    memory: Count = 20
     """Pairs of steps and gradient changes that the curvature is made of."""
-    gradient_tolerance: float = 1e-8
+    gradient_tolerance: NotNegative = 1e-8
     """Stop where no component of the gradient of the loss per structure is larger."""
-    line_search_steps: int = 20
-    checkpoint_every: int = 50
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be run."""
-        super().__post_init__()
-        if min(self.memory, self.line_search_steps) < 1:
-            raise ConfigError(f"memory and line_search_steps must be ≥ 1: got {self.memory}, {self.line_search_steps}")
+    line_search_steps: Count = 20
+    """Evaluations of the loss in one iteration, at most."""
+    checkpoint_every: Count = 50
+    """Iterations between checkpoints, where a folder is given."""
 
 
-class _State(NamedTuple):
+class _Sums(NamedTuple):
+    """Over structures; without a gradient where none is asked for."""
+
+    terms: Terms
+    gradient: Params | None
+
+
+class _QuasiNewtonState(NamedTuple):
     params: Params
     optimizer: Any
 
 
-class _Facts(NamedTuple):
-    """What a compiled iteration depends on."""
-
-    potential: Potential
-    settings: QuasiNewtonFit
-
-
-def quasi_newton_method(problem: Problem) -> Method:
-    """The `Method` of `QuasiNewtonFit` settings."""
-    facts = _Facts(problem.potential, problem.settings)
+def quasi_newton_method(problem: Problem) -> Optimizer:
+    """The `Optimizer` of `QuasiNewtonFit` settings."""
+    objective = Objective(problem.potential, problem.settings)
     _, fixed = split_params(problem.potential, problem.params)
     size = problem.settings.batch_size
-    rows = [split(chunks(part.bucket.n_structures, size).swapaxes(0, 1)) for part in problem.train]
+    data = [Chunk(spread(chunks(part.bucket.n_structures, size).swapaxes(0, 1)), part) for part in problem.train]
 
-    def init(params: Params) -> _State:
-        return replicated(_State(params, _optimizer(facts).init(params)))
+    def init(params: Params) -> _QuasiNewtonState:
+        return replicated(_QuasiNewtonState(params, _optimizer(objective.settings).init(params)))
 
-    def epoch(state: _State, number: int) -> tuple[_State, Terms, dict[str, Any]]:
-        state, size = _iterate(facts, state, fixed, problem.train, rows)
-        return state, _evaluate(facts, state.params, fixed, problem.train, rows), {"gradient": float(size)}
+    def epoch(state: _QuasiNewtonState, number: int) -> tuple[_QuasiNewtonState, Terms, dict[str, Any]]:
+        state, size = _iterate(objective, state, fixed, data)
+        return state, _evaluate(objective, state.params, fixed, data), {"gradient": float(size)}
 
     def finished(row: dict[str, Any]) -> bool:
         return row["gradient"] <= problem.settings.gradient_tolerance
 
-    return Method(init, epoch, lambda state: state.params, finished)
+    return Optimizer(init, epoch, lambda state: state.params, finished)
 
 
-def _optimizer(facts: _Facts) -> optax.GradientTransformationExtraArgs:
-    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=facts.settings.line_search_steps)
-    return optax.lbfgs(memory_size=facts.settings.memory, linesearch=search)
+def _optimizer(settings: QuasiNewtonFit) -> optax.GradientTransformationExtraArgs:
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=settings.line_search_steps)
+    return optax.lbfgs(memory_size=settings.memory, linesearch=search)
 
 
 @partial(jax.jit, static_argnums=0)
-def _iterate(facts: _Facts, state: _State, fixed: Params, parts: list[Part], rows: list) -> tuple:
+def _iterate(objective: Objective, state: _QuasiNewtonState, fixed: Params, data: list[Chunk]) -> tuple:
     def loss(params: Params) -> jax.Array:
-        found, _ = _sums(facts, params, fixed, (parts, rows))
+        found, _ = _sums(objective, params, fixed, data)
         return found.objective / found.n_structures
 
-    value_fn = _with_gradient(loss, lambda params: _sums(facts, params, fixed, (parts, rows)))
+    value_fn = _with_gradient(loss, lambda params: _sums(objective, params, fixed, data))
     value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.optimizer)
-    optimizer = _optimizer(facts)
+    optimizer = _optimizer(objective.settings)
     updates, kept = optimizer.update(
         gradient, state.optimizer, state.params, value=value, grad=gradient, value_fn=value_fn
     )
     params = optax.apply_updates(state.params, updates)
-    return _State(params, kept), optax.tree.norm(optax.tree.get(kept, "grad"), ord=jnp.inf)
+    return _QuasiNewtonState(params, kept), optax.tree.norm(optax.tree.get(kept, "grad"), ord=jnp.inf)
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(facts: _Facts, params: Params, fixed: Params, parts: list[Part], rows: list) -> Terms:
-    return _sums(facts, params, fixed, (parts, rows), with_gradient=False)[0]
+def _evaluate(objective: Objective, params: Params, fixed: Params, data: list[Chunk]) -> Terms:
+    return _sums(objective, params, fixed, data, with_gradient=False)[0]
 
 
 def _with_gradient(loss: Any, sums: Any) -> Any:
@@ -118,24 +117,24 @@ def _with_gradient(loss: Any, sums: Any) -> Any:
     return value_fn
 
 
-def _sums(facts: _Facts, params: Params, fixed: Params, data: tuple, with_gradient: bool = True) -> tuple:
+def _sums(objective: Objective, params: Params, fixed: Params, data: list[Chunk], with_gradient: bool = True) -> _Sums:
     """Terms of all structures, and the gradient of their objective."""
 
-    def objective(params: Params, example: tuple) -> tuple[jax.Array, Terms]:
-        found = terms(facts.potential, {**params, **fixed}, example, facts.settings)
+    def value(params: Params, example: Example) -> tuple[jax.Array, Terms]:
+        found = terms(objective.potential, {**params, **fixed}, example, objective.settings)
         return found.objective, found
 
-    def of_rows(rows: jax.Array, params: Params, fixed: Params, part: Part) -> tuple:
-        def add(total: tuple, chosen: jax.Array) -> tuple:
+    def of_rows(rows: jax.Array, params: Params, fixed: Params, part: Part) -> _Sums:
+        def add(total: _Sums, chosen: jax.Array) -> tuple[_Sums, None]:
             example = drawn(part, chosen)
             if not with_gradient:
-                return jax.tree.map(jnp.add, total, (objective(params, example)[1], None)), None
-            (_, found), gradient = jax.value_and_grad(objective, has_aux=True)(params, example)
-            return jax.tree.map(jnp.add, total, (found, gradient)), None
+                return jax.tree.map(jnp.add, total, _Sums(value(params, example)[1], None)), None
+            (_, found), gradient = jax.value_and_grad(value, has_aux=True)(params, example)
+            return jax.tree.map(jnp.add, total, _Sums(found, gradient)), None
 
         zero = Terms(*[jnp.zeros((), params["offsets"].dtype)] * len(Terms._fields))
-        start = (zero, jax.tree.map(jnp.zeros_like, params) if with_gradient else None)
+        start = _Sums(zero, jax.tree.map(jnp.zeros_like, params) if with_gradient else None)
         return jax.lax.scan(add, start, rows)[0]
 
-    found = [summed(of_rows)(rows, params, fixed, part) for part, rows in zip(*data, strict=True)]
+    found = [summed(of_rows)(chunk.rows, params, fixed, chunk.part) for chunk in data]
     return jax.tree.map(lambda *x: sum(x[1:], start=x[0]), *found)

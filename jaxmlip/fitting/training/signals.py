@@ -7,9 +7,6 @@ from contextlib import contextmanager
 
 from jaxmlip.fitting.training.devices import any_process
 
-EXIT_CODE = 128 + signal.SIGTERM
-"""Of a process that ended so, as of one that the signal killed."""
-
 
 @contextmanager
 def termination(*, handled: bool) -> Iterator[Callable[[], bool]]:

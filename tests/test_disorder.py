@@ -222,10 +222,12 @@ def test_voltages_of_insertion_and_of_single_sites():
     np.testing.assert_allclose(site_voltages(model, host, lithium_energy=-2.0), 3.0, atol=1e-12)
     grid = np.array([2.94, 3.0, 3.06])
     settings = Sampling(n_samples=100, equilibration=10)
-    curve = voltage_curve(model, host, voltages=grid.tolist(), temperature=600.0, lithium_energy=-2.0, settings=settings)
+    curve = voltage_curve(
+        model, host, voltages=grid.tolist(), temperature=600.0, lithium_energy=-2.0, settings=settings
+    )
     exact = 1 / (1 + np.exp((grid - 3.0) / (BOLTZMANN * 600.0)))
     assert np.all(np.abs(curve.content.mean - exact) < 4 * curve.content.error)
-    slope = -exact * (1 - exact) / (BOLTZMANN * 600.0)
+    slope = -exact * (1 - exact) / (BOLTZMANN * hot)
     np.testing.assert_allclose(curve.slope, slope, rtol=0.5)  # a variance of 100 samples
 
 

@@ -11,11 +11,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside
 from jaxmlip.commands.parse import parse, take_config
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Count, Positive, Settings, Whole
 
 
 @dataclass(frozen=True)
-class Disorder:
+class Disorder(Settings):
     """Which cation sits where in a rocksalt at a temperature: Monte Carlo of swaps with a potential.
 
     Writes the order it finds (Warren-Cowley parameters, tetrahedra, 0-TM percolation) with standard errors, structures,
@@ -30,21 +30,21 @@ class Disorder:
     """Our model.npz, or a file of another program; it must know all elements of the formula."""
     formula: tyro.conf.Positional[str] = ""
     """Such as LiMnO2 or Li1.2Mn0.4Ti0.4O2; anions O, F, S, Cl, N; vacancies fill up cations that are too few."""
-    temperature: float = 1300.0
+    temperature: Positive = 1300.0
     """K; 1300 is about that of synthesis, whose arrangement stays at room temperature."""
-    cell: int = 6
+    cell: Count = 6
     """Conventional cells of 8 sites along each axis: 6 are 1,728 sites."""
     lattice: float | None = None
     """Constant of the conventional cell in Å; None: from a small random cell relaxed with the model."""
     out: Path = Path("disorder")
     """Folder: report.html, order.csv, structures.xyz, figures, a checkpoint, run.json."""
-    chains: int = 2
+    chains: Count = 2
     """Independent chains; their spread tells whether they are long enough."""
-    n_samples: int = 100
+    n_samples: Count = 100
     """Samples kept of each chain."""
-    equilibration: int = 50
+    equilibration: Whole = 50
     """Samples thrown away first."""
-    sweeps: float = 1.0
+    sweeps: Positive = 1.0
     """Trials per cation site from one sample to the next."""
     relaxed: bool = False
     """Decide by relaxed energies: each sample costs a relaxation of the cell, so take a --cell of 2 or 3."""
@@ -54,13 +54,8 @@ class Disorder:
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     precision: Literal["float64", "float32"] = "float32"
     """Of the energies of trials; float32 is faster and far more exact than any potential."""
-    seed: int = 0
+    seed: Whole = 0
     """Of the first arrangement and of all trials."""
-
-    def __post_init__(self) -> None:
-        """Refuses what has no meaning."""
-        if min(self.cell, self.chains, self.n_samples) < 1 or self.n_samples * self.chains < 2:
-            raise ConfigError("--cell, --chains and --n-samples must be positive, and there must be two samples in all")
 
 
 def main(words: Sequence[str]) -> int:
@@ -68,6 +63,8 @@ def main(words: Sequence[str]) -> int:
     mapping, where, rest = take_config(words)
     job = parse(Disorder, rest, prog="jaxmlip disorder", mapping=mapping, where=where)
     need_folder(job.out)
+    if job.chains * job.n_samples < 2:
+        raise ConfigError("standard errors need two samples in all: raise --n-samples")
     if not job.formula:
         raise ConfigError("no formula: name the rocksalt after the model, such as LiMnO2")
     with double_precision():

@@ -93,9 +93,7 @@ def threshold_content(tetrahedra: Tetrahedra, n_sites: int, rng: np.random.Gener
     return high / n_sites
 
 
-def finite_size_threshold(
-    lengths: Sequence[int | float], contents: Sequence[Float[np.ndarray, " n"]]
-) -> Estimate:
+def finite_size_threshold(lengths: Sequence[int | float], contents: Sequence[Float[np.ndarray, " n"]]) -> Estimate:
     """The threshold of an infinite crystal from random orders in cells of several lengths.
 
     The mean threshold of a cell of length L differs from that of L → ∞ by a multiple of L^{−1/ν}: a straight line,

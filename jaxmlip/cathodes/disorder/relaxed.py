@@ -26,7 +26,7 @@ from jaxmlip.cathodes.disorder import sampler
 from jaxmlip.cathodes.disorder.energies import numbers_of
 from jaxmlip.cathodes.disorder.sampling import Chains, ensemble_of, first_states
 from jaxmlip.cathodes.disorder.sites import Sites, occupied
-from jaxmlip.config import ConfigError
+from jaxmlip.config import Count, Positive, Settings, Whole
 from jaxmlip.potentials.base import cast_params
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import relax
@@ -34,26 +34,21 @@ from jaxmlip.units import BOLTZMANN
 
 
 @dataclasses.dataclass(frozen=True)
-class RelaxedSampling:
+class RelaxedSampling(Settings):
     """How candidates are made and relaxed."""
 
-    n_samples: int = 50
+    n_samples: Count = 50
     """Candidates of each chain; every one is a sample, taken or refused."""
-    n_trials: int = 20
+    n_trials: Count = 20
     """Unrelaxed trials that make a candidate: more go farther and are refused more often."""
-    max_steps: int = 30
+    max_steps: Count = 30
     """Steps of each relaxation; an unconverged one counts with the energy that it reached."""
-    fmax: float = 0.05
+    fmax: Positive = 0.05
     """eV/Å, where a relaxation ends earlier."""
     cell: bool = True
     """Relax the cell too."""
-    seed: int = 0
+    seed: Whole = 0
     """Of all random numbers."""
-
-    def __post_init__(self) -> None:
-        """Refuses what has no meaning."""
-        if min(self.n_samples, self.n_trials, self.max_steps) < 1 or not self.fmax > 0:
-            raise ConfigError(f"n_samples, n_trials, max_steps and fmax must be positive: {self}")
 
 
 class RelaxedSamples(NamedTuple):

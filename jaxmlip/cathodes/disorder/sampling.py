@@ -10,7 +10,7 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jaxmlip.cathodes.disorder import sampler
 from jaxmlip.cathodes.disorder.energies import codes_of, lattice_of, numbers_of
 from jaxmlip.cathodes.disorder.moves import Move, move_table, swaps
 from jaxmlip.cathodes.disorder.sites import Sites
-from jaxmlip.config import ConfigError
+from jaxmlip.config import ConfigError, Count, Positive, Settings, Whole
 from jaxmlip.files import atomic_path
 from jaxmlip.potentials.base import cast_params
 from jaxmlip.potentials.model import Model
@@ -31,32 +31,23 @@ from jaxmlip.units import BOLTZMANN
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class Sampling(Settings):
     """How long chains are and what is kept of them."""
 
-    n_samples: int = 200
+    n_samples: Count = 200
     """Samples that are kept of each chain."""
-    sweeps: float = 1.0
+    sweeps: Positive = 1.0
     """Trials per site that may change, between two samples."""
-    equilibration: int = 50
+    equilibration: Whole = 50
     """Samples thrown away first."""
     tempering: bool = False
     """Neighbouring chains try to exchange their configurations after each sample: parallel tempering."""
-    seed: int = 0
+    seed: Whole = 0
     """Of all random numbers."""
-    precision: str = "float64"
-    """Of energies: float64, or float32 (twice as fast, differences good to about 1e-6 of an atomic energy)."""
-    checkpoint_every: int = 20
+    precision: Literal["float64", "float32"] = "float64"
+    """Of energies; float32 is twice as fast and good to about 1e-6 of an atomic energy."""
+    checkpoint_every: Count = 20
     """Samples, where a file is given."""
-
-    def __post_init__(self) -> None:
-        """Refuses what has no meaning."""
-        if self.n_samples < 1 or self.equilibration < 0 or self.checkpoint_every < 1 or not self.sweeps > 0:
-            raise ConfigError(
-                f"n_samples, sweeps and checkpoint_every must be positive, equilibration not negative: {self}"
-            )
-        if self.precision not in ("float64", "float32"):
-            raise ConfigError(f"precision must be float64 or float32, got {self.precision!r}")
 
 
 class Chains(NamedTuple):

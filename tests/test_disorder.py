@@ -75,8 +75,8 @@ def alloy(n=2):
     potential = morse(MorseConfig(species=("Cu", "Ni", "Pd"), cutoff=4.0))
     depth = np.array([[0.05, 0.09, 0.05], [0.09, 0.04, 0.05], [0.05, 0.05, 0.05]])
     offsets = np.array([-0.1, 0.0, 0.0])
-    model = Model(potential, {"offsets": offsets, "depth": depth, "radius": np.full((3, 3), 2.6)})
-    return model, frame
+    params = {"offsets": offsets, "depth": depth, "radius": np.full((3, 3), 2.6)}
+    return Model(potential, jax.tree.map(jnp.asarray, params)), frame
 
 
 def enumerated(model, lattice, choices, conditions):

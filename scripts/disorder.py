@@ -126,7 +126,7 @@ def _rank(options: argparse.Namespace) -> list[dict[str, Any]]:
     formulas = np.array([frame.get_chemical_formula(empirical=True) for frame in frames])
     for formula in [name for name in np.unique(formulas) if (formulas == name).sum() >= 8]:
         chosen = formulas == formula
-        rank = spearmanr((predicted / size)[chosen], (dft / size)[chosen])
+        rank: Any = spearmanr((predicted / size)[chosen], (dft / size)[chosen])
         numbers = {"structures": int(chosen.sum()), "Spearman": float(rank.statistic), "p": float(rank.pvalue)}
         rows.append({"composition": str(formula), **numbers})
     return rows

@@ -20,7 +20,7 @@ class Run:
     """Chains on their way."""
 
     def __init__(self, model: jaxmlip.Model, job: Job, n_chains: int) -> None:
-        sites = rocksalt("LiMnO2", repeat=(job.size,) * 3, lattice=_LATTICE)
+        sites = rocksalt("LiMnO2", repeat=(job.size, job.size, job.size), lattice=_LATTICE)
         amounts = {symbol: 1 + (symbol == "O") for symbol in MC_SPECIES}
         starts = random_numbers(sites, amounts)[None].repeat(n_chains, axis=0)
         chains = Chains(starts, [_TEMPERATURE] * n_chains)

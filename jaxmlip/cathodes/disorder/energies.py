@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
 from jaxtyping import Array, Float, Int, Integer
 
 from jaxmlip.cathodes.disorder.moves import VACANCY
@@ -44,7 +43,7 @@ def lattice_of(sites: Sites, potential: Potential, dtype: str | None = None) -> 
         ValueError: a species of ``sites`` that the potential does not know.
     """
     config = potential.config
-    symbols = [chemical_symbols[z] for z in config.species]
+    symbols = config.symbols
     for symbol in sites.symbols:
         if symbol not in (*symbols, "X"):
             raise ValueError(unknown_name("element", symbol, symbols) + ": fit a potential whose species include it")

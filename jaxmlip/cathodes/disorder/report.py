@@ -62,18 +62,17 @@ def rows_of(found: Analysis) -> list[dict[str, Any]]:
     for k, distance in enumerate(found.order.distances):
         for a, one in enumerate(symbols):
             for b, other in enumerate(symbols[a + 1 :], a + 1):
-                value = (float(x[k, a, b]) for x in found.order.alpha[:2])
                 name = f"Warren–Cowley {one}–{other}, {distance:.2f} Å"
-                rows.append(_row(name, *value, 0.0))
+                rows.append(_row(name, found.order.alpha, (k, a, b), 0.0))
     for n in range(5):
-        mean, error = float(found.tetrahedra.mean[n]), float(found.tetrahedra.error[n])
-        rows.append(_row(f"tetrahedra with {n} Li", mean, error, float(found.random[n])))
-    rows.append(_row("Li in percolating 0-TM clusters", *map(float, found.percolating[:2]),
-                     float(found.random_percolating.mean)))  # fmt: skip
-    return [*rows, _row("energy (eV/site)", *map(float, found.energy[:2]), None)]
+        rows.append(_row(f"tetrahedra with {n} Li", found.tetrahedra, (n,), float(found.random[n])))
+    random = float(found.random_percolating.mean)
+    rows.append(_row("Li in percolating 0-TM clusters", found.percolating, (), random))
+    return [*rows, _row("energy (eV/site)", found.energy, (), None)]
 
 
-def _row(quantity: str, mean: float, error: float, random: float | None) -> dict[str, Any]:
+def _row(quantity: str, found: Estimate, place: tuple[int, ...], random: float | None) -> dict[str, Any]:
+    mean, error = float(found.mean[place]), float(found.error[place])
     return {"quantity": quantity, "mean": mean, "error": error, "random": random}
 
 

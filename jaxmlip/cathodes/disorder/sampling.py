@@ -142,7 +142,7 @@ def sample(
 def ensemble_of(model: Model, sites: Sites, chains: Chains, dtype: str) -> sampler.Ensemble:
     """What the trials of all chains need."""
     moves = swaps(sites) if chains.moves is None else chains.moves
-    table = move_table(moves, sites, model.potential.config.species)
+    table = move_table(moves, sites, [int(z) for z in model.potential.config.species])
     return sampler.Ensemble(lattice_of(sites, model.potential, dtype), table, chains.conditions(model, dtype))
 
 

@@ -10,7 +10,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.cathodes.disorder.sampling import Sampling, sample
+from jaxmlip.cathodes.disorder.sampling import Chains, Sampling, sample
 from jaxmlip.cathodes.disorder.sites import Sites, occupied, parse_formula, random_numbers, rocksalt
 from jaxmlip.cathodes.voltage import LITHIUM_BCC, PLAUSIBLE, average_voltage
 from jaxmlip.potentials.model import Model

@@ -6,8 +6,11 @@ Each subcommand is a module of `jaxmlip.commands`, imported when it is called, s
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 from jaxmlip.progress import Terminated
 
@@ -50,8 +53,10 @@ usage: jaxmlip COMMAND [arguments]     (jaxmlip COMMAND --help explains each arg
 
 {commands}
 
-Data is a file, a folder or a pattern ("runs/*/OUTCAR"): extended XYZ, .xsf, .cfg, vasprun.xml, OUTCAR and all that
-ASE reads, also as .xz or .gz; or the name of a shipped data set: ldr, ldr-surrogate, mo, si, layered.
+Data is a file, a folder or a pattern ("runs/*/OUTCAR"): extended XYZ, .xsf, .cfg, LAMMPS dumps, vasprun.xml, OUTCAR,
+JSON (Materials Project, MPtrj, MatPES, mlearn, FitSNAP) and all that ASE reads, also as .xz or .gz; or the name of a
+shipped data set: ldr, ldr-surrogate, mo, si, layered. Every command takes --species, --energy-key, --forces-key,
+--stress-key and --virial-key for files that number their elements or name their labels otherwise.
 Models are our model.npz or a file of another program, such as W.snapcoeff.
 
 Settings can stand in a TOML file given with --config FILE; a flag wins over the file:
@@ -107,7 +112,9 @@ def _run(name: str, words: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     try:
         module = import_module(f"jaxmlip.commands.{name}")
-        return module.main([word for word in words if word != "--debug"])
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, name)
+            return module.main([word for word in words if word != "--debug"])
     except SystemExit as stop:  # tyro has printed help, or what is wrong with a flag
         return stop.code if isinstance(stop.code, int) else 0
     except Terminated as stop:
@@ -118,6 +125,10 @@ def _run(name: str, words: list[str]) -> int:
         if debug:
             raise
         return _complain(f"jaxmlip {name}: error: {error}")
+
+
+def _show_warning(command: str, message: Warning | str, *where: Any) -> None:
+    print(f"jaxmlip {command}: warning: {message}", file=sys.stderr)
 
 
 def _complain(message: str, *, code: int = 2) -> int:

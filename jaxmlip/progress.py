@@ -61,7 +61,11 @@ def live(label: str, total: int, *, show: bool | Report) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda row: bar.update(task, completed=row["epoch"], description=f"{label}, {row_text(row)}")
+        yield lambda row: bar.update(task, completed=row["epoch"], description=f"{label}, {_text(row)}")
+
+
+def _text(row: dict[str, Any]) -> str:
+    return row["text"] if "text" in row else row_text(row)
 
 
 def row_text(row: dict[str, Any]) -> str:

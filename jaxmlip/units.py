@@ -16,3 +16,9 @@ FEMTOSECOND = ase.units.fs
 """One fs in Å·sqrt(amu/eV), the unit of time that makes eV, Å and amu consistent."""
 MAH_PER_MOL = 26801.4814
 """mAh in one mole of electrons: the Faraday constant 96485.33212 C/mol (CODATA 2018) / 3.6 C/mAh."""
+HARTREE = 27.211386245988
+"""eV in one Hartree (CODATA 2018)."""
+BOHR = 0.529177210903
+"""Å in one Bohr radius (CODATA 2018)."""
+KCAL_PER_MOL = 4184.0 / 96485.33212
+"""eV in one kcal/mol."""

@@ -2,6 +2,7 @@
 
 import shutil
 
+import ase
 import jax
 import numpy as np
 import pytest
@@ -9,9 +10,14 @@ from aenet_reference import NAMES, frames, network_file, reference
 
 import jaxmlip
 from jaxmlip.cli import main
+from jaxmlip.data import DataWarning
+from jaxmlip.formats.aenet_domain import has_old_domain
 from jaxmlip.formats.aenet_inputs import read_folder, read_input, read_setup
 from jaxmlip.formats.aenet_network import read_network, write_network
-from jaxmlip.potentials.aenet import AENETConfig, aenet
+from jaxmlip.graph.batch import batch, edge_vectors
+from jaxmlip.potentials.aenet import AENETConfig, aenet, fingerprints
+from jaxmlip.potentials.base import safe_vectors
+from jaxmlip.potentials.predictions import predict_atoms
 
 STP = """DESCR
   N. Artrith and A. Urban, Comput. Mater. Sci. 114 (2016) 135-150.
@@ -273,3 +279,59 @@ def test_what_aenet_cannot_hold(tmp_path):
     snap = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=1)
     with pytest.raises(ValueError, match="only AENET"):
         jaxmlip.save(jaxmlip.Model(snap, snap.init(None, None)), tmp_path / "m.nn")
+
+
+def old_angular(positions, i, parameters):
+    """aenet's angular sums before 2.0.4, pair by pair: T_n(2 cos θ/π − 1)."""
+    _, _, cutoff, order = parameters
+    vectors = np.delete(positions, i, axis=0) - positions[i]
+    r = np.linalg.norm(vectors, axis=1)
+    f = np.where(r < cutoff, (1 + np.cos(np.pi * r / cutoff)) / 2, 0)
+    total = np.zeros(round(order) + 1)
+    for j in range(len(r)):
+        for k in range(j):
+            x = 2 * (vectors[j] @ vectors[k]) / (r[j] * r[k]) / np.pi - 1
+            values = [1.0, x]
+            while len(values) < len(total):
+                values.append(2 * x * values[-1] - values[-2])
+            total += f[j] * f[k] * np.array(values)
+    return total
+
+
+def test_the_angular_domain_of_old_networks(tmp_path):
+    """Recognised by averages that T_n(cos θ) cannot have, and converted: energies by hand in the old domain."""
+    arrays = reference("mo_tanh")
+    new = network_file(arrays, "Mo")
+    assert not has_old_domain(new)
+    start, stop = (round(new.parameters[1]) + k for k in (1, 2 + round(new.parameters[3])))
+    rng = np.random.default_rng(0)
+    positions = np.array([[0, 0, 0], [2.4, 0.3, 0], [0.2, 2.6, 0.1], [-1.1, -1.9, 1.7], [0.4, 0.2, -2.7]])
+    cluster = ase.Atoms("Mo5", positions)
+    reach = AENETConfig(species=("Mo",), cutoff=new.parameters[0], radial_order=round(new.parameters[1]),
+                        angular_cutoff=new.parameters[2], angular_order=round(new.parameters[3]))  # fmt: skip
+    graph = batch(cluster, reach)
+    vectors = safe_vectors(edge_vectors(graph), graph, reach.cutoff)
+    found = np.array(fingerprints(reach, None, graph, vectors))
+    found[:, start:stop] = [old_angular(positions, i, new.parameters) for i in range(5)]
+    old = new._replace(average=found.mean(axis=0), square=found.mean(axis=0) ** 2 + rng.uniform(0.5, 2, found.shape[1]))
+    assert has_old_domain(old)
+    write_network(old, tmp_path / "Mo.x.nn")
+    h = (found - old.average) / np.sqrt(old.square - old.average**2)
+    for k, (W, b) in enumerate(old.layers()):
+        h = h @ W.T + b
+        h = np.tanh(h) if k < len(old.nodes) - 2 else h
+    expected = np.sum(h / old.energy_scale + old.energy_shift + old.atomic_energies["Mo"])
+    with pytest.warns(DataWarning, match=r"Mo.x.nn: made by aenet before 2.0.4"):
+        model = jaxmlip.load(tmp_path / "Mo.x.nn")
+    energy = predict_atoms(model, [cluster]).energy[0]
+    assert energy == pytest.approx(expected, abs=1e-9)  # float64; the domains differ by factors up to (2/π)^-order
+
+
+def test_the_domain_shows_in_the_extremes_too():
+    new = network_file(reference("mo_tanh"), "Mo")
+    start = round(new.parameters[1]) + 1
+    extremes = np.zeros((2, new.nodes[0]))
+    extremes[1, start], extremes[0, start + 1] = 1.0, -0.9
+    assert not has_old_domain(new._replace(extremes=extremes))
+    extremes[0, start + 1] = -1.3
+    assert has_old_domain(new._replace(extremes=extremes))

@@ -1,5 +1,6 @@
 """The audit finds what is broken, and only that."""
 
+import re
 import time
 from pathlib import Path
 
@@ -179,10 +180,10 @@ def test_duplicates_up_to_order_and_images():
 
 
 def test_many_copies_are_quick():
-    start = time.perf_counter()
+    start = time.process_time()
     findings = audit([rocksalts(1)[0]] * 1000)
     assert sum(item.check == "duplicate" for item in findings) == 999
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_swapped_elements_are_no_duplicate():
@@ -219,3 +220,98 @@ def test_bad_input():
         audit([])
     with pytest.raises(ValueError, match="overlap_broken: expected float > 0, got 0"):
         AuditSettings(overlap_broken=0.0)
+
+
+def with_emt(atoms):
+    from ase.calculators.emt import EMT
+
+    new = atoms.copy()
+    new.calc = EMT()
+    found = Labels(new.get_potential_energy() - 3.5 * len(new), new.get_forces(), new.get_stress(voigt=False))
+    attach(new, found)
+    return new
+
+
+def scaled(frames, *, energy=1.0, forces=1.0, stress=1.0):
+    result = []
+    for atoms in frames:
+        new, item = atoms.copy(), labels(atoms)
+        attach(new, Labels(item.energy * energy, item.forces * forces, item.stress * stress))
+        result.append(new)
+    return result
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    return [with_emt(bulk("Cu", cubic=True, a=a)) for a in np.linspace(3.4, 3.9, 9)]
+
+
+@pytest.fixture(scope="module")
+def trajectory():
+    """32 atoms on waves, one cell."""
+    start = bulk("Cu", cubic=True, a=3.62) * (2, 2, 2)
+    frames = []
+    for k in range(6):
+        atoms = start.copy()
+        atoms.positions += 0.15 * np.sin(0.4 * k + np.arange(96).reshape(32, 3))
+        frames.append(with_emt(atoms))
+    return frames
+
+
+def named(frames, check):
+    return sorted({item.message for item in audit(frames) if item.check == check})
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"), [(-1.0, "of the other sign"), (160.2, "in GPa"), (-1602.0, "in kbar and of the other sign")]
+)
+def test_stresses_of_neighbouring_volumes_tell_their_unit_and_sign(volumes, factor, reason):
+    assert audit(volumes) == []
+    (message,) = named(scaled(volumes, stress=factor), "unit of stress")
+    assert reason in message
+    assert "dE/dV" in message
+
+
+def test_without_energies_the_slope_over_the_volume_and_the_size_tell(volumes, trajectory):
+    (message,) = named(scaled(volumes, energy=np.nan, stress=-1.0), "unit of stress")
+    assert "falls as the volume grows" in message
+    (message,) = named(scaled(volumes, energy=np.nan, stress=160.2), "unit of stress")
+    assert "bulk modulus" in message
+    (message,) = named(scaled(trajectory, stress=16.0), "unit of stress")
+    assert "half of the stresses" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"energy": 1 / 32}, r"energies are per atom \(32 atoms\)"),
+        ({"energy": 1 / 27.2114}, "energies are in Hartree"),
+        ({"forces": -1.0}, "of the other sign"),
+        ({"forces": 1 / 51.422}, "forces are in Hartree/Bohr"),
+    ],
+)
+def test_forces_along_a_trajectory_tell_the_unit(trajectory, change, reason):
+    assert audit(trajectory) == []
+    (message,) = named(scaled(trajectory, **change), "unit of forces")
+    assert re.search(reason, message)
+
+
+def test_energies_per_atom_show_in_cells_of_several_sizes(volumes, trajectory):
+    frames = [*volumes, *trajectory]
+    assert audit(frames) == []
+    wrong = [new for atoms in frames for new in scaled([atoms], energy=1 / len(atoms))]
+    assert "energy per atom instead of per cell?" in named(wrong, "energy per atom")[0]
+    one = [*frames[:3], *scaled(frames[3:4], energy=1 / 4), *frames[4:]]
+    assert "looks like one per atom" in named(one, "energy")[0]
+
+
+def test_loops_that_did_not_converge_and_several_levels(volumes):
+    frames = scaled(volumes)
+    for k, atoms in enumerate(frames):
+        atoms.info["run_type"] = "GGA+U" if k == 2 else "GGA"
+    frames[5].info["converged"] = False
+    found = {(item.index, item.check, item.severity) for item in audit(frames)}
+    assert found == {(2, "level of theory", "suspicious"), (5, "not converged", "broken")}
+    findings = audit(frames)
+    assert len(clean(frames, findings)) == len(frames) - 1
+    assert len(clean(frames, findings, drop="suspicious")) == len(frames) - 2

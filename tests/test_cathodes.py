@@ -115,6 +115,12 @@ def test_only_contents_on_the_hull_make_plateaus():
     assert [p.voltage for p in stable.plateaus] == pytest.approx([4.4, 3.6])
     assert [(p.low, p.high) for p in unstable.plateaus] == [(0, 2)]
     assert [one.above_hull for one in unstable.contents] == pytest.approx([0.0, 0.5, 0.0])
+    far = [one._replace(energy=one.energy - 400.0 * len(one.atoms) - 190.0 * one.lithium) for one in contents(-42.4)]
+    found = profile_of(far, lithium_energy=-2.0 - 400.0 - 190.0)  # another zero of each element's energies
+    assert [p.voltage for p in found.plateaus] == pytest.approx([4.4, 3.6])
+    assert [one.above_hull for one in found.contents] == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
+    with pytest.raises(ValueError, match="not on the energy scale of the model"):
+        profile_of(far, lithium_energy=-2.0)
     lost = [contents(-42.0)[0]._replace(energy=None, problems=("ran away",)), *contents(-42.0)[1:]]
     with pytest.raises(ValueError, match="ran away"):
         profile_of(lost)

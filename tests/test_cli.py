@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,6 +131,23 @@ def test_audit_finds_and_removes_what_is_broken(data, tmp_path, capsys):
     assert "overlap" in capsys.readouterr().out
     assert len(jaxmlip.read(tmp_path / "clean.xyz")) == 9
     assert (tmp_path / "clean.xyz.run.json").exists()
+
+
+def test_data_options_are_the_same_in_every_command(tmp_path, capsys):
+    cases = Path(__file__).parent / "data" / "cases"
+    kept = tmp_path / "kept.xyz"
+    assert main(["audit", str(cases / "virial_section.cfg"), "--species", "Li", "O", "--write", str(kept)]) == 0
+    assert "wrote 1 structures" in capsys.readouterr().out
+    assert jaxmlip.read(kept)[0].get_chemical_formula() == "LiO"
+    assert main(["audit", str(cases / "dump_types.lammpstrj")]) == 2
+    assert "--species Li O" in capsys.readouterr().err
+    files = [str(cases / "energy_elsewhere.xyz"), "--out", str(tmp_path / "fit")]
+    assert main(["fit", "snap", *files, "--potential.twojmax", "2"]) == 2
+    assert "--energy-key pbe_energy" in capsys.readouterr().err
+    assert main(["audit", files[0], "--energy-key", "pbe_energy", "--drop", "suspicious"]) == 0
+    conflict = [str(cases / "virial_conflict.xyz"), "--virial-key", "virial", "--write", str(kept)]
+    assert main(["audit", *conflict]) == 0  # duplicates are suspicious only
+    assert "suspicious ones are among those written" in capsys.readouterr().out
 
 
 def test_an_iterative_fit_leaves_its_log_and_goes_on(data, tmp_path, capsys):

@@ -5,6 +5,7 @@ eV/atom, 1e-11 eV/Å; `scripts/benchmark.py` compares the two again where quippy
 """
 
 import lzma
+import re
 import shutil
 
 import jax
@@ -15,6 +16,7 @@ from gap_reference import MODELS, REFERENCE
 import jaxmlip
 from jaxmlip.formats.gap import read_gap
 from jaxmlip.potentials.gap import GAPConfig, gap
+from jaxmlip.potentials.predictions import predict_atoms
 
 
 @pytest.fixture
@@ -126,14 +128,63 @@ def test_different_delta_of_elements_is_folded_into_alpha(folder):
         ("IP GAP label", "IP GAP E_scale=2.0 label", "E_scale"),
         ("</gpSparse>", "", "not a complete XML file"),
         ("sparseX_md5sum=", 'sparseX_md5sum="0" old=', "checksum"),
-        ("soap l_max=3 n_max=3 atom_sigma=0.5 zeta=4 cutoff=5.0 cutoff_transition_width=0.5 delta=1.0 "
-         "covariance_type=dot_product n_sparse=8 sparse_method=cur_points               n_species=4 Z=22",
-         "soap l_max=3 n_max=3 atom_sigma=0.4 cutoff=5.0 n_species=4 Z=22", "different .*sigma_atom"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_represented_is_refused(folder, old, new, message):
     with pytest.raises(ValueError, match=message):
         jaxmlip.load(changed(folder, old, new))
+
+
+SECOND = (
+    "soap l_max=3 n_max=3 atom_sigma=0.5 zeta=4 cutoff=5.0 cutoff_transition_width=0.5 delta=1.0 "
+    "covariance_type=dot_product n_sparse=8 sparse_method=cur_points               n_species=4 Z=22"
+)
+
+
+def test_several_soaps_are_a_sum(folder):
+    """The SOAP of titanium gets another width: its terms become the second GAP of a sum, the energies add up."""
+    whole = jaxmlip.load(folder / "gap.xml")
+    model = jaxmlip.load(changed(folder, SECOND, SECOND.replace("sigma=0.5", "sigma=0.4")))
+    alpha = np.asarray(whole.params["alpha"]["soap"])
+    titanium = whole.potential.config.symbols.index("Ti")
+    first, second = (np.asarray(model.params[part]["alpha"]["soap"]) for part in ("first", "second"))
+    np.testing.assert_array_equal(second[titanium, : alpha.shape[1]], alpha[titanium])
+    np.testing.assert_array_equal(np.delete(first, titanium, 0), np.delete(alpha, titanium, 0))
+    assert not first[titanium].any()
+    assert not np.delete(second, titanium, 0).any()
+    np.testing.assert_array_equal(model.params["offsets"], whole.params["offsets"])
+
+
+def test_zeta_of_old_files_stands_in_theta():
+    """Layout of gap_fit before the attribute existed; numbers of quippy-ase 0.10.3, 1e-10 is their agreement."""
+    model = jaxmlip.load(REFERENCE / "old_theta_zeta" / "old_theta_zeta.xml")
+    (atoms,) = jaxmlip.read(REFERENCE / "old_theta_zeta" / "frame.xyz")
+    expected = np.load(REFERENCE / "old_theta_zeta" / "quippy.npz")
+    found = predict_atoms(model, [atoms])
+    np.testing.assert_allclose(found.energy[0], expected["energy"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.forces[0], expected["forces"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.stress[0], expected["stress"], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("e0", "species", "message"), [(True, None, None), (False, ["Si"], None),
+                                                        (False, None, "any element.*species=")])  # fmt: skip
+def test_a_model_of_one_element_that_is_not_named(tmp_path, e0, species, message):
+    """gap_fit with add_species=F; the energy e0 or the caller tells the element."""
+    source = REFERENCE / "si"
+    shutil.copytree(source, tmp_path / "si")
+    path = tmp_path / "si" / "gap.xml"
+    text = re.sub(r" (Z|species_Z|n_species)=(\{[\d ]*\}|\d+)", "", path.read_text())
+    text = re.sub(r'(<e0 Z="\d+" value=")[^"]*', r"\g<1>0.0", text)
+    if e0:
+        text = text.replace('<e0 Z="14" value="0.0', '<e0 Z="14" value="-0.79')
+    path.write_text(text)
+    if message:
+        with pytest.raises(ValueError, match=message):
+            jaxmlip.load(path)
+        return
+    model, named = jaxmlip.load(path, species=species), jaxmlip.load(source / "gap.xml")
+    assert model.potential.config == named.potential.config
+    np.testing.assert_array_equal(model.params["alpha"]["soap"], named.params["alpha"]["soap"])
 
 
 def test_files_that_are_missing_or_of_others(folder, tmp_path):

@@ -9,9 +9,9 @@ from test_jaxmd import STRUCTURES
 
 from jaxmlip.graph import batch
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.model import predict
+from jaxmlip.potentials.model import Model, predict
 from jaxmlip.simulate.jaxmd import fractional, jaxmd_context, species_of
-from jaxmlip.simulate.neighbor_list import build, grown, plan, update, within_cutoff
+from jaxmlip.simulate.neighbor_list import build, crowded, grown, holds, plan, within_cutoff
 
 
 def large():
@@ -43,9 +43,8 @@ def test_lists_the_pairs_that_the_host_finds(name):
         position, box = fractional(atoms, "float64")
         species = species_of(model().potential, atoms)
         listed = jax.jit(build, static_argnums=0)(sizes, position, box)
-        graph, full = jax.jit(within_cutoff, static_argnums=0)(sizes, listed, position, box, species)
-    assert not listed.overflow
-    assert not full
+        graph = jax.jit(within_cutoff)(listed, position, box, species)
+        assert holds(listed, position, box)
     assert pairs_of(listed.neighbors, listed.shifts, listed.mask) == host_pairs(atoms, 4.0)
     assert pairs_of(graph.neighbors, graph.shifts, graph.mask) == host_pairs(atoms, 3.4)
     for table in (listed, graph):  # the reverse of the reverse is the pair itself, with the opposite shift
@@ -57,7 +56,7 @@ def test_lists_the_pairs_that_the_host_finds(name):
 
 def test_forces_follow_moving_atoms_and_a_moving_box():
     rng = np.random.default_rng(3)
-    atoms, (potential, params) = alloy(), model()
+    atoms, potential, params = alloy(), model().potential, model().params
     sizes = grown(plan(atoms, potential.config.cutoff, 0.6), plan(atoms, potential.config.cutoff, 0.6))
     with jaxmd_context("float64"):
         position, box = fractional(atoms, "float64")
@@ -66,9 +65,9 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
 
         @jax.jit
         def follow(listed, position, box):
-            listed = update(sizes, listed, position, box)
-            graph, full = within_cutoff(sizes, listed, position, box, species)
-            return listed, predict(Model(potential, params), graph), full | listed.overflow
+            listed = listed.update(position, box=box)
+            graph = within_cutoff(listed, position, box, species)
+            return listed, predict(Model(potential, params), graph), ~holds(listed, position, box)
 
         n_built, last = 0, listed
         for _ in range(12):
@@ -76,7 +75,7 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
             box = box @ (np.eye(3) + rng.normal(scale=0.002, size=(3, 3)))
             listed, found, failed = follow(listed, position, box)
             assert not failed
-            n_built += bool((listed.position != last.position).any())
+            n_built += bool((listed.reference_position != last.reference_position).any())
             last = listed
             atoms.set_cell(np.asarray(box).T)
             atoms.set_positions(np.asarray(position @ box.T))
@@ -93,9 +92,10 @@ def test_overflow_is_reported():
     with jaxmd_context("float64"):
         position, box = fractional(atoms, "float64")
         compiled = jax.jit(build, static_argnums=0)
-        assert compiled(sizes._replace(width=20), position, box).overflow
-        assert compiled(sizes._replace(capacity=2), position, box).overflow
-        assert compiled(sizes, position, box * 0.8).overflow  # bins became narrower than the reach
+        assert compiled(sizes._replace(width=20), position, box).did_buffer_overflow
+        assert compiled(sizes._replace(capacity=2), position, box).did_buffer_overflow
+        assert compiled(sizes, position, box * 0.8).did_buffer_overflow  # bins became narrower than the reach
         listed = compiled(sizes, position, box)
-        tight = sizes._replace(inner=4)
-        assert within_cutoff(tight, listed, position, box, species_of(model().potential, atoms))[1]
+        assert not crowded(listed, position, box)
+        assert crowded(compiled(sizes._replace(inner=4), position, box), position, box)
+        assert not holds(listed, position + 0.1, box * 1.3)

@@ -357,6 +357,7 @@ def test_bad_cfg_is_refused(tmp_path, old, new, species, message):
         read(path, species=species)
 
 
+@pytest.mark.filterwarnings("ignore::jaxmlip.data.DataWarning")
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(["xyz", "xsf", "cfg", "json"]))
 def test_a_damaged_file_is_read_or_refused_politely(tmp_path_factory, data, kind):
@@ -421,7 +422,7 @@ def test_pymatgen_entries(tmp_path):
         assert atoms.info == {"composition": "LiO", "entry_id": "mp-1", "run_type": "GGA", "correction": -0.7}
         np.testing.assert_allclose(atoms.positions[1], [2, 2, 2])
     (tmp_path / "e.json").write_text('[{"energy": 1, "structure": null}]')
-    with pytest.raises(ValueError, match="entry 0: expected a ComputedStructureEntry"):
+    with pytest.raises(ValueError, match=r"no record with a structure of pymatgen.*fetch the entries"):
         read(tmp_path / "e.json")
     (tmp_path / "e.json").write_text('[{"energy": 1, "structure": ')
     with pytest.raises(ValueError, match="not valid JSON"):

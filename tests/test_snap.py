@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import jaxmlip
+from jaxmlip.basis.hyperspherical import polynomial_factors
+from jaxmlip.descriptors.bispectrum import PairGeometry, pair_polynomials
 from jaxmlip.fitting.design import design
 from jaxmlip.potentials.base import descriptor
 from jaxmlip.potentials.snap import SNAPConfig, snap
@@ -138,3 +140,22 @@ def test_component_counts():
     counts = [SNAPConfig(species=("Li",), cutoff=4.0, twojmax=j).n_features for j in range(2, 9)]
     assert counts == [5, 8, 14, 20, 30, 40, 55]
     assert 11 * (1 + SNAPConfig(species=("Li",), cutoff=4.0, twojmax=6, quadratic=True).n_features) == 5456
+
+
+@pytest.mark.parametrize("r", [0.3, 1.2, 1.9])
+def test_pairs_below_rmin0_as_lammps_maps_them(r):
+    """LAMMPS's own formulas, z0 = r / tan θ0 and lengths from a positive root, which change sign below rmin0."""
+    config = SNAPConfig(species=("Mo",), cutoff=4.0, twojmax=3, rmin0=1.5)
+    vector = r * np.array([2.0, -1.0, 2.0]) / 3
+    one = jnp.ones((1, 1))
+    pair = PairGeometry(4.0 * one, one, one > 0)
+    left, right = pair_polynomials(jnp.asarray(vector, float)[None, None], pair, config)
+    theta0 = (r - 1.5) * config.rfac0 * np.pi / (4.0 - 1.5)
+    z0 = r / np.tan(theta0)
+    x, y, z = vector
+    a, b = (np.array([z0, -z]) / np.hypot(r, z0)).tolist(), (np.array([y, -x]) / np.hypot(r, z0)).tolist()
+    weight = 1.0 if r <= 1.5 else (1 + np.cos(np.pi * (r - 1.5) / 2.5)) / 2
+    shaped = [tuple(np.full((1, 1), part) for part in both) for both in (a, b)]
+    expected = polynomial_factors(*shaped, np.full((1, 1), weight), 3, xp=np)
+    np.testing.assert_allclose(left, expected[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(right, expected[1], rtol=0, atol=1e-14)

@@ -22,6 +22,8 @@ from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import Relaxed, relax
 from jaxmlip.units import LITHIUM_BCC
 
+_IMPOSSIBLE = 20.0  # V; no electrode has it, and energies on two zeros are hundreds of volts apart
+
 
 class Content(NamedTuple):
     """One lithium content of the host."""
@@ -131,13 +133,36 @@ def profile_of(contents: Sequence[Content], *, lithium_energy: float = LITHIUM_B
         reasons = "; ".join(dict.fromkeys(reason for one in contents for reason in one.problems))
         raise ValueError(f"the empty and the full host must both relax to minima: {reasons or 'no energies'}")
     structures = [AseAtomsAdaptor.get_structure(one.atoms) for one in known]  # type: ignore[arg-type]
-    entries = [ComputedStructureEntry(at, one.energy or 0.0) for at, one in zip(structures, known, strict=True)]
-    electrode = InsertionElectrode.from_entries(entries, ComputedEntry("Li", lithium_energy))
+    energies = _above_ends(known, lithium_energy)
+    entries = [ComputedStructureEntry(at, energy) for at, energy in zip(structures, energies, strict=True)]
+    electrode = InsertionElectrode.from_entries(entries, ComputedEntry("Li", 0.0))
     plateaus = [_plateau(pair) for pair in electrode.voltage_pairs]
     hull = _hull(known, plateaus)
     rows = [one._replace(above_hull=hull.get(one.lithium)) for one in contents]
     numbers = (electrode.get_average_voltage(), electrode.get_capacity_grav(), electrode.get_specific_energy())
     return VoltageProfile(rows, sorted(plateaus), *map(float, numbers))
+
+
+def _above_ends(known: Sequence[Content], lithium_energy: float) -> list[float]:
+    """Energies from the empty host and metallic lithium, eV: voltages do not depend on the zero of each element.
+
+    pymatgen's phase diagram does: it takes energies of some eV an atom, as VASP's are, for granted.
+
+    Raises:
+        ValueError: no voltage of this host, so that ``lithium_energy`` is on another zero.
+    """
+    first, last = known[0], known[-1]
+    energies = [
+        float(one.energy or 0.0) - float(first.energy or 0.0) - (one.lithium - first.lithium) * lithium_energy
+        for one in known
+    ]
+    mean = -energies[-1] / (last.lithium - first.lithium)
+    if not np.isfinite(mean) or abs(mean) > _IMPOSSIBLE:
+        raise ValueError(
+            f"an average voltage of {mean:.4g} V: lithium_energy={lithium_energy} eV is not on the energy scale of the "
+            "model; give the energy of an atom of metallic lithium from the same kind of calculation as its data"
+        )
+    return energies
 
 
 def _content(n: int, ends: Sequence[Relaxed]) -> Content:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -11,10 +12,11 @@ from jaxmlip.commands.output import console, need_folder, record_beside, structu
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError
 from jaxmlip.data.findings import AuditSettings
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class Audit:
+class Audit(ReadOptions):
     """Find what ruins fits: overlapping atoms, impossible volumes, outliers, missing labels, duplicates.
 
     Exits with 1 when something is broken, so that a script stops there.
@@ -28,6 +30,8 @@ class Audit:
     """Training data, if DATA is the test data: near twins on both sides are reported."""
     write: Path | None = None
     """Write the structures that are not broken here (.xyz or .cfg)."""
+    drop: Literal["broken", "suspicious"] = "broken"
+    """What --write leaves out: the broken, or the suspicious as well."""
     max_per_check: int = 10
     """Lines shown of each kind of finding; 0 for all."""
     settings: AuditSettings = field(default_factory=AuditSettings)
@@ -42,13 +46,13 @@ def main(words: Sequence[str]) -> int:
 
     if job.write is not None:
         need_folder(job.write)
-    frames = structures(job.data, "structures")
-    other = structures(job.train, "training data") if job.train else None
+    frames = structures(job.data, "structures", job)
+    other = structures(job.train, "training data", job) if job.train else None
     findings = audit(frames, settings=job.settings, other=other)
     _show(job, len(frames), findings)
     n_broken = len({item.index for item in findings if item.severity == "broken"})
     if job.write is not None:
-        _write(job, clean(frames, findings), ["audit", *words])
+        _write(job, (frames, clean(frames, findings, drop=job.drop)), findings, ["audit", *words])
     return 1 if n_broken else 0
 
 
@@ -69,12 +73,18 @@ def _show(job: Audit, n_frames: int, findings) -> None:
     out.print(f"{n_frames} structures: {words}", highlight=False)
 
 
-def _write(job: Audit, kept, words: list[str]) -> None:
+def _write(job: Audit, sets: tuple[list, list], findings, words: list[str]) -> None:
     from jaxmlip.data import write
 
     assert job.write is not None  # the caller checked
+    frames, kept = sets
     if not kept:
-        raise ConfigError(f"nothing written to {job.write}: every structure is broken")
+        raise ConfigError(f"nothing written to {job.write}: every structure is {job.drop}")
+    severities = {item.index: item.severity for item in reversed(findings)}
+    n_suspicious = sum(severity == "suspicious" for severity in severities.values())
     write(job.write, kept)
     record_beside(job.write, job, words, n_kept=len(kept))
-    console().print(f"wrote {len(kept)} structures to {job.write}", highlight=False)
+    text = f"wrote {len(kept)} structures to {job.write}; {len(frames) - len(kept)} {job.drop} ones are left out"
+    if n_suspicious and job.drop == "broken":
+        text += f", {n_suspicious} suspicious ones are among those written (--drop suspicious leaves them out too)"
+    console().print(text, highlight=False)

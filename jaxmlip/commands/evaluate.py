@@ -10,10 +10,12 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model, report_errors
 from jaxmlip.commands.output import record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.data.elsewhere import warn_elsewhere
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(ReadOptions):
     """Errors of a model: energy per atom (meV/atom), force components (eV/Å), stress components (GPa).
 
     example: jaxmlip evaluate fit/model.npz test.xyz --out errors
@@ -25,12 +27,6 @@ class Evaluate:
     """Files, folders, patterns or shipped data sets, with labels."""
     group_key: str | None = None
     """Key of info whose values get errors of their own."""
-    energy_key: str | None = None
-    """Name of the energy in the files, if unusual."""
-    forces_key: str | None = None
-    """Name of the forces."""
-    stress_key: str | None = None
-    """Name of the stress."""
     out: Path | None = None
     """Folder for errors.csv (also per element), errors.jsonl, parity figures and run.json; none: print only."""
 
@@ -39,10 +35,10 @@ def main(words: Sequence[str]) -> int:
     """Run the command."""
     mapping, where, rest = take_config(words)
     job = parse(Evaluate, rest, prog="jaxmlip evaluate", mapping=mapping, where=where)
-    keys = {name: getattr(job, name) for name in ("energy_key", "forces_key", "stress_key")}
     with double_precision():
         model = load_model(job.model)
-        frames = structures(job.data, "structures", **keys)
+        frames = structures(job.data, "structures", job)
+        warn_elsewhere(frames)
         if job.out is not None:
             job.out.mkdir(parents=True, exist_ok=True)
         report_errors(model, {"data": frames}, out=job.out, group_key=job.group_key)

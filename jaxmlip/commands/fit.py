@@ -13,12 +13,13 @@ from jaxmlip.commands.evaluation import load_model, report_errors
 from jaxmlip.commands.output import console, record_beside, structures
 from jaxmlip.commands.parse import flags_class, parse, take_config, take_word
 from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.data.options import ReadOptions
 
 _DEFAULT_FAMILY = "snap"
 
 
 @dataclasses.dataclass(frozen=True)
-class FitJob:
+class FitJob(ReadOptions):
     """What every family's fit needs beside its own settings."""
 
     train: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -31,12 +32,6 @@ class FitJob:
     """How: random, composition, trajectory, or a key of info; all but random keep near twins together."""
     seed: int = 0
     """Of the split; iterative fits have a seed of their own, --fit.seed."""
-    energy_key: str | None = None
-    """Name of the energy in the files, if unusual."""
-    forces_key: str | None = None
-    """Name of the forces."""
-    stress_key: str | None = None
-    """Name of the stress."""
     start: Path | None = None
     """Model file to go on from (fine-tuning, transfer learning): family, settings and parameters are the model's, its
     energies per element are fitted anew."""
@@ -176,10 +171,9 @@ def _data(job: FitJob) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
     """Training and test structures; the test set may be empty."""
     from jaxmlip.data.split import split
 
-    keys = {name: getattr(job, name) for name in ("energy_key", "forces_key", "stress_key")}
-    train = structures(job.train, "training data", **keys)
+    train = structures(job.train, "training data", job)
     if job.test:
-        return train, structures(job.test, "test data", **keys)
+        return train, structures(job.test, "test data", job)
     if not 0 <= job.test_fraction < 1:
         raise ConfigError(f"test_fraction must lie in 0 … 1 (1 excluded), got {job.test_fraction}")
     if job.test_fraction == 0:

@@ -11,10 +11,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class Grade:
+class Grade(ReadOptions):
     """Extrapolation grades: up to 1 inside the training data, from about 10 on unreliable; exits with 1 above --limit.
 
     example: jaxmlip grade fit/model.npz new.xyz --train train.xyz --out graded.xyz --select 20
@@ -46,7 +47,7 @@ def main(words: Sequence[str]) -> int:
 
     with double_precision():
         model = load_model(job.model)
-        frames, train = structures(job.data, "structures"), structures(job.train, "training data (--train)")
+        frames, train = structures(job.data, "structures", job), structures(job.train, "training data (--train)", job)
         active = active_set(model, train, mode=job.mode)
         found = grades(model, active, frames)
         order = list(range(len(frames)))

@@ -11,10 +11,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, one_structure, record_beside
 from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class MD:
+class MD(ReadOptions):
     """Molecular dynamics of one structure; the same command goes on with a run that was stopped.
 
     example: jaxmlip md fit/model.npz start.xyz --ensemble npt --temperature 600 --n-steps 20000 --out npt600
@@ -31,7 +32,7 @@ class MD:
     out: Path = Path("md")
     """Folder: log.csv, the trajectory, a checkpoint, run.json."""
     pressure: float = 0.0
-    """GPa, of npt."""
+    """GPa, of npt and npt-isotropic."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,13 +46,13 @@ def main(words: Sequence[str]) -> int:
     with double_precision():
         from jaxmlip.simulate import molecular_dynamics
 
-        model, start = load_model(job.model), one_structure(job.data, job.index) * job.repeat
+        model, start = load_model(job.model), one_structure(job.data, job.index, job) * job.repeat
         settings = _settings(job)
         console().print(
             f"{job.ensemble}, {len(start)} atoms, {job.n_steps} steps of {job.timestep} fs", highlight=False
         )
         try:
-            run = molecular_dynamics(model, start, settings, folder=job.out)
+            run = molecular_dynamics(model, start, settings, folder=job.out, show_progress=True)
         except RuntimeError as error:  # the potential's failure, not the caller's
             console().print(f"jaxmlip md: {error}", markup=False)
             return 1

@@ -8,6 +8,7 @@ import ase
 from rich.console import Console
 
 from jaxmlip.config import ConfigError
+from jaxmlip.data.options import ReadOptions
 
 
 def console() -> Console:
@@ -16,8 +17,8 @@ def console() -> Console:
     return probe if probe.is_terminal else Console(width=120)
 
 
-def structures(sources: Sequence[str], what: str, **keys: Any) -> list[ase.Atoms]:
-    """All structures of files, folders, patterns and shipped data sets, in order.
+def structures(sources: Sequence[str], what: str, options: ReadOptions) -> list[ase.Atoms]:
+    """All structures of files, folders, patterns and shipped data sets, in order; ``options`` say how files are read.
 
     Raises:
         ConfigError: no source was named.
@@ -26,17 +27,16 @@ def structures(sources: Sequence[str], what: str, **keys: Any) -> list[ase.Atoms
 
     if not sources:
         raise ConfigError(f"no {what}: name a file, a folder, or a shipped data set such as ldr")
-    given = {name: value for name, value in keys.items() if value is not None}
-    return [frame for source in sources for frame in load_structures(source, **given)]
+    return [frame for source in sources for frame in load_structures(source, **options.read_options)]
 
 
-def one_structure(source: str, index: int) -> ase.Atoms:
+def one_structure(source: str, index: int, options: ReadOptions) -> ase.Atoms:
     """One structure of a source.
 
     Raises:
         ConfigError: no source was named, or it has no structure of this index.
     """
-    frames = structures([source] if source else [], "structure")
+    frames = structures([source] if source else [], "structure", options)
     if not -len(frames) <= index < len(frames):
         raise ConfigError(f"--index {index}: {source} has {len(frames)} structures, counted from 0")
     return frames[index]

@@ -10,10 +10,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(ReadOptions):
     """Write structures with predicted energy (eV), forces (eV/Å) and stress (eV/Å³, ASE's sign).
 
     example: jaxmlip predict fit/model.npz new.xyz --out predicted.xyz
@@ -34,7 +35,7 @@ def main(words: Sequence[str]) -> int:
     need_folder(job.out)
     with double_precision():
         model = load_model(job.model)
-        frames = structures(job.data, "structures")
+        frames = structures(job.data, "structures", job)
         predict_labels(model, frames)
     from jaxmlip.data import write
 

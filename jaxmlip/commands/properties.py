@@ -11,10 +11,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, one_structure, record_beside
 from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class Properties:
+class Properties(ReadOptions):
     """Relax a crystal, then its equation of state, elastic tensor and phonons; exits with 1 when one of them fails.
 
     The folder holds relaxed.xyz, properties.json, figures, and for phonopy (phonopy -c POSCAR --dim … --readfc) the
@@ -49,7 +50,7 @@ def main(words: Sequence[str]) -> int:
     job = parse(Properties, rest, prog="jaxmlip properties", mapping=mapping, where=where)
     need_folder(job.out)
     with double_precision():
-        model, start = load_model(job.model), one_structure(job.data, job.index)
+        model, start = load_model(job.model), one_structure(job.data, job.index, job)
         job.out.mkdir(exist_ok=True)
         atoms, problem = _relaxed(job, model, start)
         found, problems = ({}, [problem]) if problem else _each(job, model, atoms)

@@ -11,10 +11,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
-class Relax:
+class Relax(ReadOptions):
     """Relax positions and cells, all structures side by side; exits with 1 when one did not converge.
 
     example: jaxmlip relax fit/model.npz start.xyz --out relaxed.xyz --no-cell
@@ -40,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     need_folder(job.out)
     with double_precision():
         model = load_model(job.model)
-        frames = structures(job.data, "structures")
+        frames = structures(job.data, "structures", job)
         found = _relax(job, model, frames)
         _show(frames, found)
         _write(job, model, found)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from typing import Any
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.output import console

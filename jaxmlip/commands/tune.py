@@ -11,10 +11,11 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.output import console, structures
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.data.options import ReadOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class Tune:
+class Tune(ReadOptions):
     """Search for the settings of a family that do best on a fifth of the data, and write them as a preset.
 
     A search that was stopped goes on. The file with the result serves as jaxmlip fit DATA --config OUT/preset.toml.
@@ -46,7 +47,7 @@ def main(words: Sequence[str]) -> int:
     job = parse(Tune, rest, prog="jaxmlip tune", mapping=mapping, where=where)
     if job.family not in trainable():
         raise ConfigError(f"{unknown_name('family', job.family, trainable())}. Use: jaxmlip tune FAMILY DATA")
-    atoms = structures(job.data, "data to tune on")
+    atoms = structures(job.data, "data to tune on", job)
     out = console()
 
     def report(row: dict[str, Any]) -> None:

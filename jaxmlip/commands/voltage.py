@@ -12,11 +12,12 @@ from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError
+from jaxmlip.data.options import ReadOptions
 from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclass(frozen=True)
-class Voltage:
+class Voltage(ReadOptions):
     """Average voltages of layered LiTMO2 to TMO2 against lithium, beside the published DFT values.
 
     V = -[E(LiTMO2) - E(TMO2) - E(Li)] per lithium, from cells relaxed with the model.
@@ -64,7 +65,7 @@ def main(words: Sequence[str]) -> int:
                 f"the model knows {', '.join(symbols)}; a voltage of LiMO2 needs Li, O and one of the metals "
                 f"{', '.join(job.metals)}: fit a model on such data, or name other --metals"
             )
-        active = active_set(model, structures(job.train, "training data (--train)")) if job.train else None
+        active = active_set(model, structures(job.train, "training data (--train)", job)) if job.train else None
         found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy, active=active)
     rows = [{"method": "model"} | voltage_row(one) for one in found]
     _show(rows)

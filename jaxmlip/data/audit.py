@@ -6,10 +6,11 @@ outliers that it must bend to. Thresholds and their reasons: `jaxmlip.data.findi
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 from ase import Atoms
 
-from jaxmlip.data import checks
+from jaxmlip.data import checks, suspicions
 from jaxmlip.data.duplicates import check_duplicates, leakage
 from jaxmlip.data.findings import AuditSettings, Finding
 from jaxmlip.data.labels import labels
@@ -21,6 +22,11 @@ _CHECKS: tuple[checks.Check, ...] = (
     checks.check_energies,
     checks.check_forces,
     checks.check_stresses,
+    suspicions.check_convergence,
+    suspicions.check_levels,
+    suspicions.check_energy_scale,
+    suspicions.check_force_scale,
+    suspicions.check_stress_scale,
     check_duplicates,
 )
 
@@ -31,7 +37,8 @@ def audit(
     """What is wrong with ``frames``, the broken first, then by structure.
 
     Checks: labels that are missing or NaN, volume per atom, overlapping atoms (all periodic images), energies far
-    from a robust fit of one energy per element, large forces, net forces, stresses in another unit, duplicates; and
+    from a robust fit of one energy per element, large forces, net forces, stresses in another unit or of the other
+    sign, energies per atom, loops that did not converge, several functionals in one list, duplicates; and
     with ``other``, the training set of a test set ``frames``, near twins on both sides (`leakage`).
 
     >>> from ase.build import bulk
@@ -61,15 +68,17 @@ def audit(
     return sorted(findings, key=lambda item: (item.severity, item.index))
 
 
-def clean(frames: Sequence[Atoms], findings: Sequence[Finding]) -> list[Atoms]:
-    """``frames`` without those that have a broken finding; suspicious ones stay.
+def clean(
+    frames: Sequence[Atoms], findings: Sequence[Finding], *, drop: Literal["broken", "suspicious"] = "broken"
+) -> list[Atoms]:
+    """``frames`` without those that have a broken finding; suspicious ones stay unless they are to be dropped too.
 
     >>> from ase.build import bulk
     >>> frames = [bulk("Mo"), bulk("W")]
     >>> [atoms.symbols[0] for atoms in clean(frames, [Finding(0, "Mo", "overlap", "", "broken", 0.1)])]
     ['W']
     """
-    broken = {item.index for item in findings if item.severity == "broken"}
+    broken = {item.index for item in findings if drop == "suspicious" or item.severity == "broken"}
     return [atoms for index, atoms in enumerate(frames) if index not in broken]
 
 

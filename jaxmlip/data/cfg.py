@@ -1,12 +1,15 @@
 """MLIP's ``.cfg``: configurations of MLIP-2 and MLIP-3 (not AtomEye's format of the same suffix).
 
-Energy in eV, forces in eV/Å, ``PlusStress`` = −stress × volume in eV. Atoms have types 0, 1, … instead of elements, so
-``species`` gives the symbol of each type; files written here carry it in a ``Feature species`` line.
+Energy in eV, forces in eV/Å. ``PlusStress`` and ``Virial`` are −stress × volume in eV, ``Stress`` (older MLIP, maml for
+mlip-dev) is the negative of these; without a cell no stress follows from them, and they stay in ``info``. Sections that
+are not known stay there too, with a warning. ``Feature move_mask`` keeps constraints. Atoms have types 0, 1, … instead
+of elements, so ``species`` gives the symbol of each type; files written here carry it in a ``Feature species`` line.
 Reference: Novikov, Gubaev, Podryabinkin and Shapeev, Mach. Learn.: Sci. Technol. 2, 025002 (2021).
 """
 
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from io import TextIOBase
 from typing import Any
@@ -15,9 +18,12 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from jaxmlip.data.labels import Labels, as_stress, attach, labels
+from jaxmlip.data.constraints import move_mask, take_move_mask
+from jaxmlip.data.labels import DataWarning, Labels, as_stress, attach, labels
 
 _PLUS_STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
+_STRESSES = {"plusstress": -1.0, "virial": -1.0, "stress": 1.0}  # the sign that makes each a stress × volume
+_SECTIONS = {"size", "supercell", "atomdata", "energy", "feature", *_STRESSES}
 _KNOWN_COLUMNS = {"id", "type", *(prefix + axis for prefix in ("cartes_", "direct_", "f") for axis in "xyz")}
 
 
@@ -33,7 +39,21 @@ def read_cfg(text: str, name: str, species: Sequence[str] | None = None, select:
         ValueError: ``species`` is needed and missing or too short, or the text is malformed (with frame and line).
     """
     blocks = list(enumerate(_blocks(text.splitlines(), name)))[select]
-    return [_read_block(block, f"{name}, frame {frame}", species) for frame, block in blocks]
+    frames = [_read_block(block, f"{name}, frame {frame}", species) for frame, block in blocks]
+    unknown = {section: frame for frame, block in reversed(blocks) for section in set(_sections(block)) - _SECTIONS}
+    for section, frame in unknown.items():
+        text = f"{name}, frame {frame}: the section {section!r} is not known; it is kept in info and used for nothing"
+        warnings.warn(text, DataWarning, stacklevel=4)
+    return frames
+
+
+def _sections(block: list[tuple[int, list[str]]]) -> dict[str, int]:
+    """Where each section begins, by its name in lower case."""
+    return {
+        words[0].rstrip(":").lower(): i
+        for i, (_, words) in enumerate(block)
+        if words[0][0].isalpha() and words[0].lower() not in ("nan", "inf", "infinity")
+    }
 
 
 def write_cfg(file: TextIOBase, frames: Sequence[Atoms], species: Sequence[str] | None = None) -> None:
@@ -76,7 +96,7 @@ def _blocks(lines: list[str], name: str) -> list[list[tuple[int, list[str]]]]:
 
 
 def _read_block(block: list[tuple[int, list[str]]], where: str, species: Sequence[str] | None) -> Atoms:
-    at = {words[0].rstrip(":").lower(): i for i, (_, words) in enumerate(block) if words[0][0].isalpha()}
+    at = _sections(block)
     if "size" not in at or "atomdata" not in at:
         raise ValueError(f"{where}: expected the sections Size and AtomData; this configuration lacks one of them")
     table = _read_table(block, at, where)
@@ -90,7 +110,12 @@ def _read_block(block: list[tuple[int, list[str]]], where: str, species: Sequenc
     else:
         # Not set_scaled_positions, which gives up on NaN; the audit reports those.
         atoms.positions = _vectors(table, "direct_", where) @ atoms.cell.complete().array
+    mask = info.pop("move_mask", None)
+    if mask is not None:
+        take_move_mask(atoms, np.asarray(mask))
     atoms.info.update(info)
+    for section in set(at) - _SECTIONS:
+        atoms.info[section] = _read_unknown(block, at[section])
     for key in set(table) - _KNOWN_COLUMNS:
         atoms.set_array(key, table[key])
     energy = _numbers(block, at["energy"] + 1, where, 1)[0] if "energy" in at else None
@@ -137,14 +162,40 @@ def _read_cell(block: list[tuple[int, list[str]]], at: dict[str, int], where: st
 
 
 def _read_stress(block: list[tuple[int, list[str]]], at: dict[str, int], where: str, atoms: Atoms) -> np.ndarray | None:
-    if "plusstress" not in at:
+    found = {name: _read_six(block, at[name], where) for name in _STRESSES if name in at}
+    if not found:
         return None
-    order = block[at["plusstress"]][1][1:] or list(_PLUS_STRESS)
-    values = dict(zip(order, _numbers(block, at["plusstress"] + 1, where, 6), strict=False))
+    if not atoms.pbc.all():
+        atoms.info.update({block[at[name]][1][0].rstrip(":"): np.array(six) for name, six in found.items()})
+        return None
     volume = abs(np.linalg.det(atoms.cell.array))
-    if volume == 0 or set(values) != set(_PLUS_STRESS):
-        raise ValueError(f"{where}: PlusStress needs a cell with a volume and the columns {' '.join(_PLUS_STRESS)}")
-    return as_stress([-values[component] / volume for component in _PLUS_STRESS])
+    if volume == 0:
+        raise ValueError(f"{where}: {', '.join(found)}: a stress needs a Supercell with a volume, this one has none")
+    stresses = [_STRESSES[name] * np.array(six) / volume for name, six in found.items()]
+    if not all(np.allclose(stresses[0], other, rtol=1e-4, atol=1e-6, equal_nan=True) for other in stresses[1:]):
+        raise ValueError(
+            f"{where}: the sections {' and '.join(found)} disagree (Stress is the negative of the others); remove the "
+            "wrong one"
+        )
+    return as_stress(stresses[0])
+
+
+def _read_six(block: list[tuple[int, list[str]]], at: int, where: str) -> list[float]:
+    """The numbers of a section, in the order xx yy zz yz xz xy."""
+    name, *order = block[at][1]
+    values = dict(zip(order or _PLUS_STRESS, _numbers(block, at + 1, where, 6), strict=False))
+    if set(values) != set(_PLUS_STRESS):
+        raise ValueError(
+            f"{where}: {name.rstrip(':')} needs the columns {' '.join(_PLUS_STRESS)}, got {' '.join(order)}"
+        )
+    return [values[component] for component in _PLUS_STRESS]
+
+
+def _read_unknown(block: list[tuple[int, list[str]]], at: int) -> str:
+    """The text of a section that is not known, up to the next one."""
+    ends = [i for i in range(at + 1, len(block)) if block[i][1][0][0].isalpha()]
+    rows = [block[at][1][1:], *(words for _, words in block[at + 1 : ends[0] if ends else len(block)])]
+    return " ".join(word for row in rows for word in row)
 
 
 def _vectors(table: dict[str, np.ndarray], prefix: str, where: str) -> np.ndarray:
@@ -226,5 +277,8 @@ def _format_block(atoms: Atoms, types: dict[str, int]) -> str:
         lines += [f" PlusStress:  {' '.join(_PLUS_STRESS)}", "    " + " ".join(str(float(item)) for item in voigt)]
     features = {re.sub(r"\s+", "_", str(key)): value for key, value in atoms.info.items()}
     lines += [f" Feature   {key}   {_format_feature(value)}" for key, value in features.items() if key != "species"]
+    mask = move_mask(atoms)
+    if mask is not None:
+        lines.append(f" Feature   move_mask   {_format_feature(mask)}")
     lines += [f" Feature   species   {','.join(types)}", "END_CFG", "", ""]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
+from jaxmlip.data.elsewhere import elsewhere
 from jaxmlip.data.findings import AuditSettings, Finding, Severity, structure_name
 from jaxmlip.data.labels import Labels
 
@@ -44,8 +45,7 @@ def check_labels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
     some_have = {name: any(getattr(item, name) is not None for item in labels) for name in Labels._fields}
     for index, item in enumerate(labels):
         if item.energy is None:
-            text = "no energy; if it has another name in the file, read it with energy_key="
-            yield finding(frames, index, "missing label", text, ("broken", np.nan))
+            yield finding(frames, index, "missing label", _no_energy(frames[index]), ("broken", np.nan))
         for name in ("forces", "stress"):
             if getattr(item, name) is None and some_have[name]:
                 text = f"no {name}, which other structures have"
@@ -58,6 +58,13 @@ def check_labels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
             if n_bad:
                 text = f"{name}: {n_bad} of {np.size(value)} numbers are NaN or infinite"
                 yield finding(frames, index, "not a number", text, ("broken", float(n_bad)))
+
+
+def _no_energy(atoms: Atoms) -> str:
+    found = elsewhere(atoms, "energy")
+    if found:
+        return f"no energy, but {found[0]!r}: read it with energy_key={found[0]!r} (--energy-key)"
+    return "no energy; if it has another name in the file, read it with energy_key="
 
 
 def check_volumes(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -126,6 +133,9 @@ def check_energies(frames: Sequence[Atoms], labels: Sequence[Labels], settings: 
             continue
         severity = "broken" if _is_impossible(residual, labels[index], settings) else "suspicious"
         text = f"{residual:+.3g} eV/atom from the fit of one energy per element; the others spread by {spread:.2g}"
+        n_atoms = len(frames[index])
+        if n_atoms > 1 and abs((labels[index].energy or 0) * (1 - 1 / n_atoms) + residual) < max(8 * spread, 0.2):
+            text += "; the energy of the cell looks like one per atom"
         yield finding(frames, index, "energy", text, (severity, residual))
 
 

@@ -14,11 +14,13 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
+from jaxmlip.data.constraints import move_mask, take_move_mask
 from jaxmlip.data.labels import labels
 
 _DTYPES: dict[str, Any] = {"R": float, "I": int, "S": str, "L": bool}
 _TRUTHS = frozenset(["T", "F", "true", "false", "True", "False", "TRUE", "FALSE"])
 _MATRICES = ("Lattice", "virial", "stress")  # nine numbers, first index fastest
+_VOIGT = re.compile(r"""(?:^|(?<=\s))(?P<key>stress|virial)\s*=\s*["'{\[](?P<value>[^"'{}\[\]]*)["'}\]](?=\s|$)""")
 _LOGICAL = {"T": True, "True": True, "F": False, "False": False}
 # Other results of ASE's calculators that are kept.
 _PER_ATOM, _PER_CELL = ("magmoms", "charges", "energies"), ("free_energy", "dipole", "magmom")
@@ -94,15 +96,34 @@ def _read_frame(lines: Sequence[str], start: int, where: str) -> Atoms:
             )
     arrays = {column.name: _read_column(rows, column, f"{where}, line", start + 3) for column in columns}
     cell = info.pop("Lattice", None)
-    pbc = info.pop("pbc", cell is not None)
+    pbc = _periodic(info.pop("pbc", cell is not None), f"{where}, line {start + 2}")
     numbers = _numbers(arrays, where, start + 3)
+    mask = arrays.pop("move_mask", None)
     try:
         atoms = Atoms(numbers, positions=arrays.pop("pos"), cell=None if cell is None else cell.T, pbc=pbc, info=info)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}, line {start + 2}: {error}; check Lattice and pbc") from None
     for key, array in arrays.items():
         atoms.set_array(_RENAME.get(key, key), array)
+    if mask is not None:
+        try:
+            take_move_mask(atoms, mask)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
     return atoms
+
+
+def _periodic(value: Any, where: str) -> list[bool]:
+    """Three truth values from T T F, TTF, 1 1 0, or one for all directions."""
+    flags: Any = value
+    if isinstance(value, (bool, np.bool_)):
+        flags = [value] * 3
+    elif re.fullmatch("[TFtf]{3}|[01]{3}", str(value)):
+        flags = [letter in "Tt1" for letter in str(value)]
+    array = np.asarray(flags)
+    if array.shape != (3,) or not (array.dtype.kind == "b" or np.isin(array, (0, 1)).all()):
+        raise ValueError(f'{where}: pbc: expected three of T and F, as pbc="T T F", got {value!r}')
+    return array.astype(bool).tolist()
 
 
 def _read_comment(line: str, where: str) -> dict[str, Any]:
@@ -110,11 +131,24 @@ def _read_comment(line: str, where: str) -> dict[str, Any]:
 
     if "=" not in line:  # plain XYZ: free text, no keys
         return {"comment": line.strip()} if line.strip() else {}
+    line, voigt = _without_voigt(line)
     try:
         info = key_val_str_to_dict(line)
     except (ValueError, IndexError, TypeError) as error:
         raise ValueError(f"{where}: cannot read the comment line: {error}; check its quotes and numbers") from None
+    info |= voigt
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in info.items()}
+
+
+def _without_voigt(line: str) -> tuple[str, dict[str, np.ndarray]]:
+    """A stress or virial of six numbers (xx yy zz yz xz xy) taken out of the line: ASE wants nine of each."""
+    found = {}
+    for match in _VOIGT.finditer(line):
+        words = match["value"].replace(",", " ").split()
+        if len(words) == 6 and all(map(_is_number, words)):
+            found[match["key"]] = np.array(words, float)
+            line = line.replace(match[0], " ", 1)
+    return line, found
 
 
 def _read_properties(text: str, where: str) -> list[_Column]:
@@ -173,6 +207,8 @@ def _contents(atoms: Atoms) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             info[key] = value
     info |= {key: value for key, value in (("energy", energy), ("stress", stress)) if value is not None}
     arrays |= {} if forces is None else {"forces": forces}
+    mask = move_mask(atoms)
+    arrays |= {} if mask is None else {"move_mask": mask}
     return info, arrays
 
 

@@ -65,6 +65,9 @@ class AuditSettings(Settings):
     """Length of the sum of all forces of a cell, eV/Å; it is zero by symmetry, DFT grids leave up to some 0.1."""
     stress_suspicious: Positive = 1.0
     """Largest component in eV/Å³ (1 eV/Å³ is 160 GPa); values in GPa or kbar end up above it."""
+    stress_usual: Positive = 0.2
+    """Median over the set of the largest component, eV/Å³ (0.2 is 32 GPa): most sets are near their equilibrium, so a
+    set beyond it is in another unit; asked only where no neighbouring volumes tell."""
     duplicate_distance: Positive = 1e-3
     """Largest displacement in Å between two structures that are the same."""
     near_distance: Positive = 0.3

@@ -16,6 +16,10 @@ VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 """Rows and columns of xx, yy, zz, yz, xz, xy in a tensor: Voigt's order, as ASE has it."""
 
 
+class DataWarning(UserWarning):
+    """Something of a file that is not used, or a frame that is left out: said, never passed over."""
+
+
 class Labels(NamedTuple):
     """What the reference calculation said; None where it said nothing (a stored NaN stays NaN).
 
@@ -56,6 +60,15 @@ def labels(atoms: Atoms) -> Labels:
         None if forces is None else as_forces(forces, len(atoms)),
         None if stress is None else as_stress(stress),
     )
+
+
+def is_converged(atoms: Atoms) -> bool:
+    """False for a structure that is marked ``info["converged"] = False``: its electronic loop did not converge.
+
+    >>> is_converged(Atoms("H")), is_converged(Atoms("H", info={"converged": False}))
+    (True, False)
+    """
+    return str(atoms.info.get("converged", True)).lower() not in ("false", "f", "0")
 
 
 def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:

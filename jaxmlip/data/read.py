@@ -3,25 +3,34 @@
 Inside are eV, eV/Å and eV/Å³ with ASE's sign; see `jaxmlip.data.keys` for the names of labels and their conventions.
 """
 
-import difflib
-import glob
-import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 
 from jaxmlip.data.cfg import is_mlip_cfg, read_cfg, write_cfg
-from jaxmlip.data.entries import holds_entries, read_entries
 from jaxmlip.data.extxyz import read_extxyz, write_extxyz
-from jaxmlip.data.keys import Keys, take_labels
-from jaxmlip.data.textfile import format_suffix, read_text, uncompressed, uncompressed_name, writing
+from jaxmlip.data.keys import Keys, key_found, missing_key, take_frame, take_labels
+from jaxmlip.data.lammps_dump import is_dump, read_dump
+from jaxmlip.data.records import read_json
+from jaxmlip.data.sources import DUMPS, file_kind, find_files
+from jaxmlip.data.textfile import (
+    format_suffix,
+    opened,
+    read_text,
+    refuse_entities,
+    text_lines,
+    uncompressed,
+    uncompressed_name,
+    writing,
+)
+from jaxmlip.data.vasp import mark_vasprun, read_outcar
 from jaxmlip.data.xsf import read_xsf
 
 _WRITERS = (".xyz", ".extxyz", ".cfg")
-_IN_FOLDERS = frozenset([".xsf", ".xyz", ".extxyz", ".cfg", ".json", ".traj", ".db", ".xml", "OUTCAR"])
 
 
 def read(  # noqa: PLR0913 - four names of labels, and what two formats need
@@ -36,11 +45,13 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
 ) -> list[Atoms]:
     r"""The structures of a file, a folder, or all files that match a pattern such as ``"runs/*/OUTCAR"``.
 
-    Formats: extended XYZ, aenet ``.xsf``, MLIP ``.cfg``, pymatgen ``ComputedStructureEntry`` JSON, and everything ASE
-    reads (vasprun.xml, OUTCAR, ``.traj``, ``.db``, …); each also as .xz, .gz or .bz2. Files of a folder come in natural
+    Formats: extended XYZ, aenet ``.xsf``, MLIP ``.cfg``, LAMMPS dumps, OUTCAR, JSON (pymatgen's
+    ``ComputedStructureEntry``, MPtrj, MatPES, mlearn, FitSNAP), and everything ASE reads (vasprun.xml, ``.traj``,
+    ``.db``, …); each also as .xz, .gz or .bz2. `iread` gives them one by one. Files of a folder come in natural
     order (2.xsf before 10.xsf) and are named in ``info["file"]``. Energy (eV), forces (eV/Å) and stress (eV/Å³, ASE's
     sign) end in a ``SinglePointCalculator``; `jaxmlip.data.labels` takes them out. A label that is missing or NaN is
-    kept so, for `jaxmlip.data.audit` to report.
+    kept so, for `jaxmlip.data.audit` to report; a calculation whose electronic loop did not converge is marked
+    ``info["converged"] = False``. What is read but not used is said as a `DataWarning`.
 
     Args:
         path: file, folder or pattern.
@@ -49,7 +60,7 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
         stress_key: name of the stress.
         virial_key: name of the virial, −stress × volume in eV.
         index: which structures, as ASE writes it: ``":"``, ``"::10"``, ``-1``.
-        species: symbols of the types 0, 1, … of an MLIP ``.cfg``.
+        species: symbols of the types 0, 1, … of an MLIP ``.cfg``, or 1, 2, … of a LAMMPS dump.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "h2.xyz"
@@ -61,14 +72,13 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
         FileNotFoundError: nothing is there.
         ValueError: the content is not what the format says, with frame and line; or a given key is in no frame.
     """
-    files, is_many = _files(path)
+    files, is_many = find_files(path)
     select = _as_slice(index)
     frames: list[Atoms] = []
     for file in files:
-        found = _read_file(file, slice(None) if is_many else select, species)
+        found = list(_selected(file, slice(None) if is_many else select, species))
         if is_many:
-            for atoms in found:
-                atoms.info.setdefault("file", str(file.relative_to(path)) if Path(path).is_dir() else str(file))
+            _name_files(found, file, path)
         frames += found
     if is_many:
         frames = frames[select]
@@ -76,6 +86,48 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
         raise ValueError(f"{path}: index={index!r} selects none of its structures; they are counted from 0")
     take_labels(frames, Keys(energy_key, forces_key, stress_key, virial_key), str(path))
     return frames
+
+
+def iread(path: str | Path, *, keys: Keys | None = None, species: Sequence[str] | None = None) -> Iterator[Atoms]:
+    r"""The structures of `read` one by one: JSON, LAMMPS dumps and OUTCAR of any size in the memory of one structure.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "one.jsonl"
+    >>> lattice = {"matrix": [[3, 0, 0], [0, 3, 0], [0, 0, 3]]}
+    >>> site = {"species": [{"element": "Po", "occu": 1}], "abc": [0, 0, 0]}
+    >>> record = {"structure": {"lattice": lattice, "sites": [site]}, "energy": -1.0}
+    >>> _ = file.write_text("\n".join([__import__("json").dumps(record)] * 3))
+    >>> [atoms.get_potential_energy() for atoms in iread(file)]
+    [-1.0, -1.0, -1.0]
+
+    Args:
+        path: file, folder or pattern.
+        keys: names of the labels, where they are not the conventional ones.
+        species: as for `read`.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: as `read`; a key that is in no frame when the last one was read.
+    """
+    keys = keys or Keys()
+    files, is_many = find_files(path)
+    unseen = {kind for kind, key in keys._asdict().items() if key is not None}
+    last: Atoms | None = None
+    for file in files:
+        for number, atoms in enumerate(_selected(file, slice(None), species)):
+            if is_many:
+                _name_files([atoms], file, path)
+            unseen -= {kind for kind in unseen if key_found(atoms, kind, keys)}
+            take_frame(atoms, keys, f"{file}, frame {number}")
+            last = atoms
+            yield atoms
+    if unseen and last is not None:
+        raise ValueError(missing_key(str(path), min(unseen), keys, [last]))
+
+
+def _name_files(frames: Sequence[Atoms], file: Path, path: str | Path) -> None:
+    for atoms in frames:
+        atoms.info.setdefault("file", str(file.relative_to(path)) if Path(path).is_dir() else str(file))
 
 
 def write(path: str | Path, atoms: Atoms | Sequence[Atoms], *, species: Sequence[str] | None = None) -> None:
@@ -113,48 +165,6 @@ def write(path: str | Path, atoms: Atoms | Sequence[Atoms], *, species: Sequence
             write_extxyz(file, frames)
 
 
-def _files(path: str | Path) -> tuple[list[Path], bool]:
-    """The files to read, and whether the path stood for several."""
-    target = Path(path)
-    if target.is_dir():
-        return _folder_files(target), True
-    if target.exists():
-        return [target], False
-    if glob.has_magic(str(path)):
-        found = sorted(map(Path, glob.glob(str(path), recursive=True)), key=_natural)  # noqa: PTH207 - absolute patterns
-        if found:
-            return found, True
-        raise FileNotFoundError(f"no file matches {path}")
-    parent = target.parent
-    names = [item.name for item in parent.iterdir()] if parent.is_dir() else []
-    near = difflib.get_close_matches(target.name, names, n=1)
-    hint = f"; did you mean {parent / near[0]}?" if near else "; check the path"
-    raise FileNotFoundError(f"there is no file or folder {target}{hint}")
-
-
-def _folder_files(folder: Path) -> list[Path]:
-    files = [item for item in folder.rglob("*") if item.is_file() and _kind(item) in _IN_FOLDERS]
-    files = [item for item in files if not any(part.startswith(".") for part in item.relative_to(folder).parts)]
-    kinds = sorted({_kind(item) for item in files})
-    if not files:
-        raise ValueError(f"{folder}: no structure files in this folder; expected {', '.join(sorted(_IN_FOLDERS))}")
-    if len(kinds) > 1:
-        raise ValueError(
-            f"{folder}: the folder holds several kinds of file ({', '.join(kinds)}), perhaps the same data twice; name "
-            f"one with a pattern such as {str(folder / '**' / '*') + kinds[0]!r}"
-        )
-    return sorted(files, key=_natural)
-
-
-def _kind(path: Path) -> str:
-    return "OUTCAR" if "OUTCAR" in path.name else format_suffix(path)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """A key that sorts numbers within names by their value."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path)) if part]
-
-
 def _as_slice(index: str | int | slice) -> slice:
     if isinstance(index, str):
         from ase.utils import string2index
@@ -168,20 +178,61 @@ def _as_slice(index: str | int | slice) -> slice:
     return index if isinstance(index, slice) else slice(index, index + 1 or None)
 
 
-def _read_file(path: Path, select: slice, species: Sequence[str] | None) -> list[Atoms]:
+def _selected(path: Path, select: slice, species: Sequence[str] | None) -> Iterator[Atoms]:
+    """The selected frames of a file; those before the end of a slice of whole numbers are not all kept."""
+    frames = _read_file(path, species)
+    numbers = [number for number in (select.start, select.stop, select.step) if number is not None]
+    if all(number >= 0 for number in numbers) and select.step != 0:
+        yield from islice(frames, select.start, select.stop, select.step)
+    else:
+        yield from list(frames)[select]
+
+
+def _read_file(path: Path, species: Sequence[str] | None) -> Iterator[Atoms]:
     if not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty; expected at least one structure")
-    suffix, name = format_suffix(path), str(path)
+    suffix, name, kind = format_suffix(path), str(path), file_kind(path)
     if suffix in (".xyz", ".extxyz"):
-        return read_extxyz(read_text(path), name, select)
-    if suffix == ".xsf":
-        return [read_xsf(read_text(path), name)][select]
-    if suffix == ".cfg" and is_mlip_cfg(text := read_text(path)):
-        return read_cfg(text, name, species, select)
-    if suffix == ".json" and holds_entries(text := read_text(path)):
-        return read_entries(text, name, select)
+        yield from read_extxyz(read_text(path), name)
+    elif suffix == ".xsf":
+        yield read_xsf(read_text(path), name)
+    elif suffix == ".cfg" and is_mlip_cfg(text := read_text(path)):
+        yield from read_cfg(text, name, species)
+    elif kind == "OUTCAR" or (suffix in DUMPS or _begins_as_dump(path)):
+        with opened(path) as file:
+            lines = text_lines(file, path)
+            yield from read_outcar(lines, name) if kind == "OUTCAR" else read_dump(lines, name, species)
+    elif suffix in (".json", ".jsonl"):
+        yield from _read_json(path)
+    else:
+        yield from _read_plain(path)
+
+
+def _read_json(path: Path) -> Iterator[Atoms]:
+    with opened(path) as file:
+        frames = read_json(file, str(path))
+        if frames is not None:
+            yield from frames
+            return
+        file.seek(0)
+        if b'"numbers"' not in file.read(2**20):  # every row of an ASE database has them
+            raise ValueError(
+                f"{path}: no record with a structure of pymatgen in it; expected ComputedStructureEntry, MPtrj, "
+                "MatPES, mlearn or FitSNAP. A ComputedEntry has no structure: fetch the entries with structures"
+            )
+    yield from _read_plain(path)
+
+
+def _read_plain(path: Path) -> Iterator[Atoms]:
     with uncompressed(path) as plain:
-        return _read_with_ase(plain, name)[select]
+        if format_suffix(plain) == ".xml":
+            refuse_entities(plain)
+        yield from _read_with_ase(plain, str(path))
+
+
+def _begins_as_dump(path: Path) -> bool:
+    with opened(path) as file:
+        return is_dump(file.read(6).decode("latin-1"))
 
 
 def _read_with_ase(path: Path, name: str) -> list[Atoms]:
@@ -191,17 +242,20 @@ def _read_with_ase(path: Path, name: str) -> list[Atoms]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE's readers warn about what they leave out; the audit reports it
-            frames = _read_database(path) if format_suffix(path) in (".db", ".json") else ase.io.read(path, index=":")
+            is_database = format_suffix(path) in (".db", ".json", ".jsonl")
+            frames = _read_database(path) if is_database else ase.io.read(path, index=":")
     except UnknownFileTypeError:
         raise ValueError(
             f"{name}: unknown kind of file {uncompressed_name(path)!r}; expected extended XYZ (.xyz), .xsf, .cfg, "
-            ".json or a file that ASE recognises (vasprun.xml, OUTCAR, .traj, .db)"
+            ".json, .jsonl, a LAMMPS dump, OUTCAR, or a file that ASE recognises (vasprun.xml, .traj, .db)"
         ) from None
     except Exception as error:  # the readers of ASE raise whatever they meet
         raise ValueError(f"{name}: ASE could not read it ({type(error).__name__}: {error}); is it complete?") from error
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
     if not frames:
         raise ValueError(f"{name}: no structures in it; did the calculation finish a step?")
+    if format_suffix(path) == ".xml":
+        mark_vasprun(frames, path)
     return frames
 
 

@@ -4,9 +4,10 @@ import bz2
 import gzip
 import lzma
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOBase
+from io import BufferedIOBase, TextIOBase
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +42,7 @@ def read_text(path: Path) -> str:
             text = cast(str, file.read())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file ({error}); expected one of text format {path.suffix}") from None
-    except (lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
     except OSError as error:
         if path.suffix.lower() in _OPENERS and error.errno is None:  # bz2 reports damage as a bare OSError
@@ -52,6 +53,50 @@ def read_text(path: Path) -> str:
             f"{path}: the file is empty; expected at least one structure (did the program that wrote it finish?)"
         )
     return text
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The bytes of ``path``, uncompressed as they are read.
+
+    Raises:
+        ValueError: broken compression.
+    """
+    opener = _OPENERS.get(path.suffix.lower(), open)
+    try:
+        with opener(path, "rb") as file:
+            yield cast(BufferedIOBase, file)
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
+    except OSError as error:
+        if path.suffix.lower() in _OPENERS and error.errno is None:
+            raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
+        raise
+
+
+def refuse_entities(path: Path) -> None:
+    """Refuses XML that declares entities, which could unfold to any size or read other files.
+
+    Raises:
+        ValueError: it has a document type declaration.
+    """
+    with opened(path) as file:
+        head = file.read(2**16)
+    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
+        raise ValueError(f"{path}: the XML declares a document type or entities, which no such file needs: not read")
+
+
+def text_lines(file: BufferedIOBase, path: Path) -> Iterator[str]:
+    """The lines of an open file, one at a time, each of at most 16 MB.
+
+    Raises:
+        ValueError: not text.
+    """
+    while line := file.readline(2**24):
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a text file ({error})") from None
 
 
 @contextmanager
@@ -75,6 +120,6 @@ def uncompressed(path: Path) -> Iterator[Path]:
         try:
             with opener(path, "rb") as file:
                 copy.write_bytes(file.read())
-        except (lzma.LZMAError, EOFError, OSError) as error:
+        except (lzma.LZMAError, zlib.error, EOFError, OSError) as error:
             raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
         yield copy

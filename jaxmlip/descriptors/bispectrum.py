@@ -53,16 +53,18 @@ def pair_polynomials(
 ) -> tuple[Float[Array, "n_atoms n_left max_neighbors"], Float[Array, "n_atoms n_right max_neighbors"]]:
     """The density of each pair as two factors (`polynomial_factors`), exactly zero if masked or beyond R_ij.
 
-    θ0 = rfac0 π (r − rmin0)/(R_ij − rmin0), a = cos θ0 − i sin θ0 z/r, b = sin θ0 (y − i x)/r.
+    θ0 = rfac0 π (r − rmin0)/(R_ij − rmin0), a = ±(cos θ0 − i sin θ0 z/r), b = ±sin θ0 (y − i x)/r, with the sign of
+    sin θ0: LAMMPS takes 4-vectors of positive length, and so its map jumps to −p for pairs closer than rmin0.
     """
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
     r = jnp.sqrt(x**2 + y**2 + z**2)
     reduced = (r - config.rmin0) / (pair.cutoff - config.rmin0)
     theta0 = config.rfac0 * np.pi * reduced
-    sine = jnp.sin(theta0) / r
+    sign = jnp.where(theta0 < 0, -1, 1).astype(r.dtype)
+    sine = sign * jnp.sin(theta0) / r
     inside = pair.mask & (r < pair.cutoff)
     weight = jnp.where(inside, _switch(r, reduced, pair, config) * pair.weight, 0)
-    return polynomial_factors((jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight, config.twojmax)
+    return polynomial_factors((sign * jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight, config.twojmax)
 
 
 def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:

@@ -9,6 +9,7 @@ import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.data.structures import frames_of
+from jaxmlip.fitting.frame_weights import StructureWeights, converged, with_isolated
 from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process
 from jaxmlip.fitting.history import History, read_log
@@ -76,6 +77,7 @@ def fit(
         atoms: structures with labels, as `jaxmlip.read` gives them, of ASE or pymatgen.
         settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
             is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
+            Weights of single structures and groups, and what is left out: `jaxmlip.fitting.frame_weights`.
         validation: structures that choose the best epoch of an iterative fit; by default a part of ``atoms``.
         folder: an iterative fit keeps its log (``log.jsonl``) and checkpoints here, and goes on from them.
         show_progress: a progress bar on standard error; or a function that gets a row at each epoch, or at each batch
@@ -93,6 +95,8 @@ def fit(
     start, frames = _start(start), frames_of(atoms)
     potential = start.potential if isinstance(start, Model) else start
     settings = default_settings(potential) if settings is None else settings
+    if isinstance(settings, StructureWeights):
+        frames, settings = with_isolated(converged(frames, settings), settings)
     run = {method.settings: method.run for method in METHODS.values()}.get(type(settings))
     if run is None:
         kinds = ", ".join(method.settings.__name__ for method in METHODS.values())

@@ -1,9 +1,10 @@
 """What every fit minimises: weighted squared residuals of energies per atom, forces and stresses.
 
-    Σ_structures w_E² (ΔE/N)² + Σ_components w_F² ΔF² + Σ_components w_σ² Δσ²
+    Σ_structures u_E w_E² (ΔE/N)² + Σ_components u_F w_F² ΔF² + Σ_components u_σ w_σ² Δσ²
 
 with residuals in eV/atom, eV/Å and eV/Å³ (six components of stress) and the weights of `Weights`: the same for linear,
-quasi-Newton and stochastic fits, so that families are compared on equal footing. Missing labels are left out.
+quasi-Newton and stochastic fits, so that families are compared on equal footing. Missing labels are left out. u are the
+weights of single structures and groups (`jaxmlip.fitting.frame_weights`), 1 where nothing names any.
 """
 
 import dataclasses
@@ -15,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, NotNegative, Range, Settings
+from jaxmlip.config import ConfigError, NotNegative, Range
+from jaxmlip.data.elsewhere import refuse_elsewhere
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
+from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
 from jaxmlip.graph.batch import Graph, Labels
 from jaxmlip.graph.derivatives import per_graph, voigt
 from jaxmlip.potentials.base import Params, Potential, regressor
@@ -26,7 +29,7 @@ from jaxmlip.potentials.offsets import Energies, Offsets
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights(Settings):
+class Weights(StructureWeights):
     """Weights of residuals in eV/atom, eV/Å and eV/Å³; each residual is multiplied by its weight, then squared."""
 
     energy_weight: NotNegative = 100.0
@@ -37,7 +40,7 @@ class Weights(Settings):
     """Of each of the six components of the stress, 1/(eV/Å³)."""
     offsets: Offsets = "fit"
     """Energies per atom of each element: fitted to the data (from a model on, to what the model leaves of them); zero;
-    keep those of the model; or element → eV."""
+    keep those of the model; those of the isolated atoms in the data (`isolated_name`); or element → eV."""
     tunable: ClassVar[Mapping[str, Range]] = {}
     """Settings that ``jaxmlip tune`` looks for, and where."""
 
@@ -84,9 +87,9 @@ class Example(NamedTuple):
 def terms(potential: Potential, params: Params, example: Example, weights: Weights) -> Terms:
     """Sums of squared residuals on an example; differentiable."""
     graph, labels, _ = example
-    squares = [jnp.sum(part**2) for part in _differences(potential, params, example, weights)]
-    factors = (weights.energy_weight, weights.force_weight, weights.stress_weight)
-    objective = jnp.sum(jnp.stack([w**2 * part for w, part in zip(factors, squares, strict=True)]))
+    found = _differences(potential, params, example, weights)
+    squares = [jnp.sum(part**2) for part in found]
+    objective = jnp.sum(jnp.stack([jnp.sum(part**2) for part in _weighted(found, labels, weights)]))
     n_atoms = _n_atoms(graph, labels.energy.dtype)
     counts = _counts(n_atoms, labels, with_forces=bool(weights.force_weight or weights.stress_weight))
     return Terms(objective, *squares, *counts)
@@ -94,8 +97,27 @@ def terms(potential: Potential, params: Params, example: Example, weights: Weigh
 
 def residuals(potential: Potential, params: Params, example: Example, weights: Weights) -> tuple[Array, Array, Array]:
     """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
-    energy, forces, stress = _differences(potential, params, example, weights)
-    return weights.energy_weight * energy, weights.force_weight * forces, weights.stress_weight * stress
+    return _weighted(_differences(potential, params, example, weights), example.labels, weights)
+
+
+def structure_factors(atoms: Sequence[ase.Atoms], weights: Weights) -> Float[np.ndarray, "n_structures 3"]:
+    """√u of each structure for energy, forces and stress; a sigma that it names replaces 1/weight."""
+
+    def sigmas(frame: ase.Atoms) -> tuple[float, float, float]:
+        known = {"energy": float(len(frame)), "forces": 1.0, "stress": abs(float(np.linalg.det(frame.cell.array)))}
+        energy, forces, virial = (known[name] / w if w else 0.0 for name, w in _named(weights).items())
+        return energy, forces, virial
+
+    return residual_factors(atoms, weights, sigmas)
+
+
+def _weighted(found: tuple[Array, Array, Array], labels: Labels, weights: Weights) -> tuple[Array, Array, Array]:
+    energy, forces, stress = found
+    return (
+        weights.energy_weight * labels.energy_factor * energy,
+        weights.force_weight * labels.forces_factor[:, None] * forces,
+        weights.stress_weight * labels.stress_factor[:, None] * stress,
+    )
 
 
 def linearized(
@@ -106,9 +128,9 @@ def linearized(
     found = design(potential, params, graph, bool(weights.stress_weight), with_inner)
     per_atom = jnp.where(labels.has_energy, 1 / jnp.maximum(_n_atoms(graph, found.energy.dtype), 1), 0)
     factors = (
-        weights.energy_weight * per_atom,
-        weights.force_weight * jnp.repeat(labels.has_forces, 3),
-        weights.stress_weight * jnp.repeat(labels.has_stress, 6),
+        weights.energy_weight * labels.energy_factor * per_atom,
+        weights.force_weight * jnp.repeat(jnp.where(labels.has_forces, labels.forces_factor, 0), 3),
+        weights.stress_weight * jnp.repeat(jnp.where(labels.has_stress, labels.stress_factor, 0), 6),
     )
     n_columns = found.energy.shape[-1]
     stress = found.stress if weights.stress_weight else jnp.zeros((graph.n_graphs, 3, 3, n_columns), per_atom.dtype)
@@ -169,6 +191,7 @@ def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:
     if not len(atoms):
         raise ValueError("no structures to fit")
     weighted = [n for n, w in _named(weights).items() if w]
+    refuse_elsewhere(atoms, weighted)
     n_labels = 0
     for k, frame in enumerate(atoms):
         given = read_labels(frame)

@@ -4,6 +4,7 @@
 ``predict.in``. A folder, a ``predict.in`` or ``train.in``, or several files are read as well.
 """
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from jaxmlip.config import unknown_name
+from jaxmlip.data.labels import DataWarning
+from jaxmlip.formats.aenet_domain import has_old_domain, in_new_domain
 from jaxmlip.formats.aenet_inputs import read_input
 from jaxmlip.formats.aenet_network import NetworkFile, read_network, write_network
 from jaxmlip.potentials.aenet import ACTIVATIONS, AENETConfig, aenet
@@ -26,6 +29,9 @@ _INPUTS = ("predict.in", "train.in")
 def read_aenet(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
     """A model from aenet's network files; numbers are kept to the bit.
 
+    Networks of aenet before 2.0.4 had another domain of the angular polynomials: they are recognised, said to be so in
+    a warning, and converted exactly (`aenet_domain`).
+
     Args:
         path: a folder (its ``predict.in`` or ``train.in`` names the files, else every ``*.nn`` in it counts), such an
             input file, ``NAME.nn`` for the files ``El.NAME.nn``, one network file, or a list of network files.
@@ -37,11 +43,22 @@ def read_aenet(path: str | Path | Sequence[str | Path], *, species: Sequence[int
     """
     where = ", ".join(map(str, path)) if isinstance(path, (list, tuple)) else str(path)
     networks: dict[str, NetworkFile] = {}
+    old: list[str] = []
     for file in _network_files(path):
         network = read_network(file)
+        if has_old_domain(network):
+            old.append(str(file))
+            network = in_new_domain(network)
         if network.atom in networks:
             raise ValueError(f"{where}: two networks for {network.atom}; list the files to use, one for each element")
         networks[network.atom] = network
+    if old:
+        warnings.warn(
+            f"{', '.join(old)}: made by aenet before 2.0.4, with angular Chebyshev polynomials on [0, π] (the recorded "
+            "averages tell); converted exactly to those on [-1, 1], which newer versions have",
+            DataWarning,
+            stacklevel=2,
+        )
     first = next(iter(networks.values()))
     if species is None:
         symbols = [symbol for symbol in first.environment if symbol in networks]

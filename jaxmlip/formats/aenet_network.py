@@ -51,6 +51,7 @@ class NetworkFile(NamedTuple):
     energy_scale: float  # 1/eV
     energy_shift: float
     atomic_energies: dict[str, float]
+    extremes: np.ndarray | None = None  # smallest and largest of each input, [2, n]; None where the writer left zeros
 
     def layers(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """W [n_out, n_in] and b [n_out] of each layer."""
@@ -90,8 +91,14 @@ def read_network(path: str | Path) -> NetworkFile:
         average=np.array(records["average"]),
         square=np.array(records["square"]),
         atomic_energies=dict(zip(records["types"], records["atomic_energies"])),
+        extremes=_extremes(records),
         **{name: records[name][0] for name in ("rmin", "energy_scale", "energy_shift")},
     )
+
+
+def _extremes(records: dict[str, Any]) -> np.ndarray | None:
+    found = np.array([records["minimum"], records["maximum"]])
+    return found if found.any() else None
 
 
 def write_network(network: NetworkFile, path: str | Path) -> None:

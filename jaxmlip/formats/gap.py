@@ -10,6 +10,8 @@ References:
 import hashlib
 import lzma
 from collections.abc import Sequence
+from functools import reduce
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -24,11 +26,16 @@ from jaxmlip.formats.gap_descriptor import (
     config_of,
     descriptor_strings,
     descriptor_words,
+    elements_of,
+    for_element,
+    names_elements,
     pair_of,
+    settings_key,
 )
 from jaxmlip.potentials.base import Config
 from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.sums import add_models
 
 _COVARIANCES = {"distance_2b": "1", "soap": "2"}  # ard_se and dot_product
 
@@ -48,9 +55,13 @@ class _Term(NamedTuple):
 def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
     """A model from ``gap.xml``; its ``gap.xml.sparseX.*`` files must be beside it (plain, or ``.xz``).
 
+    Several SOAPs, or several pair terms, become a sum of GAPs. In files of before ``zeta`` was an attribute it stands
+    in ``<theta>``.
+
     Args:
         path: the ``.xml`` file.
-        species: must be the file's elements in its order: the points are vectors in terms of them.
+        species: must be the file's elements in its order: the points are vectors in terms of them. Needed for a model
+            of one element that the file does not name (gap_fit with add_species=F).
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -68,16 +79,47 @@ def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) ->
     terms = [_term(path, element) for element in params.iter("gpCoordinates")]
     if not terms:
         raise ValueError(f"{path} has no <gpCoordinates>: there is nothing to predict with")
-    config = config_of(path, [(t.words, t.zeta, t.delta, t.theta) for t in terms], _age(path, params))
+    e0 = {int(e.get("Z", 0)): float(e.get("value", 0)) for e in data.iter("e0")}
+    terms = _with_elements(path, terms, species, elements_of(params, e0))
+    age, parts = _age(path, params), _parts(terms)
+    config = config_of(path, [(t.words, t.zeta, t.delta, t.theta) for t in parts[0]], age)
     if species is not None and Config(tuple(species), 1.0).species != config.species:
         raise ValueError(
             f"{path} is a model of {', '.join(config.symbols)}, in this order; its sparse points are vectors in terms "
             "of them: leave `species` out"
         )
-    e0 = {int(e.get("Z", 0)): float(e.get("value", 0)) for e in data.iter("e0")}
-    alpha, points = _arrays(config, terms)
     offsets = np.array([e0.get(int(z), 0.0) for z in config.species])
-    return Model(gap(config), {"offsets": offsets, "alpha": alpha, "points": points})
+    models = []
+    for part in parts:
+        own = config_of(path, [(t.words, t.zeta, t.delta, t.theta) for t in part], age, config.species)
+        alpha, points = _arrays(own, part)
+        models.append(Model(gap(own), {"offsets": np.zeros_like(offsets), "alpha": alpha, "points": points}))
+    models[0].params["offsets"] = offsets
+    return reduce(add_models, models)
+
+
+def _parts(terms: list[_Term]) -> list[list[_Term]]:
+    """The terms of each GAP of the sum: one kind of SOAP and one of distance_2b where there are any left."""
+    kinds: dict[str, dict[tuple, list[_Term]]] = {"soap": {}, "distance_2b": {}}
+    for term in terms:
+        kinds[term.words[""]].setdefault(settings_key(term.words, term.zeta, term.theta), []).append(term)
+    groups = zip_longest(*(found.values() for found in kinds.values()), fillvalue=[])
+    return [[*soaps, *pairs] for soaps, pairs in groups]
+
+
+def _with_elements(path: Path, terms: list[_Term], species: Sequence[int | str] | None, known: set[int]) -> list[_Term]:
+    """The terms with the element of a model of one element named, where its descriptors leave it open."""
+    if all(names_elements(term.words) for term in terms):
+        return terms
+    given = set(Config(tuple(species), 1.0).species) if species is not None else known
+    if len(given) != 1:
+        what = f"{len(given)} elements have an energy e0" if species is None else f"species names {len(given)} elements"
+        raise ValueError(
+            f"{path} has descriptors without Z, for any element (gap_fit with add_species=F), and {what}; such a model "
+            "is supported for one element: name it, e.g. species=['Mo']"
+        )
+    (number,) = given
+    return [term._replace(words=for_element(term.words, number)) for term in terms]
 
 
 def write_gap(model: Model, path: str | Path) -> None:
@@ -175,8 +217,21 @@ def _term(path: Path, element: Any) -> _Term:
     points = _points(path, element).reshape(len(alpha), -1)
     if points.shape[1] != int(element.get("dimensions", 0)):
         raise ValueError(f"{path}: {points.size} numbers are no {len(alpha)} points of {element.get('dimensions')}")
-    zeta, delta = float(element.get("zeta", 1)), float(element.get("signal_variance"))
+    zeta, delta = _zeta(path, element, words, theta), float(element.get("signal_variance"))
     return _Term(words, zeta, delta, theta[0] if theta else 0.0, points, alpha, cutoffs)
+
+
+def _zeta(path: Path, element: Any, words: dict[str, str], theta: list[float]) -> float:
+    """The exponent of a SOAP kernel: the attribute, or in old files the single number of ``<theta>``."""
+    if words[""] != "soap":
+        return 1.0
+    if element.get("zeta") is not None:
+        return float(element.get("zeta"))
+    if len(theta) != 1:
+        raise ValueError(f"{path}: a soap without the attribute zeta and with {len(theta)} numbers in <theta>, not one")
+    if "zeta" in words and float(words["zeta"]) != theta[0]:
+        raise ValueError(f"{path}: zeta is {words['zeta']} in the descriptor but {theta[0]} in <theta>")
+    return theta[0]
 
 
 def _points(path: Path, element: Any) -> np.ndarray:

@@ -1,8 +1,11 @@
 """The descriptor strings of QUIP, ``soap l_max=4 n_max=4 …``, as settings of a `GAPConfig`, and back."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
+
+from ase.data import atomic_numbers
 
 from jaxmlip.config import unknown_name
 from jaxmlip.potentials.gap import GAPConfig
@@ -28,7 +31,8 @@ _NEUTRAL = {  # supported only with the values that change nothing
     "distance_2b": {"only_intra": "F", "only_inter": "F", "n_exponents": "1", "exponents": "1", "tail_range": "1.0",
                     "tail_exponent": "0", "resid_name": "", "Z1": None, "Z2": None},
 }  # fmt: skip
-_REQUIRED = {"soap": ("cutoff", "n_max", "l_max", "atom_sigma"), "distance_2b": ("cutoff", "Z1", "Z2")}
+_REQUIRED = {"soap": ("cutoff", "n_max", "l_max", "atom_sigma"), "distance_2b": ("cutoff",)}
+_CENTRES = {"soap": ("Z", "species_Z"), "distance_2b": ("Z1", "Z2")}
 _PAIR = {"cutoff": "cutoff", "cutoff_transition_width": "transition_width"}
 
 
@@ -59,8 +63,43 @@ def descriptor_words(path: Path, text: str) -> dict[str, str]:
     return result
 
 
-def config_of(path: Path, terms: list[tuple[dict[str, str], float, float, float]], age: dict[str, Any]) -> GAPConfig:
+def names_elements(words: dict[str, str]) -> bool:
+    """Whether a descriptor says which elements it is for; gap_fit with add_species=F leaves them out (any element)."""
+    return all(set(words.get(key, "0").split()) != {"0"} for key in _CENTRES[words[""]])
+
+
+def elements_of(params: Any, e0: dict[int, float]) -> set[int]:
+    """The elements of the training data that the file keeps, else those with an energy e0."""
+    texts = [element.text or "" for element in params.iter("XYZ_data")]
+    symbols = {word for text in texts for word in re.findall(r"^\s*([A-Z][a-z]?)\s+-?\d*\.\d", text, re.M)}
+    return {atomic_numbers[symbol] for symbol in symbols} or {number for number, value in e0.items() if value}
+
+
+def for_element(words: dict[str, str], number: int) -> dict[str, str]:
+    """A descriptor of any element as one of the element with this atomic number."""
+    named = {key: str(number) for key in _CENTRES[words[""]] if words.get(key, "0").strip() == "0"}
+    return words | named
+
+
+def settings_key(words: dict[str, str], zeta: float, theta: float) -> tuple:
+    """Equal for terms that one `GAPConfig` can hold together."""
+    found = _soap_settings(words) | {"zeta": zeta} if words[""] == "soap" else _pair_settings(words) | {"theta": theta}
+    return words[""], *sorted(found.items())
+
+
+def config_of(
+    path: Path,
+    terms: list[tuple[dict[str, str], float, float, float]],
+    age: dict[str, Any],
+    species: tuple[int, ...] | None = None,
+) -> GAPConfig:
     """The settings of all terms together; each is the words of its string, ζ, δ and θ.
+
+    Args:
+        path: the file, for messages.
+        terms: at most one kind of SOAP and of distance_2b.
+        age: what the version of the file did differently.
+        species: atomic numbers in their order; None: those of the terms.
 
     Raises:
         ValueError: terms of one kind that differ in more than their element and δ.
@@ -68,11 +107,11 @@ def config_of(path: Path, terms: list[tuple[dict[str, str], float, float, float]
     soaps = [term for term in terms if term[0][""] == "soap"]
     pairs = [term for term in terms if term[0][""] == "distance_2b"]
     settings: dict[str, Any] = {"n_max": 1, "l_max": 0, "cutoff": 0.0}
-    species: tuple[int, ...] = tuple(dict.fromkeys(int(w[key]) for w, *_ in pairs for key in ("Z1", "Z2")))
+    found_species = tuple(dict.fromkeys(int(w[key]) for w, *_ in pairs for key in ("Z1", "Z2")))
     if soaps:
         settings = _alike(path, [_soap_settings(words) | {"zeta": zeta} for words, zeta, _, _ in soaps])
-        species = settings.pop("species_Z")
-        _check_species(path, species, [words for words, *_ in soaps], pairs)
+        found_species = settings.pop("species_Z")
+        _check_species(path, found_species, [words for words, *_ in soaps], pairs)
         settings |= {"delta": soaps[0][2], **age}
     if pairs:
         found = _alike(path, [_pair_settings(words) | {"distance_2b_theta": theta} for words, _, _, theta in pairs])
@@ -80,7 +119,14 @@ def config_of(path: Path, terms: list[tuple[dict[str, str], float, float, float]
         settings |= {**found, "distance_2b_delta": pairs[0][2]}
         settings["cutoff"] = max(soap_cutoff, found["distance_2b_cutoff"])
         settings["soap_cutoff"] = None if soap_cutoff == settings["cutoff"] else soap_cutoff
-    return GAPConfig(species=species, **settings)
+    if species is not None and not (
+        set(found_species) == set(species) if pairs and not soaps else found_species == species
+    ):
+        raise ValueError(
+            f"{path}: one of its descriptors is for the elements {found_species}, another for {species}: several "
+            "descriptors are supported for the same elements in the same order"
+        )
+    return GAPConfig(species=species or found_species, **settings)
 
 
 def descriptor_strings(config: GAPConfig) -> dict[str, list[str]]:

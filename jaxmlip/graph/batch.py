@@ -67,6 +67,9 @@ class Labels(NamedTuple):
     has_energy: Bool[Array, " n_graphs"]
     has_forces: Bool[Array, " n_atoms"]
     has_stress: Bool[Array, " n_graphs"]
+    energy_factor: Float[Array, " n_graphs"]  # multiplies the residual, beside the weights of a fit
+    forces_factor: Float[Array, " n_atoms"]
+    stress_factor: Float[Array, " n_graphs"]
 
 
 class Batch(NamedTuple):
@@ -164,11 +167,20 @@ def batch(atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None
     return _on_device(graph_arrays(frames, found, config, shape=shape, dtype=dtype))
 
 
-def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shapes: int = 4, dtype=None) -> list[Batch]:
+def batches(
+    atoms: Sequence[ase.Atoms],
+    config,
+    *,
+    max_atoms: int = 512,
+    n_shapes: int = 4,
+    dtype=None,
+    factors: Float[np.ndarray, "n_structures 3"] | None = None,
+) -> list[Batch]:
     """All structures as batches of at most ``n_shapes`` different shapes, so that few functions compile.
 
     Structures are sorted by their number of neighbours and filled into batches of about ``max_atoms`` atoms (one
-    larger structure stands alone); ``Batch.index`` tells which structure is where.
+    larger structure stands alone); ``Batch.index`` tells which structure is where. ``factors`` of the residuals of
+    energy, forces and stress of each structure end in the labels (1 where None).
 
     Raises:
         ValueError: as `batch`.
@@ -187,7 +199,8 @@ def batches(atoms: Sequence[ase.Atoms], config, *, max_atoms: int = 512, n_shape
         graph = _on_device(graph_arrays(chosen_frames, [found[k] for k in chosen], config, shape=shape, dtype=dtype))
         index = np.full(shape.n_graphs, -1)
         index[: len(chosen)] = chosen
-        labels = label_arrays(chosen_frames, shape, graph.positions.dtype)
+        own = None if factors is None else factors[chosen]
+        labels = label_arrays(chosen_frames, shape, graph.positions.dtype, own)
         result.append(Batch(graph, _on_device(labels), index))
     return result
 
@@ -272,23 +285,30 @@ def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tu
     arrays.mask[at] = True
 
 
-def label_arrays(frames: list[ase.Atoms], shape: Shape, dtype) -> Labels:
+def label_arrays(
+    frames: list[ase.Atoms], shape: Shape, dtype, factors: Float[np.ndarray, "n_structures 3"] | None = None
+) -> Labels:
     """Labels padded like the graph, on the host; missing ones are zero with a False mask."""
+    factors = np.ones((len(frames), 3)) if factors is None else factors
     energy, stress = np.zeros(shape.n_graphs), np.zeros((shape.n_graphs, 3, 3))
     forces = np.zeros((shape.n_atoms, 3))
     has_energy, has_stress = np.zeros(shape.n_graphs, bool), np.zeros(shape.n_graphs, bool)
     has_forces = np.zeros(shape.n_atoms, bool)
+    energy_factor, stress_factor = np.ones(shape.n_graphs), np.ones(shape.n_graphs)
+    forces_factor = np.ones(shape.n_atoms)
     start = 0
     for k, frame in enumerate(frames):
         given, rows = read_labels(frame), slice(start, start + len(frame))
         start += len(frame)
+        energy_factor[k], forces_factor[rows], stress_factor[k] = factors[k]
         if given.energy is not None:
             energy[k], has_energy[k] = given.energy, True
         if given.forces is not None:
             forces[rows], has_forces[rows] = given.forces, True
         if given.stress is not None:
             stress[k], has_stress[k] = given.stress, True
-    values: dict[str, Any] = {"energy": energy, "forces": forces, "stress": stress}
+    values: dict[str, Any] = {"energy": energy, "forces": forces, "stress": stress, "energy_factor": energy_factor}
+    values |= {"forces_factor": forces_factor, "stress_factor": stress_factor}
     values = {name: array.astype(dtype) for name, array in values.items()}
     values |= {"has_energy": has_energy, "has_forces": has_forces, "has_stress": has_stress}
     return Labels(**values)

@@ -58,7 +58,7 @@ def _checked_cell(atoms: ase.Atoms) -> Float[np.ndarray, "3 3"]:
         if lengths.min() < CLOSEST or flat:
             raise ValueError(
                 f"{atoms.get_chemical_formula()} is periodic along {atoms.pbc.tolist()} but its cell vectors "
-                f"{cell.tolist()} do not span a volume"
+                f"{atoms.cell.array.tolist()} do not span a volume: give it a Lattice, or pbc='F F F' to a molecule"
             )
     return cell
 

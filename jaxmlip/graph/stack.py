@@ -12,7 +12,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.graph.batch import Graph, Labels, Shape, graph_arrays, label_arrays, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
@@ -33,8 +33,17 @@ class Bucket(NamedTuple):
         return len(self.index)
 
 
-def stack(atoms: Sequence[ase.Atoms], config, *, n_shapes: int = 3, dtype=None) -> list[Bucket]:
+def stack(
+    atoms: Sequence[ase.Atoms],
+    config,
+    *,
+    n_shapes: int = 3,
+    dtype=None,
+    factors: Float[np.ndarray, "n_structures 3"] | None = None,
+) -> list[Bucket]:
     """All structures in at most ``n_shapes`` buckets, cut where least padding is added.
+
+    ``factors`` of the residuals of energy, forces and stress of each structure end in the labels (1 where None).
 
     >>> from jaxmlip.potentials.snap import SNAPConfig
     >>> config = SNAPConfig(species=("Li", "O"), cutoff=4.0)
@@ -54,12 +63,14 @@ def stack(atoms: Sequence[ase.Atoms], config, *, n_shapes: int = 3, dtype=None) 
     sizes = np.array([len(frame) for frame in frames])
     order = np.argsort(sizes, kind="stable")
     buckets = []
+    factors = np.ones((len(frames), 3)) if factors is None else factors
     for members in _cut(order, sizes, n_shapes):
         n_atoms = -(-int(sizes[members].max()) // _ROUND_ATOMS) * _ROUND_ATOMS
         width = -(-max(widths[k] for k in members) // _ROUND_NEIGHBORS) * _ROUND_NEIGHBORS
         shape = Shape(1, n_atoms, width)
         graphs = _stacked([graph_arrays([frames[k]], [found[k]], config, shape=shape, dtype=dtype) for k in members])
-        labels = _stacked([label_arrays([frames[k]], shape, graphs.positions.dtype) for k in members])
+        dtype = graphs.positions.dtype
+        labels = _stacked([label_arrays([frames[k]], shape, dtype, factors[k : k + 1]) for k in members])
         buckets.append(Bucket(graphs, labels, members))
     return buckets
 

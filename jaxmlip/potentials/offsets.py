@@ -21,7 +21,7 @@ class Energies(dict):
         return hash(tuple(sorted(self.items())))
 
 
-Offsets = Literal["fit", "zero", "keep"] | dict[str, float]
+Offsets = Literal["fit", "zero", "keep", "isolated"] | dict[str, float]
 
 
 def fit_offsets(atoms: Sequence[ase.Atoms], species: Sequence[int | str]) -> Float[np.ndarray, " n_species"]:
@@ -58,6 +58,46 @@ def fit_offsets(atoms: Sequence[ase.Atoms], species: Sequence[int | str]) -> Flo
     return np.linalg.lstsq(np.array(counts, float), energies, rcond=None)[0]
 
 
+def is_isolated(atoms: ase.Atoms, name: str = "isolated_atom") -> bool:
+    """Whether a structure is one atom whose ``config_type`` is ``name``, in any case, with or without underscores.
+
+    >>> is_isolated(ase.Atoms("Li", info={"config_type": "IsolatedAtom"}))
+    True
+    """
+    kind = str(atoms.info.get("config_type", "")).replace("_", "").lower()
+    return len(atoms) == 1 and kind == name.replace("_", "").lower()
+
+
+def isolated_energies(atoms: Sequence[ase.Atoms], name: str = "isolated_atom") -> dict[str, float]:
+    """Energies of the isolated atoms among ``atoms`` (`is_isolated`) by element, in eV.
+
+    >>> from jaxmlip.data.labels import Labels, attach
+    >>> atom = ase.Atoms("Li", info={"config_type": "isolated_atom"})
+    >>> attach(atom, Labels(-0.3, None, None))
+    >>> isolated_energies([atom, ase.Atoms("O2")])
+    {'Li': -0.3}
+
+    Raises:
+        ValueError: none is there, one has no energy, or two of an element differ.
+    """
+    found: dict[str, float] = {}
+    for index, frame in enumerate(atoms):
+        if not is_isolated(frame, name):
+            continue
+        symbol, energy = str(frame.symbols[0]), labels(frame).energy
+        if energy is None or not np.isfinite(energy):
+            raise ValueError(f"structure {index}, the isolated {symbol} atom, has no energy; give it, or the offsets")
+        if symbol in found and abs(found[symbol] - energy) > 1e-6:
+            raise ValueError(f"two isolated {symbol} atoms have different energies, {found[symbol]} and {energy} eV")
+        found[symbol] = energy
+    if not found:
+        raise ValueError(
+            f"offsets='isolated' needs structures of one atom with config_type={name}; none of the {len(atoms)} "
+            "structures is one: name them with isolated_name, or give the energies of the elements"
+        )
+    return found
+
+
 def given_offsets(config: Config, offsets: Any, start: Any = None) -> Float[np.ndarray, " n_species"]:
     """Energies per atom that are not fitted, eV, in the order of the species of ``config``.
 
@@ -81,4 +121,6 @@ def given_offsets(config: Config, offsets: Any, start: Any = None) -> Float[np.n
         if start is None:
             raise ConfigError("offsets='keep' needs a model to keep them of, not a potential")
         return np.asarray(start["offsets"], float)
+    if offsets == "isolated":
+        raise ConfigError("offsets='isolated' is for jaxmlip.fit, which takes the energies out of the data")
     return np.zeros(len(config.species))

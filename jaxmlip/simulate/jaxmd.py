@@ -1,9 +1,7 @@
 """The border to jax-md, and the only place that knows its conventions.
 
 jax-md's box has the lattice vectors as columns (our cell transposed), its positions here are fractional, its forces
-Cartesian, and its stress is −(1/V) ∂E/∂ε, the opposite of ours. Neighbours come from
-`jax_md.custom_partition.neighbor_list_multi_image`: every periodic image counts, also in cells shorter than the
-cutoff. Its search compares all pairs in all images, n_atoms² × images: meant for cells of up to a few thousand atoms.
+Cartesian, and its stress is −(1/V) ∂E/∂ε, the opposite of ours.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +13,20 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float, Int
 
-from jaxmlip.graph.batch import Graph, edge_vectors, max_neighbors, species_index
-from jaxmlip.graph.neighbors import neighbor_pairs
+from jaxmlip.graph.batch import Graph, edge_vectors, species_index
+from jaxmlip.graph.derivatives import forces
 from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_vectors
 from jaxmlip.potentials.model import Model
+from jaxmlip.simulate import neighbor_list
+from jaxmlip.simulate.neighbor_list import NeighborList, anchored, build, holds, within_cutoff
 
-NeighborList = Any  # jax_md.custom_partition.NeighborListMultiImage; naming it would import jax-md
+_NO_BOX = (
+    "box is missing: energies, shifts and neighbour lists of jaxmlip take the cell with each call, as box=system.box "
+    "(of a simulator: apply(state, neighbor=neighbor, box=system.box))"
+)
 
 
 class NeighborFns(NamedTuple):
@@ -45,19 +49,20 @@ class JaxMD(NamedTuple):
     shift_fn: Callable[..., Array]  # (positions, Cartesian displacement, box=) -> positions, never wrapped
 
 
-class Engine(NamedTuple):
-    """The compiled part of an adapter: shared by all structures of one potential."""
+class Measured(NamedTuple):
+    """What one evaluation of a potential gives."""
 
-    update: Callable[..., NeighborList]
-    energy_fn: Callable[..., Array]  # (positions, neighbor=, box=, params=, species=, perturbation=None) -> eV
-    shift_fn: Callable[..., Array]
+    energy: Float[Array, ""]  # eV
+    force: Float[Array, "n_atoms 3"]  # eV/Å
+    stress: Float[Array, "3 3"]  # eV/Å³, ASE's sign
 
 
-def to_jaxmd(model: Model, atoms: ase.Atoms, *, skin: float = 0.5, dtype=None) -> JaxMD:
+def to_jaxmd(model: Model, atoms: ase.Atoms, *, skin: float = 1.0, dtype=None) -> JaxMD:
     """``model`` and ``atoms`` as jax-md wants them: E(fractional positions, box), neighbours updated on the device.
 
     Gradients of ``energy_fn`` with respect to the positions are Cartesian, −F in eV/Å, as in all of jax-md;
-    `jax_md.quantity.stress` of it is minus our stress. It has reverse-mode derivatives of any order, no forward mode.
+    `jax_md.quantity.stress` of it is minus our stress. It has derivatives of any order, forward and reverse. With a
+    list that has become too old, or had no room, energies and forces are NaN.
 
     >>> from ase.build import bulk
     >>> from jaxmlip.potentials.snap import SNAPConfig, snap
@@ -70,27 +75,34 @@ def to_jaxmd(model: Model, atoms: ase.Atoms, *, skin: float = 0.5, dtype=None) -
     Args:
         model: a potential with its parameters.
         atoms: the structure; directions that are not periodic are neither repeated nor wrapped.
-        skin: Å beyond the cutoff; the list is rebuilt when a pair may have changed by half of it.
+        skin: Å beyond the cutoff; the list is rebuilt when half of it is used up, the other half is for the step that
+            jax-md takes between an update and the forces at the new positions.
         dtype: of positions, box and parameters; the default is JAX's float.
 
     Raises:
-        ValueError: an element that the potential does not know, or a structure without neighbour list.
+        ValueError: an element that the potential does not know, or a structure without neighbour list; when used: no
+            box, Cartesian positions, or a list that is too old.
     """
     dtype = jnp.zeros(0, dtype).dtype
-    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     with jaxmd_context(dtype.name):
-        engine = engine_of(model.potential, skin, pbc, dtype.name)
         params, species = cast_params(model.params, dtype), species_of(model.potential, atoms)
         positions, box = fractional(atoms, dtype)
 
-    def allocate(positions: Array, *, box: Array, extra_capacity: int = 0) -> NeighborList:
-        at = placed(atoms, positions, box)
-        size = list_size(at, model.potential.config.cutoff + skin, extra_capacity)
+    def allocate(positions: Array, *, box: Array | None = None, extra_capacity: int = 0, **_: Any) -> NeighborList:
+        box = _needed(box)
+        _refuse_cartesian(atoms, np.asarray(positions))
+        sizes = neighbor_list.plan(
+            placed(atoms, positions, box), model.potential.config.cutoff, skin, extra=extra_capacity
+        )
         with jaxmd_context(dtype.name):
-            return allocate_list(engine, positions, box, size)
+            return jax.jit(build, static_argnums=0)(sizes._replace(margin=skin / 2), positions, box)
 
-    energy_fn = partial(engine.energy_fn, params=params, species=species)
-    return JaxMD(positions, box, NeighborFns(allocate, engine.update), energy_fn, engine.shift_fn)
+    def update(positions: Array, neighbor: NeighborList, *, box: Array | None = None, **_: Any) -> NeighborList:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return neighbor_list.update(neighbor, positions, _needed(box))
+
+    energy_fn = partial(energy_function(model.potential, dtype.name), params=params, species=species)
+    return JaxMD(positions, box, NeighborFns(allocate, update), energy_fn, shift_function())
 
 
 @contextmanager
@@ -123,152 +135,151 @@ def placed(atoms: ase.Atoms, positions: Array, box: Array) -> ase.Atoms:
     """A copy of ``atoms`` at fractional ``positions`` in ``box``; a cell that was absent stays absent."""
     cell = np.asarray(box, np.float64).T
     new = atoms.copy()
+    constraints = new.constraints
+    new.set_constraint()
     new.positions = np.asarray(positions, np.float64) @ cell
     new.cell = np.where(np.any(atoms.cell.array, axis=1, keepdims=True), cell, 0)
+    new.set_constraint(constraints)
     return new
 
 
-class ListSize(NamedTuple):
-    """The static sizes of a neighbour list: everything that a compiled step depends on beside the number of atoms."""
-
-    max_neighbors: int
-    images: tuple[int, int, int]  # searched from −n to n along each lattice vector
-
-
-def list_size(atoms: ase.Atoms, reach: float, extra: int = 0) -> ListSize:
-    """Sizes for neighbours within ``reach`` (Å), with room so that like structures get equal sizes and share code.
-
-    Room: an eighth of the neighbours, rounded up to a multiple of 8.
-    """
-    found = max_neighbors(atoms, neighbor_pairs(atoms, reach))
-    heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
-    images = np.where(atoms.pbc, np.ceil(reach / heights), 0).astype(int)
-    width = -(-int(found * 1.125 + extra) // 8) * 8
-    return ListSize(width, (int(images[0]), int(images[1]), int(images[2])))
-
-
-def allocate_list(engine: Engine, positions: Array, box: Array, size: ListSize) -> NeighborList:
-    """A new neighbour list at ``positions``, of given sizes."""
-    from jax_md import custom_partition, partition
-
-    n_atoms, (a, b, c) = len(positions), size.images
-    images = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in (a, b, c)), indexing="ij"), axis=-1).reshape(-1, 3)
-    width = min(size.max_neighbors, n_atoms * len(images))
-    integer = jnp.zeros(0, int).dtype
-    # Never a valid list: a reference far away makes the update below build it. jax-md's own allocation would compile
-    # two programs for each structure, to find the sizes that the host knows already.
-    make: Any = custom_partition.NeighborListMultiImage
-    empty = make(
-        idx=jnp.full((n_atoms, width), n_atoms, integer),
-        shifts=jnp.zeros((n_atoms, width, 3), integer),
-        reference_position=jnp.full_like(positions, 1e3),
-        reference_box=box,
-        box=box,
-        search_shifts=jnp.asarray(images, integer),
-        format=partition.Dense,
-        max_occupancy=width,
-        update_fn=engine.update,
-        did_buffer_overflow=jnp.asarray(False),
-    )
-    return jax.jit(engine.update)(positions, empty, box=box)
-
-
 @lru_cache(maxsize=64)
-def engine_of(potential: Potential, skin: float, pbc: tuple[bool, bool, bool], dtype: str) -> Engine:
-    """The functions that all structures of one potential share, so that equal shapes compile once."""
-    from jax_md import custom_partition, partition, space
+def energy_function(potential: Potential, precision: str) -> Callable[..., Array]:
+    """E(positions, neighbor=, box=, params=, species=, perturbation=None): shared, so that equal shapes compile once.
 
-    with jaxmd_context(dtype):
-        # The list reaches cutoff + skin and is rebuilt when half the skin is used up: the other half is for the step
-        # that jax-md takes between an update and the forces at the new positions.
-        make: Any = custom_partition.neighbor_list_multi_image
-        unit, half = np.eye(3, dtype=dtype), skin / 2
-        cutoff = potential.config.cutoff + half
-        raw = make(None, unit, cutoff, half, pbc=np.array(pbc), format=partition.Dense).update
-        _, shift_fn = space.periodic_general(jnp.asarray(unit), fractional_coordinates=True, wrapped=False)
-    periodic = np.array(pbc)
-
-    def update(positions: Array, neighbor: NeighborList, *, box: Array, **_: Any) -> NeighborList:
-        # jax-md searches images for atoms inside the box. An atom that leaves it jumps by a lattice vector here,
-        # which rebuilds the list.
-        inside = positions - jnp.where(periodic, jnp.floor(positions), 0)
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            new = raw(inside, neighbor.set(update_fn=raw), box=box)
-        return new.set(update_fn=update)
+    The potential computes in ``precision``; everything else is in the precision of the positions.
+    """
 
     def energy_fn(
-        positions: Array, *, neighbor: NeighborList, box: Array, params: Params, species: Array, perturbation=None, **_
-    ) -> Array:
-        graph = neighbor_graph(positions, neighbor, box=box, species=species, periodic=periodic)
-        strain = jnp.eye(3, dtype=box.dtype) if perturbation is None else perturbation
-        vectors = safe_vectors(edge_vectors(graph) @ strain.T, graph, potential.config.cutoff)
-        return _energy(potential, params, graph, vectors)
+        position: Array, *, neighbor: NeighborList, box: Array | None = None, params: Params, species: Array,
+        perturbation: Any = None, **_: Any,
+    ) -> Array:  # fmt: skip
+        from jax_md import space
 
-    return Engine(update, energy_fn, shift_fn)
+        box = _needed(box)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            strain = strain_matrix(perturbation, box.dtype)
+            right = holds(neighbor, position, strain @ box)
+            _refuse_old(right)
+            graph = within_cutoff(neighbor, jax.lax.stop_gradient(position), jax.lax.stop_gradient(box), species)
+            cartesian = space.transform(box, anchored(neighbor, position))
+            energy = _energy((potential, precision), params, graph, cartesian @ strain.T, strain @ box)
+            return energy * jnp.where(right, 1, jnp.nan)
+
+    return energy_fn
 
 
-def neighbor_graph(
-    positions: Array, neighbor: NeighborList, *, box: Array, species: Array, periodic: Bool[np.ndarray, "3"]
-) -> Graph:
-    """The `Graph` of a jax-md neighbour list (dense, both directions), made on the device.
-
-    Positions are differentiable in jax-md's way: gradients are Cartesian.
-    """
+@lru_cache(maxsize=1)
+def shift_function() -> Callable[..., Array]:
+    """jax-md's shift of fractional positions by Cartesian displacements, which are never wrapped; it needs a box."""
     from jax_md import space
 
-    n_atoms = len(neighbor.idx)
-    mask = neighbor.idx < n_atoms
-    itself = jnp.arange(n_atoms, dtype=neighbor.idx.dtype)[:, None]
-    neighbors = jnp.where(mask, neighbor.idx, itself)
-    return Graph(
-        positions=space.transform(box, _anchored(positions, neighbor, periodic)),
-        species=species,
-        cell=box.T[None],
-        atom_graph=jnp.zeros(n_atoms, jnp.int32),
-        atom_mask=jnp.ones(n_atoms, bool),
-        neighbors=neighbors,
-        neighbor_species=species[neighbors],
-        shifts=neighbor.shifts,
-        reverse=_reverse(neighbors, neighbor.shifts, mask),
-        mask=mask,
-    )
+    _, shift = space.periodic_general(jnp.eye(3), fractional_coordinates=True, wrapped=False)
+
+    def shift_fn(position: Array, displacement: Array, *, box: Array | None = None, **_: Any) -> Array:
+        return shift(position, displacement, box=_needed(box))  # pyright: ignore[reportCallIssue]
+
+    return shift_fn
 
 
-def _reverse(neighbors: Array, shifts: Array, mask: Array) -> Int[Array, "n_atoms max_neighbors"]:
-    """Flat slot of the same pair seen from the neighbour (compiled away where nothing reads it)."""
-    n_atoms, width = neighbors.shape
+def measure(
+    potential: Potential, precision: str, fixed: tuple[Params, Array], neighbor: NeighborList, at: tuple[Array, Array]
+) -> Measured:
+    """Energy, forces and stress ``at`` fractional positions and a box; ``fixed``: parameters and species.
 
-    def row(i: Array, own: Array, own_shifts: Array) -> Array:
-        same = (neighbors[own] == i) & mask[own] & jnp.all(shifts[own] == -own_shifts[:, None, :], axis=-1)
-        return own * width + jnp.argmax(same, axis=1)
-
-    slots = jnp.arange(n_atoms * width).reshape(n_atoms, width)
-    found = jax.lax.map(lambda rows: row(*rows), (jnp.arange(n_atoms), neighbors, shifts))
-    return jnp.where(mask, found, slots)
-
-
-def _anchored(positions: Array, neighbor: NeighborList, periodic: np.ndarray) -> Array:
-    """Each atom at the image nearest to where the list was built, because the list's shifts belong to that image."""
-    lattice = jnp.round(jax.lax.stop_gradient(positions) - neighbor.reference_position)
-    return positions - jnp.where(periodic, lattice, 0)
+    Vectors, sums and what comes back are in the precision of the positions whatever the potential computes in.
+    """
+    params, species = fixed
+    graph = within_cutoff(neighbor, *at, species)
+    energy, force, (vectors, gradient) = _assembled((potential, precision), params, graph)
+    virial = vectors.reshape(-1, 3).T @ gradient.reshape(-1, 3)
+    stress = (virial + virial.T) / 2 / jnp.abs(jnp.linalg.det(graph.cell[0]))
+    return Measured(energy, force, stress)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _energy(potential: Potential, params: Params, graph: Graph, vectors: Array) -> Array:
-    """Σ E_i; one backward pass over the edge vectors, in blocks of atoms, serves forces, stress and the energy."""
-    return energies_and_gradient(potential, params, graph, vectors)[0].sum()
+def _assembled(how: tuple[Potential, str], params: Params, graph: Graph) -> tuple[Array, Array, tuple[Array, Array]]:
+    """Energy, forces, and the edge vectors with ∂E/∂vectors."""
+    potential, precision = how
+    vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
+    energies, gradient = energies_and_gradient(potential, params, graph, vectors.astype(precision))
+    gradient = jnp.where(graph.mask[:, :, None], gradient.astype(vectors.dtype), 0)
+    return energies.astype(vectors.dtype).sum(), forces(graph, gradient), (vectors, gradient)
 
 
-def _energy_forward(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, tuple]:
-    energies, gradient = energies_and_gradient(potential, params, graph, vectors)
-    return energies.sum(), (params, graph, vectors, jnp.where(graph.mask[:, :, None], gradient, 0))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _energy(how: tuple[Potential, str], params: Params, graph: Graph, cartesian: Array, box: Array) -> Array:
+    """Σ E_i in blocks of atoms: one backward pass over the edge vectors serves all first derivatives."""
+    return _assembled(how, params, _moved(graph, cartesian, box))[0]
 
 
-def _energy_backward(potential: Potential, saved: tuple, cotangent: Array) -> tuple:
-    params, graph, vectors, gradient = saved
-    # The compiler drops this pass where nobody asks for derivatives with respect to the parameters.
-    _, pullback = jax.vjp(lambda p: potential.atomic_energies(p, graph, vectors).sum(), params)
-    return *pullback(cotangent), None, cotangent * gradient
+def _energy_jvp(how: tuple[Potential, str], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    params, graph, cartesian, box = primals
+    graph = _moved(graph, cartesian, box)
+    energy, force, (vectors, gradient) = _assembled(how, params, graph)
+    by_box = jnp.einsum("imx,imk->xk", gradient, graph.shifts.astype(gradient.dtype))
+    change = jnp.zeros_like(energy)
+    for slope, tangent in ((-force, tangents[2]), (by_box, tangents[3])):
+        if not isinstance(tangent, SymbolicZero):
+            change = change + jnp.sum(slope * tangent)
+    leaves, tree = jax.tree.flatten(params)
+    moves = tree.flatten_up_to(tangents[0])
+    if not all(isinstance(move, SymbolicZero) for move in moves):
+        moves = [_filled(move) for move in moves]
+
+        def total(*leaves: Array) -> Array:
+            energies = how[0].atomic_energies(tree.unflatten(leaves), graph, vectors.astype(how[1]))
+            return energies.astype(energy.dtype).sum()
+
+        change = change + jax.jvp(total, tuple(leaves), tuple(moves))[1]
+    return energy, change
 
 
-_energy.defvjp(_energy_forward, _energy_backward)
+_energy.defjvp(_energy_jvp, symbolic_zeros=True)
+
+
+def _filled(tangent: Any) -> Any:
+    zero = isinstance(tangent, SymbolicZero)
+    return np.zeros(tangent.shape, tangent.dtype) if zero else tangent  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def strain_matrix(perturbation: Any, dtype: jnp.dtype) -> Float[Array, "3 3"]:
+    """jax-md strains by a matrix, by a number for each direction, or by one number; None: not at all."""
+    if perturbation is not None and jnp.ndim(perturbation) == 2:
+        return perturbation
+    return jnp.eye(3, dtype=dtype) * (1 if perturbation is None else perturbation)
+
+
+def _moved(graph: Graph, cartesian: Array, box: Array) -> Graph:
+    return graph._replace(positions=cartesian, cell=box.T[None])
+
+
+def _needed(box: Array | None) -> Array:
+    if box is None:
+        raise ValueError(_NO_BOX)
+    return jnp.asarray(box)
+
+
+def _refuse_cartesian(atoms: ase.Atoms, positions: np.ndarray) -> None:
+    """Positions that are near those of ``atoms`` in Å, and far from its fractional ones, are a mistake."""
+    cell = atoms.cell.complete().array
+    moved = positions - np.linalg.solve(cell.T, atoms.positions.T).T
+    far = np.linalg.norm((moved - np.where(atoms.pbc, np.round(moved), 0)) @ cell)
+    if np.linalg.norm(positions - atoms.positions) < 0.2 * far:
+        raise ValueError(
+            f"the positions of {atoms.get_chemical_formula()} look Cartesian (those of atoms.positions, in Å), but "
+            "fractional ones are meant: pass system.positions, or atoms.get_scaled_positions(wrap=False)"
+        )
+
+
+def _refuse_old(right: Array) -> None:
+    """A message where positions are known; under jax.jit what follows is NaN."""
+    try:
+        known = bool(right)
+    except jax.errors.ConcretizationTypeError:
+        return
+    if not known:
+        raise ValueError(
+            "the neighbour list does not hold at these positions: it is too old or overflowed (call "
+            "neighbor_fn.update, and allocate again where did_buffer_overflow), or the positions are Cartesian where "
+            "fractional ones are meant (system.positions)"
+        )

@@ -1,8 +1,9 @@
 """Minimizers of one function of one vector, as pure functions that `jax.vmap` runs on many structures at once.
 
 Each is a pair ``start(x)``, ``update(state, value, gradient, converged)``: the function is evaluated at
-``state.trial``, ``update`` takes the result and chooses the next trial; ``state.x`` is the last accepted point. Rows
-of three components are atoms (or rows of the cell): no row moves by more than 0.2 Å in a step, as in ASE.
+``state.trial``, for all structures in one graph, ``update`` takes the result and chooses the next trial; ``state.x``
+is the last accepted point. Rows of three components are atoms (or rows of the cell): no row moves by more than 0.2 Å
+in a step, as in ASE. FIRE is jax-md's; `lbfgs` is ours, which jax-md lacks, in jax-md's form.
 
 References:
     Liu and Nocedal, Math. Program. 45, 503 (1989): L-BFGS.
@@ -24,8 +25,7 @@ _ARMIJO = 1e-4
 _ROUNDING = 1e-12  # relative: energies that differ by less are equal
 _TRIALS = 12  # backtracking steps before the history is forgotten
 
-_FIRE_START, _FIRE_MAX, _FIRE_GROW, _FIRE_SHRINK = 0.1, 1.0, 1.1, 0.5  # ASE's time steps, and how they change
-_FIRE_MIXING, _FIRE_FADE, _FIRE_WAIT = 0.1, 0.99, 5
+_FIRE_STEPS = {"dt_start": 0.1, "dt_max": 1.0}  # ASE's
 
 
 class Minimizer(NamedTuple):
@@ -50,14 +50,48 @@ class LBFGSState(NamedTuple):
 
 
 class FIREState(NamedTuple):
-    """A point that is evaluated next, and the velocity with which it got there."""
+    """jax-md's state with rows of three components, and where it goes next."""
 
     x: Float[Array, " n"]
     trial: Float[Array, " n"]
-    velocity: Float[Array, " n"]
-    dt: Float[Array, ""]
-    mixing: Float[Array, ""]
-    n_downhill: Int[Array, ""]
+    inner: Any
+
+
+def lbfgs(energy_fn: Callable[..., Array], shift_fn: Callable[..., Array]) -> tuple[Callable, Callable]:
+    """L-BFGS with backtracking as a pair ``(init, apply)`` of jax-md's form; ``state.position`` is the last point.
+
+    >>> init, apply = lbfgs(lambda x: jnp.sum((x - 1) ** 2), lambda x, step: x + step)
+    >>> state = init(jnp.zeros((2, 3)))
+    >>> for _ in range(30):
+    ...     state = apply(state)
+    >>> bool(jnp.allclose(state.position, 1, atol=1e-5))
+    True
+
+    Args:
+        energy_fn: of positions and keywords, whose gradient is Cartesian.
+        shift_fn: moves positions by a Cartesian step, as jax-md's spaces give it.
+    """
+
+    def init(position: Array, **_: Any) -> Any:
+        return LBFGSPosition(position, position, _lbfgs_start(jnp.zeros(position.size, position.dtype)))
+
+    def apply(state: Any, **at: Any) -> Any:
+        value, gradient = jax.value_and_grad(energy_fn)(state.trial, **at)
+        old = state.inner
+        new = _lbfgs_update(old, value, gradient.reshape(-1), jnp.zeros((), bool))
+        accepted = jnp.all(new.x == old.trial)
+        position = jnp.where(accepted, state.trial, state.position)
+        return LBFGSPosition(position, shift_fn(position, (new.trial - new.x).reshape(position.shape), **at), new)
+
+    return init, apply
+
+
+class LBFGSPosition(NamedTuple):
+    """Where `lbfgs` is, and where it looks next; its history is in Cartesian steps from the start."""
+
+    position: Float[Array, "n_atoms 3"]
+    trial: Float[Array, "n_atoms 3"]
+    inner: LBFGSState
 
 
 def _lbfgs_start(x: Float[Array, " n"]) -> LBFGSState:
@@ -129,30 +163,27 @@ def _two_loops(gradient: Array, steps: Array, changes: Array) -> Array:
     return -jax.lax.scan(forward, scale * q, (steps, changes, rho, a))[0]
 
 
+def _fire(force: Callable[[Array], Array]) -> tuple[Callable, Callable]:
+    """jax-md's FIRE; it has no longest step, so its steps are made shorter where they are taken."""
+    from jax_md import minimize
+
+    with jax.numpy_dtype_promotion("standard"):
+        return minimize.fire_descent(force, lambda rows, step, **_: rows + _capped(step), **_FIRE_STEPS)
+
+
 def _fire_start(x: Float[Array, " n"]) -> FIREState:
-    zero = jnp.zeros((), x.dtype)
-    return FIREState(x, x, jnp.zeros_like(x), zero + _FIRE_START, zero + _FIRE_MIXING, jnp.zeros((), jnp.int32))
+    init, _ = _fire(jnp.zeros_like)
+    return FIREState(x, x, init(x.reshape(-1, 3), mass=jnp.ones((), x.dtype)))
 
 
 def _fire_update(state: FIREState, value: Array, gradient: Array, converged: Bool[Array, ""]) -> FIREState:
-    """Velocity turned towards the force while it goes downhill, else put to rest."""
-    v, force = state.velocity, -gradient
-    downhill = (jnp.sum(force * v) > 0) | (jnp.sum(v * v) == 0)
-    norm = jnp.sqrt(jnp.sum(v * v) / jnp.maximum(jnp.sum(force * force), 1e-300))
-    v = jnp.where(downhill, (1 - state.mixing) * v + state.mixing * norm * force, 0)
-    faster = downhill & (state.n_downhill > _FIRE_WAIT)
-    grown = jnp.where(faster, jnp.minimum(state.dt * _FIRE_GROW, _FIRE_MAX), state.dt)
-    dt = jnp.where(downhill, grown, state.dt * _FIRE_SHRINK)
-    mixing = jnp.where(downhill, jnp.where(faster, state.mixing * _FIRE_FADE, state.mixing), _FIRE_MIXING)
-    v = v + dt * force
-    return FIREState(
-        x=state.trial,
-        trial=state.trial + _capped(dt * v),
-        velocity=v,
-        dt=dt,
-        mixing=mixing,
-        n_downhill=jnp.where(downhill, state.n_downhill + 1, 0),
-    )
+    """jax-md moves and then asks for the force: where it goes does not depend on the answer, so it is asked twice."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        force, first = -gradient.reshape(-1, 3), jnp.all(state.inner.force == 0)
+        inner = _fire(lambda _: force)[1](state.inner)
+        inner = jax.tree.map(lambda a, b: jnp.where(first, a, b), state.inner.set(force=force), inner)
+        ahead = _fire(jnp.zeros_like)[1](inner).position
+    return FIREState(x=state.trial, trial=ahead.reshape(-1), inner=inner)
 
 
 def _capped(step: Array) -> Array:

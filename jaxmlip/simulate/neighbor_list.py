@@ -1,4 +1,4 @@
-"""Neighbours on the device for any cell: small ones see their images, large ones are divided into bins.
+"""Neighbours on the device for any cell, with jax-md's interface: small cells see their images, large ones have bins.
 
 Each lattice direction has ``bins`` of equal width, and the bins up to ``reach`` of them away are searched, around the
 border as often as it takes: one bin a direction is a search through images, many bins are a linked-cell list. Pairs up
@@ -12,7 +12,9 @@ References:
     Allen and Tildesley, Computer Simulation of Liquids, Oxford 2017, section 5.3: cell structures and Verlet lists.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import ase
@@ -20,13 +22,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from scipy.special import ndtr
 
-from jaxmlip.graph.batch import Graph, max_neighbors
+from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
-from jaxmlip.graph.neighbors import neighbor_pairs
+from jaxmlip.graph.neighbors import Pairs, neighbor_pairs
 
 _BLOCK = 256  # atoms searched at once: bounds the memory
 _BIN_MARGIN = 1.05  # bins are wider than the reach by this, so that a cell may shrink
+_SMEARING = 0.2  # Å, of distances in a hot crystal: what comes within the cutoff on the way
+_DEVIATIONS = 4.0  # room for so many standard deviations of the number of neighbours
+_MARGIN = 0.2  # of the skin
 
 Triple = tuple[int, int, int]
 
@@ -42,28 +48,61 @@ class Plan(NamedTuple):
     capacity: int  # atoms in a bin
     width: int  # listed neighbours an atom, within cutoff + skin
     inner: int  # neighbours within the cutoff
+    margin: float  # Å; by so much may two atoms come nearer in one step
 
 
-class Listed(NamedTuple):
-    """Pairs within cutoff + skin at the reference; shifts belong to positions that are not wrapped into the cell."""
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["reference_position", "box", "neighbors", "shifts", "reverse", "mask", "did_buffer_overflow"],
+    meta_fields=["plan"],
+)
+@dataclasses.dataclass(frozen=True)
+class NeighborList:
+    """Pairs within cutoff + skin at the reference, in jax-md's manner.
 
-    position: Float[Array, "n_atoms 3"]  # fractional, of the reference
-    box: Float[Array, "3 3"]  # lattice vectors are columns
-    neighbors: Int[Array, "n_atoms width"]
+    A list whose ``did_buffer_overflow`` is true is wrong: throw the result away, allocate again, repeat the step.
+    Positions are fractional, wrapped into the cell or not.
+    """
+
+    reference_position: Float[Array, "n_atoms 3"]
+    box: Float[Array, "3 3"]  # of the reference; lattice vectors are columns
+    neighbors: Int[Array, "n_atoms width"]  # padding points at the atom itself
     shifts: Int[Array, "n_atoms width 3"]
     reverse: Int[Array, "n_atoms width"]
     mask: Bool[Array, "n_atoms width"]
-    overflow: Bool[Array, ""]
+    did_buffer_overflow: Bool[Array, ""]
+    plan: Plan
+
+    def update(self, position: Float[Array, "n_atoms 3"], *, box: Float[Array, "3 3"], **_: Any) -> "NeighborList":
+        """The same list while it stays right for one more step, else a new one: on the device."""
+        return update(self, position, box)
+
+    @property
+    def idx(self) -> Int[Array, "n_atoms width"]:
+        """Neighbours as jax-md has them: padding is n_atoms."""
+        return jnp.where(self.mask, self.neighbors, len(self.neighbors))
+
+    @property
+    def max_occupancy(self) -> int:
+        """Columns of the table."""
+        return self.plan.width
+
+    @property
+    def format(self) -> Any:
+        """jax-md's word for a table of both directions."""
+        from jax_md import partition
+
+        return partition.Dense
 
 
-def plan(atoms: ase.Atoms, cutoff: float, skin: float, *, room: float = 1.15) -> Plan:
-    """Sizes for ``atoms``, with ``room`` for atoms that come nearer.
+def plan(atoms: ase.Atoms, cutoff: float, skin: float, *, extra: int = 0) -> Plan:
+    """Sizes for ``atoms``, with room for what thermal motion brings nearer, and for ``extra`` neighbours.
 
     Raises:
         ValueError: a structure without neighbour list.
     """
     reach = (cutoff + skin) * _BIN_MARGIN
-    pairs = neighbor_pairs(atoms, cutoff + skin)
+    pairs = neighbor_pairs(atoms, cutoff + skin + 3 * _SMEARING)
     heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.complete().array), axis=0)
     most = max(1, int(len(atoms) ** (1 / 3)) + 1)
     bins = np.where(atoms.pbc, np.clip(heights // reach, 1, most), 1).astype(int)
@@ -71,11 +110,11 @@ def plan(atoms: ase.Atoms, cutoff: float, skin: float, *, room: float = 1.15) ->
     scaled = np.linalg.solve(atoms.cell.complete().array.T, atoms.positions.T).T
     cells = np.floor((scaled - np.floor(scaled)) * bins).astype(int) % bins * atoms.pbc
     fullest = np.bincount(np.ravel_multi_index(tuple(cells.T), tuple(bins))).max()
-    near = np.bincount(pairs.centers[pairs.distances < cutoff].astype(int), minlength=1).max(initial=0)
-    capacity = len(atoms) if bins.prod() == 1 else min(len(atoms), int(fullest * room) + 2)
-    width = -(-(int(max_neighbors(atoms, pairs) * room) + 2) // 4) * 4
-    inner = min(width, -(-(int(near * (1 + room) / 2) + 2) // 2) * 2)  # every column costs in each step
-    return Plan(_triple(atoms.pbc, bool), cutoff, skin, _triple(bins), _triple(steps), capacity, width, inner)
+    capacity = len(atoms) if bins.prod() == 1 else min(len(atoms), int(fullest * 1.15) + 2)
+    width = _rounded(_most_neighbors(pairs, cutoff + skin) + extra, 4)
+    inner = min(width, _rounded(_most_neighbors(pairs, cutoff) + extra, 2))  # every column costs in each step
+    shape = (_triple(atoms.pbc, bool), cutoff, skin, _triple(bins), _triple(steps))
+    return Plan(*shape, capacity, width, inner, _MARGIN * skin)
 
 
 def grown(old: Plan, new: Plan) -> Plan:
@@ -84,7 +123,18 @@ def grown(old: Plan, new: Plan) -> Plan:
     return new._replace(capacity=sizes[0], width=sizes[1], inner=min(sizes[1:]))
 
 
-def build(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Listed:
+def _most_neighbors(pairs: Pairs, cutoff: float) -> float:
+    """More than what any atom should have within ``cutoff`` once the distances are smeared by thermal motion."""
+    nearer = ndtr((cutoff - pairs.distances) / _SMEARING)
+    mean, variance = (np.bincount(pairs.centers.astype(int), x, 1) for x in (nearer, nearer * (1 - nearer)))
+    return float((mean + _DEVIATIONS * np.sqrt(variance)).max(initial=0)) + 1
+
+
+def _rounded(number: float, to: int) -> int:
+    return int(-(-number // to) * to)
+
+
+def build(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> NeighborList:
     """All pairs within cutoff + skin at fractional ``position`` in ``box``."""
     n_atoms, bins = len(position), jnp.asarray(plan.bins, jnp.int32)
     lattice = jnp.where(jnp.asarray(plan.pbc), jnp.floor(position), 0)
@@ -115,34 +165,71 @@ def build(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 
     covered = heights * jnp.asarray(plan.reach, box.dtype) / bins >= plan.cutoff + plan.skin
     too_small = ~jnp.all(covered | ~jnp.asarray(plan.pbc))
     reverse = _reverse(plan, neighbors, images, mask)
-    return Listed(position, box, neighbors, shifts, reverse, mask, full | jnp.any(count > plan.width) | too_small)
+    overflow = full | jnp.any(count > plan.width) | too_small
+    return NeighborList(position, box, neighbors, shifts, reverse, mask, overflow, plan)
 
 
-def update(plan: Plan, listed: Listed, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Listed:
-    """The same list while no pair can have come within the cutoff unseen, else a new one.
+def update(listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> NeighborList:
+    """The same list while no pair can come within the cutoff unseen in the next step, else a new one."""
+    stays = lasts(listed, position, box)
+    new = jax.lax.cond(stays, lambda: listed, lambda: build(listed.plan, position, box))
+    overflow = listed.did_buffer_overflow | new.did_buffer_overflow
+    return dataclasses.replace(new, did_buffer_overflow=overflow)
+
+
+def lasts(listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Bool[Array, ""]:
+    """Whether no pair can come within the cutoff unseen in the next step."""
+    return room_left(listed, position, box) >= listed.plan.margin
+
+
+def crowded(listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Bool[Array, ""]:
+    """Whether an atom has more neighbours within the cutoff than there is room for."""
+    near = _near(listed, anchored(listed, position), box)
+    return jnp.any(jnp.sum(near, axis=1) > listed.plan.inner) | listed.did_buffer_overflow
+
+
+def holds(listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Bool[Array, ""]:
+    """Whether the list has every pair within the cutoff at ``position``, and room for them all."""
+    return (room_left(listed, position, box) >= 0) & ~crowded(listed, position, box)
+
+
+def anchored(listed: NeighborList, position: Float[Array, "n_atoms 3"]) -> Float[Array, "n_atoms 3"]:
+    """Each atom at the image nearest to where the list was built, because the list's shifts belong to that image."""
+    lattice = jnp.round(jax.lax.stop_gradient(position) - listed.reference_position)
+    return position - jnp.where(jnp.asarray(listed.plan.pbc), lattice, 0)
+
+
+def room_left(listed: NeighborList, position: Array, box: Array) -> Array:
+    """By how much, in Å, all pairs that are not listed must be farther than the cutoff.
 
     A strain of the box shrinks a distance at most by 1 − |A − 1|; what remains of the displacements, u, by 2 max|u|.
     """
-    u = _cartesian(position - listed.position, box)
+    u = _cartesian(anchored(listed, position) - listed.reference_position, box)
     strain = box @ jnp.linalg.inv(listed.box) - jnp.eye(3, dtype=box.dtype)
     shrink = 1 - jnp.sqrt(jnp.sum(strain**2))
     farthest = jnp.sqrt(jnp.max(jnp.sum(u**2, axis=1)))
-    valid = shrink * (plan.cutoff + plan.skin) - 2 * farthest >= plan.cutoff
-    return jax.lax.cond(valid, lambda: listed, lambda: build(plan, position, box))
+    return shrink * (listed.plan.cutoff + listed.plan.skin) - 2 * farthest - listed.plan.cutoff
 
 
-def within_cutoff(plan: Plan, listed: Listed, position: Array, box: Array, species: Array) -> tuple[Graph, Array]:
-    """The `Graph` of the pairs within the cutoff, and whether there was no room for all of them."""
-    n_atoms = len(position)
+def _near(listed: NeighborList, position: Array, box: Array) -> Bool[Array, "n_atoms width"]:
     separation = position[listed.neighbors] - position[:, None, :] + listed.shifts.astype(position.dtype)
-    near = (jnp.sum(_cartesian(separation, box) ** 2, axis=-1) < plan.cutoff**2) & listed.mask
-    slot, mask, count = _first(near, plan.inner)
+    return (jnp.sum(_cartesian(separation, box) ** 2, axis=-1) < listed.plan.cutoff**2) & listed.mask
+
+
+def within_cutoff(
+    listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"], species: Int[Array, " n_atoms"]
+) -> Graph:
+    """The `Graph` of the pairs within the cutoff; wrong where the list does not hold (`holds`)."""
+    n_atoms, inner = len(position), listed.plan.inner
+    position = anchored(listed, position)
+    near = _near(listed, position, box)
+    slot, mask, _ = _first(near, inner)
     rank = (jnp.cumsum(near, axis=1, dtype=jnp.int32) - 1).reshape(-1)
     itself = jnp.arange(n_atoms, dtype=jnp.int32)
     neighbors = jnp.where(mask, jnp.take_along_axis(listed.neighbors, slot, axis=1), itself[:, None])
-    back = neighbors * plan.inner + rank[jnp.take_along_axis(listed.reverse, slot, axis=1)]
-    unchanged = itself[:, None] * plan.inner + jnp.arange(plan.inner, dtype=jnp.int32)[None]
-    graph = Graph(
+    back = neighbors * inner + rank[jnp.take_along_axis(listed.reverse, slot, axis=1)]
+    unchanged = itself[:, None] * inner + jnp.arange(inner, dtype=jnp.int32)[None]
+    return Graph(
         positions=_cartesian(position, box),
         species=species,
         cell=box.T[None],
@@ -154,7 +241,6 @@ def within_cutoff(plan: Plan, listed: Listed, position: Array, box: Array, speci
         reverse=jnp.where(mask, back, unchanged),
         mask=mask,
     )
-    return graph, jnp.any(count > plan.inner)
 
 
 def _fill_bins(plan: Plan, home: Int[Array, "n_atoms 3"]) -> tuple[Array, Array]:

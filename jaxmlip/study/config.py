@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from jaxmlip.config import Bounds, ConfigError, Count, Settings, Whole
+from jaxmlip.data.options import ReadOptions
 from jaxmlip.units import LITHIUM_BCC
 
 
@@ -58,7 +59,7 @@ def default_methods(data: str = "ldr") -> dict[str, Method]:
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyConfig(Settings):
+class StudyConfig(ReadOptions):
     """A comparison of potentials over training-set sizes and seeds.
 
     >>> StudyConfig(sizes=(30, 60)).methods["snap"].potential["twojmax"]

@@ -55,7 +55,7 @@ def run_study(
         ValueError: data, sizes or settings that cannot be run; found before the first fit.
         FileNotFoundError: no such data.
     """
-    atoms = load_structures(config.data)
+    atoms = load_structures(config.data, **config.read_options)
     tasks = make_tasks(atoms, config)
     by_seed = {seed: parts(atoms, config, seed) for seed in config.seeds}
     folder = config.out / "fits"

@@ -97,7 +97,7 @@ def _md(job: Job) -> dict[str, Any]:
     steps = [_timed(lambda: run.steps("nvt", n_steps))[1] for _ in range(job.repeats)]
     run.steps("integration", 1)
     alone = [_timed(lambda: run.steps("integration", 50 * n_steps))[1] for _ in range(job.repeats)]
-    _save(job, found.energy, found.force)
+    _save(job, found.energy, found.value)
     steady = {name: value / n_steps for name, value in median(steps).items()}
     outside = median(alone)["cpu"] / (50 * n_steps) / steady["cpu"]
     return {"n_atoms": len(atoms), "first": first, "steady": steady, "outside": outside}

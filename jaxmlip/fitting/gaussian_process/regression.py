@@ -28,8 +28,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
-from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Settings, Whole
+from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
 from jaxmlip.data.labels import VOIGT, labels
+from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
 from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.column_reduction import condition_number
@@ -45,7 +46,7 @@ CHUNK = 20000  # atoms whose neighbour lists are held at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianProcessFit(Settings):
+class GaussianProcessFit(StructureWeights):
     """Noise of the data and choice of sparse points; the names of gap_fit where it has them."""
 
     sigma_energy: NotNegative = 0.005
@@ -64,7 +65,8 @@ class GaussianProcessFit(Settings):
     jitter: Positive = 1e-8
     """Added to the diagonal of K_mm; ten times as much as often as the Cholesky factorisation needs it (reported)."""
     offsets: Offsets = "fit"
-    """Energies of free atoms: least squares on the compositions; zero; keep the given model's; or element → eV."""
+    """Energies of free atoms: least squares on the compositions; zero; keep the given model's; isolated: those of
+    the isolated atoms in the data (`isolated_name`); or element → eV."""
     seed: Whole = 0
     """Of the choice of sparse points."""
     batch_atoms: Count = 128
@@ -79,6 +81,11 @@ class GaussianProcessFit(Settings):
         super().__post_init__()
         if not (self.sigma_energy or self.sigma_force or self.sigma_virial):
             raise ConfigError("sigma_energy, sigma_force and sigma_virial are all zero: nothing would be fitted")
+
+    def noise(self, frame: ase.Atoms) -> tuple[float, float, float]:
+        """Standard deviations of the energy (eV), forces (eV/Å) and volume times stress (eV) of a structure."""
+        root = float(len(frame)) ** 0.5
+        return self.sigma_energy * root, self.sigma_force, self.sigma_virial * root
 
     @property
     def weights(self) -> Weights:
@@ -116,7 +123,8 @@ def fit_gaussian_process(
     check_labels(atoms, settings.weights)
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        stream = batch_stream(list(atoms), potential.config, settings.batch_atoms)
+        factors = residual_factors(atoms, settings, settings.noise)
+        stream = batch_stream(list(atoms), potential.config, settings.batch_atoms, factors)
         params = _start_params(start, atoms, settings, stream)
         chosen = time.perf_counter()
         problem, prior, used, jitter = _system(stages, params, stream, settings, show_progress)
@@ -138,7 +146,12 @@ def fit_gaussian_process(
     return Model(potential, params, Posterior(used, factor.triangle.copy(), prior)), History(summary, [])
 
 
-def batch_stream(atoms: list[ase.Atoms], config: Config, batch_atoms: int) -> Callable[[], Iterable[Batch]]:
+def batch_stream(
+    atoms: list[ase.Atoms],
+    config: Config,
+    batch_atoms: int,
+    factors: Float[np.ndarray, "n_structures 3"] | None = None,
+) -> Callable[[], Iterable[Batch]]:
     """A function that gives the batches of all structures, as often as it is called.
 
     A data set of up to `CHUNK` atoms keeps its neighbour lists; of a larger one they are made anew chunk by chunk.
@@ -147,7 +160,8 @@ def batch_stream(atoms: list[ase.Atoms], config: Config, batch_atoms: int) -> Ca
     parts = np.split(np.arange(len(atoms)), np.flatnonzero(np.diff(ends // CHUNK)) + 1)
 
     def part_batches(part: np.ndarray) -> Iterator[Batch]:
-        for one in batches([atoms[k] for k in part], config, max_atoms=batch_atoms, n_shapes=2):
+        own = None if factors is None else factors[part]
+        for one in batches([atoms[k] for k in part], config, max_atoms=batch_atoms, n_shapes=2, factors=own):
             yield one._replace(index=np.where(one.index < 0, -1, part[one.index]))
 
     if len(parts) == 1:
@@ -214,17 +228,20 @@ def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianPr
     known = known_labels.has_energy & (batch.index >= 0)
     if settings.sigma_energy and known.any():
         sigma = settings.sigma_energy * np.sqrt(n_atoms[known])
-        yield rows.energy[known] / sigma[:, None], (known_labels.energy - free)[known] / sigma
+        factor = known_labels.energy_factor[known]
+        yield rows.energy[known] * (factor / sigma)[:, None], (known_labels.energy - free)[known] * factor / sigma
     known = real & known_labels.has_forces
     if settings.sigma_force and known.any():
         A = rows.forces[known].reshape(-1, rows.forces.shape[-1])
-        yield A / settings.sigma_force, known_labels.forces[known].ravel() / settings.sigma_force
+        factor = np.repeat(known_labels.forces_factor[known] / settings.sigma_force, 3)
+        yield A * factor[:, None], known_labels.forces[known].ravel() * factor
     known = known_labels.has_stress & (batch.index >= 0)
     if settings.sigma_virial and known.any():
         virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
-        sigma = np.repeat(settings.sigma_virial * np.sqrt(n_atoms[known]), 6)
+        factor = known_labels.stress_factor[known] / (settings.sigma_virial * np.sqrt(n_atoms[known]))
+        factor = np.repeat(factor, 6)
         A = rows.virial[known][:, *VOIGT].reshape(-1, rows.virial.shape[-1])
-        yield A / sigma[:, None], virial[:, *VOIGT].ravel() / sigma
+        yield A * factor[:, None], virial[:, *VOIGT].ravel() * factor
 
 
 def _split(alpha: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

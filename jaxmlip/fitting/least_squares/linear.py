@@ -13,12 +13,12 @@ import ase
 import jax
 import numpy as np
 
-from jaxmlip.config import Bounds, ConfigError, Count, NotNegative, unknown_name
+from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
 from jaxmlip.data.labels import VOIGT
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
-from jaxmlip.fitting.objective import Weights, check_labels
+from jaxmlip.fitting.objective import Weights, check_labels, structure_factors
 from jaxmlip.graph.batch import Batch, batches
 from jaxmlip.potentials.base import Linear, Potential
 from jaxmlip.potentials.model import Model
@@ -41,18 +41,8 @@ class LinearFit(Weights):
     """Parts that the structures are dealt into for "folds"."""
     truncation: NotNegative | None = None
     """Drop singular values below this fraction of the largest."""
-    group_key: str | None = None
-    """``atoms.info`` key that names a structure's group: groups stay together in folds and can be weighted."""
-    group_weights: dict[str, NotNegative] = dataclasses.field(default_factory=dict)
-    """Factor on all rows of a group; others keep 1."""
     batch_atoms: Count = 128
     """Atoms whose rows are computed together; limits the memory."""
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be minimised."""
-        super().__post_init__()
-        if self.group_weights and self.group_key is None:
-            raise ConfigError("group_weights need group_key, the atoms.info key that names the groups")
 
 
 def fit_linear(
@@ -104,14 +94,15 @@ def fit_linear(
 
 def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, show: bool | Report) -> StreamedQR:
     """All rows of all structures, reduced."""
-    _check(atoms, settings)
+    check_labels(atoms, settings)
     potential, params = start.potential, start.params
     n_species = len(potential.config.species)
     columns = n_species + int(np.size(params["coefficients"]))
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
     problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
     groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
-    work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2)
+    factors = structure_factors(atoms, settings)
+    work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
     for batch in track(work, "design matrix", show=show):
         with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
         rows = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
@@ -130,43 +121,34 @@ def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settin
         if k < 0:
             continue
         mine = atom_mask & (atom_graph == g)
-        group, factor = groups[k]
+        group = groups[k]
         A, b = [], []
         if settings.energy_weight and labels.has_energy[g]:
-            weight = settings.energy_weight * factor / mine.sum()
+            weight = settings.energy_weight * labels.energy_factor[g] / mine.sum()
             A.append(weight * rows.energy[g][None])
             b.append(weight * (labels.energy[[g]] - rows.energy[g, : given.size] @ given))
         with_forces = mine & labels.has_forces
         if settings.force_weight and with_forces.any():
-            weight = settings.force_weight * factor
+            weight = settings.force_weight * labels.forces_factor[with_forces][0]
             A.append(weight * rows.forces[with_forces].reshape(-1, rows.forces.shape[-1]))
             b.append(weight * labels.forces[with_forces].ravel())
         if settings.stress_weight and labels.has_stress[g]:
-            weight = settings.stress_weight * factor
+            weight = settings.stress_weight * labels.stress_factor[g]
             A.append(weight * rows.stress[g][VOIGT])
             b.append(weight * labels.stress[g][VOIGT])
         if A:
             yield group, np.concatenate(A), np.concatenate(b)
 
 
-def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> tuple[Any, float]:
+def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> Any:
+    """What keeps structures together in folds."""
     if settings.group_key is None:
-        return k, 1.0
+        return k
     if settings.group_key not in frame.info:
         raise ValueError(
             f"structure {k} has no {settings.group_key!r}: " + unknown_name("key", settings.group_key, frame.info)
         )
-    group = str(frame.info[settings.group_key])
-    return group, settings.group_weights.get(group, 1.0)
-
-
-def _check(atoms: list, settings: LinearFit) -> None:
-    """Labels must be there and finite, and weighted groups must exist."""
-    check_labels(atoms, settings)
-    present = {str(frame.info.get(settings.group_key)) for frame in atoms}
-    for name in settings.group_weights:
-        if name not in present:
-            raise ValueError(unknown_name(f"{settings.group_key}", name, sorted(present)))
+    return str(frame.info[settings.group_key])
 
 
 def _history(problem: StreamedQR, solution: Solution, times: dict[str, float]) -> History:

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxmlip.config import to_mapping
 from jaxmlip.data.labels import labels
+from jaxmlip.data.weights import frame_sigmas, frame_weights
 from jaxmlip.files import atomic_path
 
 _FILE = "checkpoint.msgpack"
@@ -52,6 +53,11 @@ def load_checkpoint(folder: Path, key: str, state: Any) -> tuple[Any, Rows] | No
     return flax.serialization.from_state_dict(state, content["state"]), json.loads(content["rows"])
 
 
+def _group(frame: ase.Atoms, settings: Any) -> str:
+    """The group by which the settings may weight a structure."""
+    return str(frame.info.get(settings.groups_of)) if settings.group_weights else ""
+
+
 def run_key(config: Any, settings: Any, atoms: Sequence[Sequence[ase.Atoms]], start: Any) -> str:
     """A hash of everything that the numbers of a run depend on; how often it is saved does not count."""
     digest = hashlib.sha256()
@@ -61,6 +67,7 @@ def run_key(config: Any, settings: Any, atoms: Sequence[Sequence[ase.Atoms]], st
         arrays = (frame.numbers, frame.positions, frame.cell.array, frame.pbc)
         for array in (*arrays, *(x for x in labels(frame) if x is not None)):
             digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr((frame_weights(frame), frame_sigmas(frame), _group(frame, settings))).encode())
     for leaf in jax.tree.leaves(start):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:32]

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.config import ConfigError
+from jaxmlip.data.labels import is_converged
 from jaxmlip.data.split import random_split
 from jaxmlip.fitting.history import History, append_log, write_log
 from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
@@ -90,6 +91,7 @@ def train(
         return thawed(start.potential, model.params), history
     clock = (time.perf_counter(), time.process_time())
     atoms, validation = _held_out(atoms, extras.validation, settings)
+    validation = [frame for frame in validation if settings.unconverged or is_converged(frame)]
     check_labels(atoms, settings)
     with precision(settings.dtype), live("training", settings.epochs, show=extras.show_progress) as shown:
         made = make_problem(start, atoms, validation, settings)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.config import Count, Share, Whole
-from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals
+from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals, structure_factors
 from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.stack import Bucket, stack, take
@@ -91,8 +91,10 @@ def make_problem(start: Potential | Model, atoms: list, validation: list, settin
     keep = descriptor(potential) if only_energies and regressor(potential) is not None else None
     size = {"n_shapes": settings.n_shapes, "dtype": settings.dtype}
     parts = [
-        [_part(bucket, potential, params, keep) for bucket in stack(frames, potential.config, **size)] if frames else []
-        for frames in (atoms, validation)
+        [_part(b, potential, params, keep) for b in stack(frames, potential.config, factors=factors, **size)]
+        if frames
+        else []
+        for frames, factors in ((part, structure_factors(part, settings)) for part in (atoms, validation))
     ]
     if isinstance(start, Model):
         params = {**params, "offsets": _offsets(potential, params, parts[0], settings)}
@@ -123,7 +125,8 @@ def _offset_correction(potential: Potential, params: Params, parts: list[Part], 
         kinds = np.arange(len(potential.config.species))
         counts = np.sum((species[:, :, None] == kinds) & mask[:, :, None], axis=1)
         given = np.asarray(part.bucket.labels.has_energy)
-        fractions.append(given * counts / mask.sum(axis=1)[:, None])
+        factor = given * np.asarray(part.bucket.labels.energy_factor, float)
+        fractions.append(factor * counts / mask.sum(axis=1)[:, None])
         rows = np.resize(np.arange(n), (-(-n // settings.batch_size), settings.batch_size))
         found = [rest(params, part, jnp.asarray(row)) for row in rows]
         errors.append(np.concatenate(found)[:n])

@@ -33,6 +33,10 @@ COMMANDS = {
         "jaxmlip properties snap/model.npz crystal.cif --out properties",
     ),
     "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
+    "disorder": (
+        "which cation sits where: Monte Carlo, short-range order, percolation",
+        "jaxmlip disorder mtp/model.npz LiMnO2 --temperature 1300 --cell 6 --out disorder",
+    ),
     "grade": (
         "how far structures lie outside of the training data",
         "jaxmlip grade mtp/model.npz new.xyz --train train.xyz",

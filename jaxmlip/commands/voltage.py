@@ -34,6 +34,15 @@ class Voltage(ReadOptions):
     train: tuple[str, ...] = ()
     """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside
     the data, unreliable from about 10)."""
+    disordered: bool = False
+    """Also of rocksalts of the same composition, with cations at random and as Monte Carlo finds them at --temperature:
+    means over snapshots with standard errors."""
+    temperature: float = 1300.0
+    """K, of the synthesis of the disordered cells."""
+    cell: int = 2
+    """Conventional cells of 8 sites along each axis of the disordered cells."""
+    snapshots: int = 4
+    """Disordered cells of each kind."""
     out: Path | None = None
     """Write the table here as JSON."""
 
@@ -60,12 +69,37 @@ def main(words: Sequence[str]) -> int:
         found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy, active=active)
     rows = [{"method": "model"} | voltage_row(one) for one in found]
     _show(rows)
+    if job.disordered:
+        rows += _disordered(job, model, symbols)
     if job.out is not None:
         from jaxmlip.evaluate.provenance import write_json
 
         write_json(job.out, rows)
         record_beside(job.out, job, ["voltage", *words])
     return 0 if all(row["status"] == "converged" for row in rows) else 1
+
+
+def _disordered(job: Voltage, model: Any, symbols: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of disordered rocksalts, shown as a table of their own."""
+    from rich.table import Table
+
+    from jaxmlip.cathodes.disorder import compared_voltages
+
+    options = {name: getattr(job, name) for name in ("cell", "temperature", "lithium_energy")}
+    table = Table("composition", "cations", "V", "standard error", "cells", title="Disordered rocksalts")
+    rows = []
+    for metal in [metal for metal in job.metals if {metal, "Li", "O"} <= set(symbols)]:
+        with double_precision():
+            found = compared_voltages(model, f"Li{metal}O2", n=job.snapshots, **options)
+        for order, one in found.items():
+            status = "converged" if not one.problems else "; ".join(dict.fromkeys(one.problems))
+            value = one.mean if len(one.voltages) else None
+            rows.append({"method": "model", "metal": metal, "cations": order, "voltage": value, "error": one.error})
+            rows[-1]["status"] = status
+            known = f"{len(one.voltages)} of {job.snapshots}"
+            table.add_row(f"Li{metal}O2", order, f"{one.mean:.2f}", f"{one.error:.2f}", known)
+    console().print(table)
+    return rows
 
 
 def _show(found: Sequence[dict[str, Any]]) -> None:

@@ -51,16 +51,27 @@ TRAINING: dict[str, list[dict[str, Any]]] = {
 """Settings of each family's training steps: a step of Levenberg-Marquardt, an L-BFGS iteration on
 energies, an epoch on energies and forces; of NequIP one minibatch of 16 cells of 16 atoms."""
 
+TRIALS: dict[str, list[dict[str, Any]]] = {
+    "mtp": [{"level": 8, "cutoff": 5.0, "min_dist": 1.8, "n_chains": n} for n in (1, 32)],
+    "snap": [{"cutoff": 4.615858, "twojmax": 6, "n_chains": 1}],
+}
+"""Settings of Monte Carlo in rocksalt LiMnO2, and the number of chains side by side."""
+
+MC_SPECIES, MC_TRIALS = ("Li", "Mn", "O"), 320
+MC_EDGES = (4, 8)
+"""Elements, trials that are timed together, and conventional cells an edge: 512 and 4,096 sites."""
+
 LIMITS = {
     "predict_aenet_8.0": 6500 / 50,
     "predict_nequip_5.0_4_16": 970,
     "train_nequip_5.0_4_16_gradient": 0.87e6 / 256,
     "fit_gap_5.4_8_8_300": 30,
+    **{f"trials_mtp_8_5.0_1.8_1_{edge}": 500 for edge in MC_EDGES},
 }
 """µs/atom in float32, and seconds of fits in float64, for cases whose peer cannot be run, or seldom is there. aenet
 2.0.4 took 6,500 on this kind of machine (one thread, energy and forces in the study's setting), and at least 50 times
 faster is wanted. nequip 0.19.1 (torch, one thread, the same model) took 970, and 0.87 s a training step of 16 cells of
-16 atoms. gap_fit took 294 s for Si."""
+16 atoms. gap_fit took 294 s for Si. Of Monte Carlo 2,000 trials a second are wanted, in a cell of any size."""
 
 RATIO_LIMITS = {f"predict_gap_5.0_{n}_{n}_200": 1 / 20 for n in (4, 8)}
 """The most that we may take of the peer's time, where that is not 1."""
@@ -98,7 +109,7 @@ GRAPH_CUTOFF = 5.0  # Å
 class Job:
     """One measurement in one process: what is timed, by which code."""
 
-    kind: str  # "predict", "elements", "md", "fit", "train", "soap", "soap gradients" or "graphs"
+    kind: str  # "predict", "elements", "md", "trials", "fit", "train", "soap", "soap gradients" or "graphs"
     family: str
     settings: dict[str, Any]
     size: int  # cubic cells an edge, or structures; atoms of dynamics
@@ -110,7 +121,7 @@ class Job:
     @property
     def name(self) -> str:
         """Names the case in files and tables: the same for all codes and precisions."""
-        size = [str(self.size)] if self.kind == "md" else []
+        size = [str(self.size)] if self.kind in ("md", "trials") else []
         return "_".join([self.kind, self.family, *(str(v) for v in self.settings.values()), *size])
 
     def to_json(self) -> str:
@@ -138,6 +149,8 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
             for settings in table.get(family, [] if kind == "elements" else [{}])[: 1 if smoke else None]:
                 chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
+    tiny = TRIALS["mtp"][0] | {"level": 2, "cutoff": 3.0}
+    jobs += [Job("trials", "mtp", tiny, 1, folder, repeats=1)] if smoke else _trials(folder)
     for family in ("snap",) if smoke else families:
         settings = PREDICTIONS.get(family, [{}])[0]
         settings = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
@@ -147,6 +160,16 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
         ]
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]
+
+
+def _trials(folder: str) -> list[Job]:
+    """Monte Carlo of each family and size."""
+    return [
+        Job("trials", family, settings, edge, folder)
+        for family, table in TRIALS.items()
+        for settings in table
+        for edge in MC_EDGES
+    ]
 
 
 def structure(job: Job) -> ase.Atoms:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ase
 import jax
 import numpy as np
 
 import jaxmlip
-from benchmarking import dynamics
+from benchmarking import disorder, dynamics
 from benchmarking.cases import (
     ENERGY_WEIGHT,
     FORCE_WEIGHT,
     GRAPH_CUTOFF,
+    MC_SPECIES,
     MD_STEPS,
     PEER_SUFFIX,
     PEERS,
@@ -38,7 +40,7 @@ def run(job: Job) -> dict[str, Any]:
     jax.config.update("jax_compilation_cache_dir", str(Path(job.folder) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     with jax.enable_x64(job.precision == "float64"):
-        run_fns = {"predict": _predict, "elements": _predict, "fit": _fit, "md": _md}
+        run_fns = {"predict": _predict, "elements": _predict, "fit": _fit, "md": _md, "trials": _trials}
         run_fns |= {"train": _train, "graphs": _graphs}
         result = run_fns.get(job.kind, _soap)(job)
     return result | {"peak_gb": peak_gb(), "version": jaxmlip.__version__, "device": str(jax.devices()[0])}
@@ -55,6 +57,7 @@ def _model(job: Job, atoms: Any) -> jaxmlip.Model:
     settings = dict(job.settings)
     n_sparse = settings.pop("n_sparse", None)
     settings.pop("n_elements", None)
+    settings.pop("n_chains", None)
     potential = jaxmlip.build(job.family, species=elements([atoms]), **settings)
     with jax.enable_x64(True):  # the same random numbers in each precision
         params = potential.init(jax.random.key(0), None)
@@ -98,6 +101,12 @@ def _md(job: Job) -> dict[str, Any]:
     steady = {name: value / n_steps for name, value in median(steps).items()}
     outside = median(alone)["cpu"] / (50 * n_steps) / steady["cpu"]
     return {"n_atoms": len(atoms), "first": first, "steady": steady, "outside": outside}
+
+
+def _trials(job: Job) -> dict[str, Any]:
+    """Trial swaps of cations in a rocksalt: changed energies are those of the sites within the cutoff."""
+    model = _model(job, ase.Atoms(MC_SPECIES))
+    return disorder.Run(model, job, job.settings["n_chains"]).measure(job)
 
 
 def _save(job: Job, energy: Any, forces: Any) -> None:

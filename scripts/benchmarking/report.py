@@ -14,6 +14,7 @@ UNITS = {
     "predict": "µs/atom",
     "elements": "µs/atom",
     "md": "µs/atom",
+    "trials": "µs/trial",
     "fit": "s",
     "train": "µs/atom",
     "graphs": "s",
@@ -22,7 +23,12 @@ UNITS = {
 }
 TITLES = {"predict": "energy + forces", "fit": "whole fit", "train": "an epoch", "graphs": "graph building"}
 TITLES["elements"] = "energy + forces, elements mixed"
-TITLES |= {"md": "a step of NVT", "soap": "SOAP vectors", "soap gradients": "SOAP, derivatives"}
+TITLES |= {
+    "md": "a step of NVT",
+    "trials": "a Monte Carlo swap",
+    "soap": "SOAP vectors",
+    "soap gradients": "SOAP, derivatives",
+}
 ENERGY_LIMIT, FORCE_LIMIT, RESIDUAL_LIMIT = 1e-8, 1e-7, 1e-6  # eV/atom, eV/Å, relative
 
 
@@ -39,13 +45,14 @@ def case_name(job: Job) -> str:
         for k, v in job.settings.items()
     )
     size = f", {job.size} atoms" if job.kind == "md" else ""
+    size = f", {8 * job.size**3} sites" if job.kind == "trials" else size
     return f"{job.family} {settings}{size}" if job.family else f"{job.size} structures"
 
 
 def measured_row(job: Job, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians over the rounds; the first round of ours starts with an empty compilation cache and is the cold one."""
     cold, warm = rounds[0], rounds[1:] or rounds
-    scale = 1e6 / cold["n_atoms"] if UNITS[job.kind] == "µs/atom" else 1.0
+    scale = {"µs/atom": 1e6 / cold["n_atoms"], "µs/trial": 1e6}.get(UNITS[job.kind], 1.0)
     row = empty_row(job, "ok") | {"n_atoms": cold["n_atoms"], "n_rounds": len(warm), "version": cold["version"]}
     for clock in ("cpu", "wall"):
         row[clock] = scale * statistics.median(one["steady"][clock] for one in warm)

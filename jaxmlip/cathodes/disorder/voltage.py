@@ -1,0 +1,129 @@
+"""Average voltages of disordered cathodes: means over snapshots with their standard errors, not one random cell.
+
+Each snapshot is relaxed with all of its lithium and without any; the voltage is that of `average_voltage`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ase
+import numpy as np
+from jaxtyping import Float
+
+from jaxmlip.cathodes.disorder.sampling import Chains, Sampling, sample
+from jaxmlip.cathodes.disorder.sites import Sites, occupied, parse_formula, random_numbers, rocksalt
+from jaxmlip.cathodes.voltage import LITHIUM_BCC, PLAUSIBLE, average_voltage
+from jaxmlip.potentials.model import Model
+from jaxmlip.simulate.relax import relax
+
+
+class DisorderedVoltage(NamedTuple):
+    """Voltages of the snapshots that have one, and in words why others have none."""
+
+    voltages: Float[np.ndarray, " n"]  # V
+    problems: tuple[str, ...]
+
+    @property
+    def mean(self) -> float:
+        """V; NaN where no snapshot has a voltage."""
+        return float(self.voltages.mean()) if len(self.voltages) else float("nan")
+
+    @property
+    def error(self) -> float:
+        """Standard error in V, of independent snapshots; NaN with fewer than two."""
+        n = len(self.voltages)
+        return float(self.voltages.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+
+
+def relaxed_lattice(model: Model, formula: str, *, repeat: tuple[int, int, int] = (2, 2, 2), seed: int = 0) -> float:
+    """The lattice constant in Å of a random rocksalt, from the volume that a small cell relaxes to.
+
+    Raises:
+        ValueError: the relaxation ran away: the potential knows no such crystal; give the constant.
+    """
+    sites = rocksalt(formula, repeat=repeat)
+    found = relax(model, occupied(sites, random_numbers(sites, parse_formula(formula), seed)), fmax=0.05, smax=1e-3)
+    if not np.isfinite(found.energy):
+        raise ValueError(f"a random {formula} {found.problem}: the potential knows no such rocksalt; give its lattice")
+    return float((found.atoms.get_volume() / np.prod(repeat)) ** (1 / 3))
+
+
+def snapshots(
+    model: Model,
+    sites: Sites,
+    formula: str,
+    *,
+    temperature: float | None,
+    n: int = 4,
+    settings: Sampling | None = None,
+) -> list[ase.Atoms]:
+    """Independent structures on unrelaxed sites: ends of chains at a temperature in K, or random ones (None).
+
+    Raises:
+        ValueError: what `sample` refuses.
+    """
+    amounts = parse_formula(formula)
+    starts = np.array([random_numbers(sites, amounts, seed) for seed in range(n)])
+    if temperature is not None:
+        chosen = settings or Sampling(n_samples=1, equilibration=100)
+        starts = sample(model, sites, Chains(starts, [temperature] * n), settings=chosen).numbers[-1]
+    return [occupied(sites, one) for one in starts]
+
+
+def disordered_voltage(
+    model: Model, frames: Sequence[ase.Atoms], *, lithium_energy: float = LITHIUM_BCC, max_steps: int = 300
+) -> DisorderedVoltage:
+    """The average voltage of lithiated ``frames``, each relaxed with and without its lithium, all side by side.
+
+    A snapshot with a relaxation that does not end in a minimum, or a voltage that no oxide has, counts as a problem
+    and not in the mean.
+
+    Raises:
+        ValueError: a frame without lithium.
+    """
+    for frame in frames:
+        if "Li" not in frame.get_chemical_symbols():
+            raise ValueError(f"{frame.get_chemical_formula()} holds no lithium: give lithiated structures")
+    empty = [frame[frame.numbers != 3] for frame in frames]
+    ends = relax(model, [*frames, *empty], fmax=0.03, smax=5e-4, max_steps=max_steps)  # type: ignore[list-item]
+    found, problems = [], []
+    for full, bare, frame in zip(ends[: len(frames)], ends[len(frames) :], frames, strict=True):
+        if full.problem or bare.problem:
+            problems.append(full.problem or bare.problem)
+            continue
+        n_lithium = int((frame.numbers == 3).sum())
+        voltage = average_voltage(full.energy, bare.energy, n_lithium=n_lithium, lithium_energy=lithium_energy)
+        if PLAUSIBLE[0] <= voltage <= PLAUSIBLE[1]:
+            found.append(voltage)
+        else:
+            problems.append(f"{voltage:.1f} V is no voltage of an oxide: the model extrapolates")
+    return DisorderedVoltage(np.array(found, float), tuple(problems))
+
+
+def compared_voltages(
+    model: Model,
+    formula: str,
+    *,
+    cell: int = 2,
+    temperature: float = 1300.0,
+    n: int = 4,
+    lithium_energy: float = LITHIUM_BCC,
+) -> dict[str, DisorderedVoltage]:
+    """Average voltages of a rocksalt with its cations at random and as they are at a temperature.
+
+    Args:
+        model: a potential with its parameters.
+        formula: such as LiMnO2.
+        cell: conventional cells of 8 sites along each axis.
+        temperature: of synthesis, in K.
+        n: snapshots of each kind.
+        lithium_energy: eV per atom of metallic lithium, on the energy scale of the model's training data.
+
+    Raises:
+        ValueError: no such rocksalt, or one without lithium.
+    """
+    repeat = (cell, cell, cell)
+    sites = rocksalt(formula, repeat=repeat, lattice=relaxed_lattice(model, formula, repeat=repeat))
+    kinds = {"random": None, f"{temperature:g} K": temperature}
+    frames = {name: snapshots(model, sites, formula, temperature=T, n=n) for name, T in kinds.items()}
+    return {name: disordered_voltage(model, one, lithium_energy=lithium_energy) for name, one in frames.items()}

@@ -94,7 +94,7 @@ def _sites(job: Disorder, model: Any) -> tuple[Any, float]:
     from jaxmlip.cathodes.disorder.voltage import relaxed_lattice
 
     lattice = relaxed_lattice(model, job.formula) if job.lattice is None else job.lattice
-    return rocksalt(job.formula, repeat=(job.cell,) * 3, lattice=lattice), lattice
+    return rocksalt(job.formula, repeat=(job.cell, job.cell, job.cell), lattice=lattice), lattice
 
 
 def _sample(job: Disorder, model: Any, sites: Any) -> tuple[Any, list]:

@@ -57,7 +57,7 @@ def check_levels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
         for index, name in enumerate(named):
             if name not in (usual, None):
                 text = f"{key} is {name}, beside {number} structures with {usual}: their energies are on other scales"
-                yield finding(frames, index, "level of theory", text, ("suspicious", counts[str(name)]))
+                yield finding(frames, index, "level of theory", text, ("suspicious", float(counts[str(name)])))
 
 
 def check_energy_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:

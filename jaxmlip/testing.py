@@ -171,7 +171,7 @@ def check_compiles_once(subject: Subject, frames: list[ase.Atoms]) -> None:
     if compiled() != before:
         raise AssertionError("predict compiled again for a shape that it knew")
     config = subject.potential.config
-    if family_of(config).build(copy.copy(config)) is not subject.potential:
+    if family_of(config).build(copy.copy(config)) != subject.potential:
         raise AssertionError("the factory makes another potential of equal settings: decorate it with `factory`")
 
 

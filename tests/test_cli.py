@@ -254,7 +254,7 @@ def test_voltage_prints_words_where_there_is_no_number(tmp_path, monkeypatch, ca
     def fake(model, *, metals, lithium_energy, active):
         assert (lithium_energy, active) == (-2.0, None)
         numbers = {"Co": (3.9, "converged"), "Ni": (None, "did not converge")}
-        return [jaxmlip.cathodes.Voltage(m, *numbers[m], *[None] * 7, 0.1) for m in metals]  # pyright: ignore
+        return [jaxmlip.cathodes.Voltage(m, *numbers[m], None, None, 0.1) for m in metals]
 
     known = SimpleNamespace(potential=SimpleNamespace(config=SimpleNamespace(symbols=("Li", "O", "Co"))))
     monkeypatch.setattr(jaxmlip.cathodes, "voltages", fake)

@@ -68,7 +68,7 @@ ZBL = POTENTIALS["zbl"]
     ("energies", "message"),
     [
         (ZBL.atomic_energies, None),
-        (_with_step, "a step at the cutoff|compiled again"),  # also: no factory makes it
+        (_with_step, "a step at the cutoff|another potential"),  # also: no factory makes it
         (_of_places, "forces are not"),
         (_with_padding, "padding changes"),
     ],

@@ -60,12 +60,13 @@ class SevenNetConfig(Config):
 
     cutoff: float = 5.0
     """Å."""
-    irreps: tuple[str, ...] = ("16x0e", "16x0e+8x1e+4x2e", "16x0e+8x1e+4x2e", "16x0e")
+    irreps: tuple[str, ...] = ("16x0e", "16x0e+8x1o+4x2e", "16x0e+8x1o+4x2e", "16x0e")
     """Features after the embedding and after each layer, as e3nn writes them; the last ones are even scalars."""
     l_max: int = 2
     """Highest degree of the harmonics of a pair."""
-    parity: bool = False
-    """Harmonics of odd degree are odd; False: all representations are even."""
+    parity: bool = True
+    """Harmonics of odd degree are odd. False: all representations are even, as in SevenNet-0, and a structure and its
+    mirror image may differ in energy."""
     self_connection: tuple[SelfConnection, ...] = ("linear",)
     """One for each layer, or one for all: a linear map, or one for each element (as nequip has it)."""
     bias: bool = False
@@ -74,8 +75,9 @@ class SevenNetConfig(Config):
     """Nodes of the hidden layers of the radial network."""
     num_bessels: int = 8
     """Bessel functions of a distance; their frequencies are trained."""
-    envelope: Literal["xplor", "polynomial"] = "xplor"
-    """What takes the Bessel functions to zero at the cutoff."""
+    envelope: Literal["xplor", "polynomial"] = "polynomial"
+    """What takes the Bessel functions to zero at the cutoff; XPLOR's has a jump of the second derivative where it
+    begins."""
     cutoff_on: float | None = None
     """Å; where XPLOR's envelope begins to fall. None: nine tenths of the cutoff."""
     polynomial_cutoff_p: int = 6

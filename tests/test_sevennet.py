@@ -9,6 +9,7 @@ import pytest
 
 import jaxmlip
 from jaxmlip.config import ConfigError
+from jaxmlip.formats.torch_zip import read_checkpoint
 from jaxmlip.potentials.sevennet import SevenNetConfig, sevennet
 
 REFERENCE = Path(__file__).parent / "reference" / "sevennet"
@@ -76,6 +77,34 @@ def test_a_file_of_our_own(tmp_path):
     again = jaxmlip.load(tmp_path / "x.npz")
     assert again.potential is model.potential
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
+
+
+@pytest.mark.parametrize("name", ["tiny_linear", "tiny_nequip"])
+def test_a_written_checkpoint_is_that_of_sevenn(name, tmp_path):
+    """Names, their order, shapes, types and bits of the state dict; elements given in another order."""
+    model = jaxmlip.load(REFERENCE / f"{name}.pth", species=["Ti", "O", "Mn", "Li"])
+    jaxmlip.save(model, tmp_path / "again.pth")
+    old, new = (read_checkpoint(p)["model_state_dict"] for p in (REFERENCE / f"{name}.pth", tmp_path / "again.pth"))
+    assert list(new) == list(old)
+    for key, value in old.items():
+        assert new[key].dtype == value.dtype
+        np.testing.assert_array_equal(
+            new[key], np.broadcast_to(value, new[key].shape), err_msg=key
+        )  # one shift for all
+        assert new[key].shape == value.shape or key.startswith("rescale")
+    first, second = (jaxmlip.load(p) for p in (REFERENCE / f"{name}.pth", tmp_path / "again.pth"))
+    assert second.potential is first.potential
+    jax.tree.map(np.testing.assert_array_equal, second.params, first.params)
+
+
+def test_a_written_model_of_fewer_elements(tmp_path):
+    """sevenn divides by √4 for the file's four elements, by √2 for two: weights are scaled, to rounding of float32."""
+    model = jaxmlip.load(REFERENCE / "tiny_nequip.pth", species=["O", "Li"])
+    jaxmlip.save(model, tmp_path / "two.pth")
+    again = jaxmlip.load(tmp_path / "two.pth")
+    assert again.potential.config.symbols == ("Li", "O")
+    scaled = again.params["embedding"]["weight"][::-1] * 2**0.5
+    np.testing.assert_allclose(scaled, model.params["embedding"]["weight"], rtol=1e-7)
 
 
 def test_initial_weights():

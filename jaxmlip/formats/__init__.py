@@ -65,7 +65,7 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 def save(model: Model, path: str | Path) -> None:
     """Write ``model``: ``.npz`` is ours, ``.snapcoeff`` LAMMPS's, ``.mtp`` MLIP's, ``.nn`` aenet's, ``.yaml`` nequip's.
 
-    ``.xml`` is QUIP's (GAP).
+    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's.
 
     Raises:
         FileNotFoundError: the folder does not exist.

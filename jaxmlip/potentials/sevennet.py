@@ -231,7 +231,7 @@ def _with_bias(shapes: dict[str, tuple[int, ...]], bias: bool) -> dict[str, tupl
     return shapes | ({"bias": (shapes["0e"][-1],)} if bias and "0e" in shapes else {})
 
 
-_READ = Format("jaxmlip.formats.sevennet:read_sevennet")
+_READ = "jaxmlip.formats.sevennet:read_sevennet"
 _EXAMPLE = {"species": ("Li", "Mn", "O"), "cutoff": 3.2, "irreps": ("2x0e", "2x0e")}
 SEVENNET = Family(
     "sevennet",
@@ -242,5 +242,8 @@ SEVENNET = Family(
     method="gradient",
     presets=presets_of("sevennet"),
     example={**_EXAMPLE, "l_max": 1, "radial_hidden": (4,)},
-    formats=dict.fromkeys((".pth", "sevennet-0", "sevennet-0-22may2024", "sevennet-l3i5"), _READ),
+    formats={
+        ".pth": Format(_READ, "jaxmlip.formats.sevennet_write:write_sevennet"),
+        **dict.fromkeys(("sevennet-0", "sevennet-0-22may2024", "sevennet-l3i5"), Format(_READ)),
+    },
 )

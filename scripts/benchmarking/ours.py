@@ -106,7 +106,7 @@ def _md(job: Job) -> dict[str, Any]:
 def _trials(job: Job) -> dict[str, Any]:
     """Trial swaps of cations in a rocksalt: changed energies are those of the sites within the cutoff."""
     model = _model(job, ase.Atoms(MC_SPECIES))
-    return disorder.Run(model, job, job.settings["n_chains"]).measure(job)
+    return disorder.Run(model, job, job.settings["n_chains"]).measure(job, lambda action: _timed(action)[1])
 
 
 def _save(job: Job, energy: Any, forces: Any) -> None:

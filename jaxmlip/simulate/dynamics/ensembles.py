@@ -148,7 +148,7 @@ def own(simulator: Callable) -> Ensemble:
 def extended_energy(state: Any, bath: Bath) -> Array | float:
     """Energy in eV of thermostats, barostat and a moving box, where the state of a pair has them."""
     chains = [getattr(state, name, None) for name in ("chain", "thermostat", "barostat")]
-    energy = sum(_chain_energy(chain, bath.kT) for chain in chains if hasattr(chain, "degrees_of_freedom"))
+    energy = sum(_chain_energy(chain, bath.kT) for chain in chains if hasattr(chain, "degrees_of_freedom")) + 0.0
     if hasattr(state, "box_momentum"):
         energy += jnp.sum(state.box_momentum**2) / (2 * state.box_mass)
         energy += bath.pressure * jnp.abs(jnp.linalg.det(state.box))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxmlip
+from jaxmlip.config import ConfigError
 from jaxmlip.data import attach, labels
 from jaxmlip.data.labels import Labels
 from jaxmlip.evaluate import errors, predict_atoms

@@ -36,7 +36,7 @@ class Run:
         return jax.block_until_ready(sampler.advance_all(self.model, self.task, self.states, key, jnp.asarray(n)))
 
     def measure(self, job: Job, compiling: Callable[[Callable], dict[str, float]]) -> dict[str, Any]:
-        """Seconds a trial; for comparison those of evaluating all sites of one chain. ``compiling`` times a first call."""
+        """Seconds a trial; for comparison those of evaluating all sites of one chain."""
         n = max(1, MC_TRIALS // self.n_chains) if job.repeats > 1 else 2
         first = compiling(lambda: self.trials(n))
         times = median([timed(lambda: self.trials(n)) for _ in range(job.repeats)])

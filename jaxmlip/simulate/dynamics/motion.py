@@ -69,12 +69,12 @@ class Program(NamedTuple):
     row: Any  # (moment, bath, world) -> Row
 
 
-def positions_of(state: Any) -> Float[Array, "n_atoms 3"]:
+def positions_of(state: Any) -> Float[Array | np.ndarray, "*n_structures n_atoms 3"]:
     """Fractional positions."""
     return state.position.value if isinstance(state.position, Configuration) else state.position
 
 
-def box_of(moment: Moment) -> Float[Array, "3 3"]:
+def box_of(moment: Moment) -> Float[Array | np.ndarray, "*n_structures 3 3"]:
     """The box of now; lattice vectors are columns."""
     return getattr(moment.state, "box", moment.box)
 

@@ -160,19 +160,26 @@ def replaced(config: T, values: Mapping[str, Any]) -> T:
 def toml_text(mapping: Mapping[str, Any]) -> str:
     """Settings as a TOML file: plain values first, then one table each for those that are mappings; no None.
 
-    >>> print(toml_text({"family": "mtp", "fit": {"epochs": 3, "prior": None}}), end="")
+    >>> print(toml_text({"family": "mtp", "fit": {"epochs": 3, "prior": None, "offsets": {"Li": -0.3}}}), end="")
     family = "mtp"
     <BLANKLINE>
     [fit]
     epochs = 3
+    offsets = {"Li" = -0.3}
     """
     plain = {key: value for key, value in mapping.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {json.dumps(_plain(value))}" for key, value in plain.items() if value is not None]
+    lines = [f"{key} = {_toml_value(value)}" for key, value in plain.items() if value is not None]
     for key, table in mapping.items():
         if isinstance(table, Mapping):
             lines += ["", f"[{key}]"]
-            lines += [f"{name} = {json.dumps(_plain(value))}" for name, value in table.items() if value is not None]
+            lines += [f"{name} = {_toml_value(value)}" for name, value in table.items() if value is not None]
     return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(key))} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    return json.dumps(_plain(value))
 
 
 def unknown_name(kind: str, name: str, known: typing.Iterable[str]) -> str:

@@ -85,6 +85,10 @@ def test_a_newer_version_is_refused(model, tmp_path):
     np.savez(path, **{"jaxmlip.json": np.array(json.dumps(header))}, **arrays)
     with pytest.raises(ValueError, match="newer jaxmlip"):
         jaxmlip.load(path)
+    header["potential"]["flag_of_tomorrow"] = 1
+    np.savez(path, **{"jaxmlip.json": np.array(json.dumps(header))}, **arrays)
+    with pytest.raises(ValueError, match="unknown setting 'flag_of_tomorrow'"):
+        jaxmlip.load(path)
 
 
 @pytest.mark.parametrize(

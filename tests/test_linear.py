@@ -23,7 +23,7 @@ def relabelled(frames, model, **missing):
     """Copies whose labels are the model's predictions."""
     found = predict_atoms(model, frames)
     result = []
-    for frame, energy, forces, stress in zip(frames, *found):
+    for frame, energy, forces, stress in zip(frames, *found[:3]):
         copy = frame.copy()
         attach(copy, Labels(energy, forces, stress)._replace(**missing))
         result.append(copy)

@@ -6,7 +6,7 @@ from ase.build import bulk
 from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate import style
 from jaxmlip.evaluate.parity import Parity, parity, parity_figure, point_density
-from jaxmlip.potentials.predictions import Predicted
+from jaxmlip.potentials import Predicted, trainable
 from jaxmlip.units import GPA
 
 
@@ -78,7 +78,7 @@ def test_figures_leave_matplotlib_and_its_backend_alone(tmp_path):
 
 
 def test_every_family_has_a_colour_of_its_own():
-    assert len(set(style.COLORS.values())) == len(style.COLORS)
+    assert len({style.color(name) for name in trainable()}) == len(trainable())
     assert style.label("qsnap-8") == "qSNAP-8"
 
 

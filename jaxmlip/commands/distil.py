@@ -13,11 +13,12 @@ from jaxmlip.commands.evaluation import load_model, report_errors
 from jaxmlip.commands.output import console, record_beside, structures
 from jaxmlip.commands.parse import flags_class, parse, take_config, take_word
 from jaxmlip.config import ConfigError, unknown_name
+from jaxmlip.data.options import ReadOptions
 from jaxmlip.learning.distillation import Distillation
 
 
 @dataclasses.dataclass(frozen=True)
-class Distil:
+class Distil(ReadOptions):
     """Train a fast potential on what a slow one says of structures around yours, and on your own labels.
 
     The teacher is a universal potential, or one that was fine-tuned (jaxmlip fit --start). New structures are made
@@ -47,8 +48,8 @@ def main(words: Sequence[str]) -> int:
     if not job.teacher:
         raise ConfigError("no teacher: jaxmlip distil TEACHER --student mtp --data SEEDS")
     with double_precision():
-        seeds = structures(job.data, "structures to start from (--data)")
-        test = structures(job.test, "test data") if job.test else []
+        seeds = structures(job.data, "structures to start from (--data)", job)
+        test = structures(job.test, "test data", job) if job.test else []
         _distil(job, kind[0], (seeds, test), ["distil", *words])
     return 0
 

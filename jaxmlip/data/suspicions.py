@@ -109,20 +109,24 @@ def check_stress_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settin
         usable = item.stress is not None and np.isfinite(item.stress).all() and is_finite(frames[index])
         if usable and frames[index].pbc.all() and frames[index].cell.rank == 3:
             groups[tuple(np.sort(frames[index].numbers).tolist())].append(index)
-    members = [index for group in groups.values() for index in group]
-    text = _by_energies(frames, labels, groups) or _by_volumes(frames, labels, groups)
-    if not text and members:
-        largest = float(np.median([np.abs(labels[i].stress).max() for i in members]))
+    stresses = {index: np.asarray(labels[index].stress) for group in groups.values() for index in group}
+    mean = {index: float(np.trace(stress)) / 3 for index, stress in stresses.items()}
+    text = _by_energies(frames, labels, groups, mean) or _by_volumes(frames, groups, mean)
+    if not text and stresses:
+        largest = float(np.median([np.abs(stress).max() for stress in stresses.values()]))
         if largest > settings.stress_usual:
             text = f"half of the stresses are beyond {largest:.2g} eV/Å³ ({GPA * largest:.3g} GPa): in GPa or kbar?"
     if text and not text.startswith("="):
-        for index in members:
-            yield finding(
-                frames, index, "unit of stress", text, ("suspicious", float(np.abs(labels[index].stress).max()))
-            )
+        for index, stress in stresses.items():
+            yield finding(frames, index, "unit of stress", text, ("suspicious", float(np.abs(stress).max())))
 
 
-def _by_energies(frames: Sequence[Atoms], labels: Sequence[Labels], groups: dict[tuple[int, ...], list[int]]) -> str:
+def _by_energies(
+    frames: Sequence[Atoms],
+    labels: Sequence[Labels],
+    groups: dict[tuple[int, ...], list[int]],
+    stress: dict[int, float],
+) -> str:
     """What ΔE/ΔV between volumes of one structure says of tr σ/3; "=" where they agree, empty where none tells."""
     rows = []
     for group in groups.values():
@@ -132,7 +136,7 @@ def _by_energies(frames: Sequence[Atoms], labels: Sequence[Labels], groups: dict
             change = frames[j].get_volume() - frames[i].get_volume()
             close = 2e-3 < change / frames[i].get_volume() < 0.1
             if np.isfinite(second - first) and close and _same_scaled(frames[i], frames[j]):
-                rows.append(((second - first) / change, np.trace(labels[i].stress + labels[j].stress) / 6))
+                rows.append(((second - first) / change, (stress[i] + stress[j]) / 2))
     if len(rows) < _ENOUGH:
         return ""
     slope, mean = np.array(rows).T
@@ -145,13 +149,13 @@ def _by_energies(frames: Sequence[Atoms], labels: Sequence[Labels], groups: dict
     return f"between neighbouring volumes tr σ/3 is {ratio:.4g} times dE/dV: the stress is {reason}"
 
 
-def _by_volumes(frames: Sequence[Atoms], labels: Sequence[Labels], groups: dict[tuple[int, ...], list[int]]) -> str:
+def _by_volumes(frames: Sequence[Atoms], groups: dict[tuple[int, ...], list[int]], stress: dict[int, float]) -> str:
     """What the slope of tr σ/3 over the volume, a bulk modulus, says."""
     for group in groups.values():
         if len(group) < 5:
             continue
         volume = np.log([frames[i].get_volume() for i in group])
-        mean = np.array([np.trace(labels[i].stress) / 3 for i in group])
+        mean = np.array([stress[i] for i in group])
         if np.ptp(volume) < 0.02 or not np.ptp(mean) or abs(np.corrcoef(volume, mean)[0, 1]) < 0.8:
             continue
         modulus = float(np.polyfit(volume, mean, 1)[0])

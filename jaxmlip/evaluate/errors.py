@@ -6,6 +6,7 @@ per structure; force errors are taken over components (eV/Å); stress errors ove
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import ase
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmlip.data.labels import labels
+from jaxmlip.data.structures import frames_of
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.predictions import Predicted, predict_atoms
 from jaxmlip.units import GPA, MEV
@@ -66,7 +68,7 @@ class ErrorTable:
         return [row._asdict() for row in self.rows]
 
 
-def errors(predicted: Predicted | Model, atoms: Sequence[ase.Atoms], *, group_key: str | None = None) -> ErrorTable:
+def errors(predicted: Predicted | Model | str | Path, atoms: Any, *, group_key: str | None = None) -> ErrorTable:
     """Errors of predictions (or of a model, which then predicts) against the labels on ``atoms``.
 
     >>> from ase.build import bulk
@@ -78,15 +80,15 @@ def errors(predicted: Predicted | Model, atoms: Sequence[ase.Atoms], *, group_ke
     5.0 0.1 False
 
     Args:
-        predicted: one prediction per structure, or a model.
-        atoms: structures with labels; missing labels are left out.
+        predicted: one prediction per structure, or a model, or its file.
+        atoms: structures with labels, of ASE or pymatgen; missing labels are left out.
         group_key: a key of ``atoms.info``; its values are reported apart.
 
     Raises:
         ValueError: no structure has a label, or the numbers of predictions and structures differ.
     """
-    frames = list(atoms)
-    values = predict_atoms(predicted, frames) if isinstance(predicted, Model) else predicted
+    frames = frames_of(atoms)
+    values = predicted if isinstance(predicted, Predicted) else predict_atoms(predicted, frames)
     if len(values.energy) != len(frames):
         raise ValueError(
             f"got {len(values.energy)} predictions for {len(frames)} structures; they must match in number"

@@ -14,6 +14,7 @@ from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predi
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process
 from jaxmlip.fitting.history import History, read_log
 from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
+from jaxmlip.fitting.training.committee import Committee, fit_committee, predict_committee
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.training.loop import Extras, train
@@ -160,16 +161,6 @@ def _start(start: Any) -> Potential | Model:
     return start if isinstance(start, Potential) else as_model(start)
 
 
-__all__ = ["METHODS", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History", "LinearFit", "QuasiNewtonFit"]
-__all__ += [
-    "FitMethod",
-    "Posterior",
-    "Terminated",
-    "Variance",
-    "default_settings",
-    "fit",
-    "fit_settings",
-    "method_of",
-    "predict_variance",
-]
-__all__ += ["read_log"]
+__all__ = ["METHODS", "Committee", "FitMethod", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History"]
+__all__ += ["LinearFit", "Posterior", "QuasiNewtonFit", "Terminated", "Variance", "default_settings", "fit"]
+__all__ += ["fit_committee", "fit_settings", "method_of", "predict_committee", "predict_variance", "read_log"]

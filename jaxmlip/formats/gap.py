@@ -91,7 +91,9 @@ def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) ->
     offsets = np.array([e0.get(int(z), 0.0) for z in config.species])
     models = []
     for part in parts:
-        own = config_of(path, [(t.words, t.zeta, t.delta, t.theta) for t in part], age, config.species)
+        own = config_of(
+            path, [(t.words, t.zeta, t.delta, t.theta) for t in part], age, tuple(int(z) for z in config.species)
+        )
         alpha, points = _arrays(own, part)
         models.append(Model(gap(own), {"offsets": np.zeros_like(offsets), "alpha": alpha, "points": points}))
     models[0].params["offsets"] = offsets
@@ -119,7 +121,7 @@ def _with_elements(path: Path, terms: list[_Term], species: Sequence[int | str] 
             "is supported for one element: name it, e.g. species=['Mo']"
         )
     (number,) = given
-    return [term._replace(words=for_element(term.words, number)) for term in terms]
+    return [term._replace(words=for_element(term.words, int(number))) for term in terms]
 
 
 def write_gap(model: Model, path: str | Path) -> None:

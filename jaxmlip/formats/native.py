@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxmlip.config import ConfigError
 from jaxmlip.files import atomic_path
-from jaxmlip.potentials.base import Kernel
+from jaxmlip.potentials.base import Config, Kernel
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.registry import config_from_mapping, config_to_mapping, potential_of
 
@@ -40,18 +41,25 @@ def read_model(path: str | Path) -> Model:
     if _HEADER not in arrays:
         raise ValueError(f"{path} is an .npz archive but not a jaxmlip model: it has no entry {_HEADER!r}")
     header = json.loads(str(arrays.pop(_HEADER)))
-    if header["version"] > VERSION:
-        raise ValueError(
-            f"{path} was written by a newer jaxmlip (format {header['version']}, this one reads up to {VERSION}): "
-            "update jaxmlip to read it"
-        )
-    potential = potential_of(config_from_mapping(header["potential"]))
+    potential = potential_of(_config(header, path))
     blank = potential.init(jax.random.key(0), None)
     expected = {name: np.shape(value) for name, value in _flatten(blank).items()}
     found = {name: value.shape for name, value in arrays.items()}
     if not _fits(found, expected, ("alpha", "points") if isinstance(potential.stages, Kernel) else ()):
         raise ValueError(f"{path}: the parameters {found} do not fit the settings, which need {expected}")
     return Model(potential, _filled(blank, arrays))
+
+
+def _config(header: dict[str, Any], path: str | Path) -> Config:
+    """The settings, or why they cannot be read."""
+    newer = f"it was written by a newer jaxmlip (format {header['version']}, this one reads up to {VERSION}): update"
+    try:
+        config = config_from_mapping(header["potential"])
+    except ConfigError as error:
+        raise ValueError(f"{path}: {error}" + (f"; {newer}" if header["version"] > VERSION else "")) from None
+    if header["version"] > VERSION:
+        raise ValueError(f"{path}: {newer} jaxmlip to read it")
+    return config
 
 
 def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.config import unknown_name
 from jaxmlip.data.labels import labels as read_labels
+from jaxmlip.data.structures import frames_of
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs, reverse_pairs
 
 
@@ -139,7 +140,7 @@ def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray
     return index
 
 
-def batch(atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None = None, dtype=None) -> Graph:
+def batch(atoms: Any, config, *, shape: Shape | None = None, dtype=None) -> Graph:
     """One `Graph` of one or several structures, for the species and cutoff of a potential's ``config``.
 
     >>> from jaxmlip.potentials.snap import SNAPConfig
@@ -148,7 +149,7 @@ def batch(atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None
     (2, 2)
 
     Args:
-        atoms: the structures.
+        atoms: one structure or several, of ASE or pymatgen.
         config: has ``species`` (atomic numbers) and ``cutoff`` (Å).
         shape: pad to this shape, to reuse a compiled function; the default is the smallest.
         dtype: of positions and cells; the default is JAX's float.
@@ -156,7 +157,7 @@ def batch(atoms: ase.Atoms | Sequence[ase.Atoms], config, *, shape: Shape | None
     Raises:
         ValueError: an element not in ``config.species``, overlapping atoms, or ``shape`` is too small.
     """
-    frames = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
+    frames = frames_of(atoms)
     if not frames:
         raise ValueError("no structures: an empty list cannot become a graph")
     found = [neighbor_pairs(frame, config.cutoff) for frame in frames]
@@ -185,7 +186,7 @@ def batches(
     Raises:
         ValueError: as `batch`.
     """
-    frames = list(atoms)
+    frames = frames_of(atoms)
     if not frames:
         raise ValueError("no structures: an empty list cannot become graphs")
     found = [neighbor_pairs(frame, config.cutoff) for frame in frames]

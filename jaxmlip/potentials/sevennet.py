@@ -84,7 +84,7 @@ class SevenNetConfig(Config):
     """Harmonics of the direction; False: of the vector (checkpoints before July 2024)."""
     n_types: int | None = None
     """Elements that the weights were made for, whose number divides some of them. None: as many as ``species``."""
-    tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 6.0), "l_max": Range(1, 3, step=1)}
+    tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 6.0), "l_max": Range(2, 3, step=1)}
 
     def __post_init__(self) -> None:
         """Refuses what has no meaning."""

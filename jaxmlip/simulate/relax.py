@@ -8,6 +8,7 @@ References:
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, overload
 
 import ase
@@ -16,8 +17,9 @@ import numpy as np
 from ase.data import covalent_radii
 
 from jaxmlip.config import Count, Positive, Settings
+from jaxmlip.data.structures import frames_of, is_structure
 from jaxmlip.graph.neighbors import neighbor_pairs
-from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.model import Model, as_model
 from jaxmlip.simulate.deformation import Freedom
 from jaxmlip.simulate.jaxmd import species_of
 from jaxmlip.simulate.minimization import VOLUME_FACTOR, Ended, Limits, minimize
@@ -72,11 +74,11 @@ class Relaxed(NamedTuple):
 
 
 @overload
-def relax(model: Model, atoms: ase.Atoms, settings: Relaxation = ..., **changes: Any) -> Relaxed: ...
+def relax(model: Any, atoms: ase.Atoms, settings: Relaxation = ..., **changes: Any) -> Relaxed: ...
 @overload
-def relax(model: Model, atoms: Sequence[ase.Atoms], settings: Relaxation = ..., **changes: Any) -> list[Relaxed]: ...
+def relax(model: Any, atoms: Sequence[Any], settings: Relaxation = ..., **changes: Any) -> list[Relaxed]: ...
 def relax(
-    model: Model, atoms: ase.Atoms | Sequence[ase.Atoms], settings: Relaxation | None = None, **changes: Any
+    model: Model | str | Path, atoms: Any, settings: Relaxation | None = None, **changes: Any
 ) -> Relaxed | list[Relaxed]:
     """The nearest minimum of the enthalpy E + P V of one or of many structures, in float64.
 
@@ -92,8 +94,8 @@ def relax(
     (True, 0, 0.0)
 
     Args:
-        model: a potential with its parameters.
-        atoms: one structure, or several.
+        model: a potential with its parameters, or its file.
+        atoms: one structure, or several, of ASE or pymatgen.
         settings: what is relaxed and when it is done.
         changes: fields of `Relaxation` that differ from ``settings``, as ``cell=False``.
 
@@ -102,8 +104,7 @@ def relax(
             without meaning, or a constraint that cannot be kept.
     """
     chosen = dataclasses.replace(settings or Relaxation(), **changes)
-    single = isinstance(atoms, ase.Atoms)
-    frames: list[ase.Atoms] = [atoms] if single else list(atoms)  # type: ignore[list-item]
+    model, frames, single = as_model(model), frames_of(atoms), is_structure(atoms)
     for frame in frames:
         _check(model, frame, chosen)
     limits = Limits(chosen.fmax, chosen.smax, chosen.max_steps, chosen.pressure)

@@ -9,7 +9,7 @@ References:
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -93,6 +93,32 @@ def gradient_method(problem: Problem) -> Optimizer:
         return state.average if settings.ema_decay else state.params
 
     return Optimizer(init, epoch, average)
+
+
+def gradient_states(
+    problem: Problem, params: tuple[Params, Params], seeds: Sequence[int]
+) -> Iterator[tuple[Params, list[Terms]]]:
+    """Epoch by epoch the trained params of several members [n_members, …], and the sums of their minibatches.
+
+    ``params``: the trained and the fixed ones. Each member has an order of the structures of its own, by its seed.
+    """
+    settings: GradientFit = problem.settings
+    n_steps = sum(len(_rows(part.bucket.n_structures, settings, None)) for part in problem.train)
+    (trained, fixed), optimizer = params, _optimizer(settings, n_steps)
+    state = jax.vmap(lambda one: _GradientState(one, one, optimizer.init(one)))(trained)
+    one_step = partial(_step, Objective(problem.potential, settings), n_steps)
+    step = jax.jit(jax.vmap(one_step, in_axes=(0, 0, None, 0)))
+    for number in range(1, settings.epochs + 1):
+        orders = [np.random.Generator(np.random.PCG64([seed, number])) for seed in seeds]
+        drawn_rows = [[_rows(part.bucket.n_structures, settings, rng) for rng in orders] for part in problem.train]
+        work = [(k, b) for k, rows in enumerate(drawn_rows) for b in range(len(rows[0]))]
+        sums = []
+        for k, b in (work[i] for i in orders[0].permutation(len(work))):
+            part = problem.train[k]
+            portions = np.stack([_portions(problem.potential, part, shares(rows[b])) for rows in drawn_rows[k]])
+            state, found = step(state, fixed, part, jnp.asarray(portions))
+            sums.append(jax.device_get(found))
+        yield (state.average if settings.ema_decay else state.params), sums
 
 
 def _rows(n: int, settings: GradientFit, rng: np.random.Generator | None) -> np.ndarray:

@@ -85,7 +85,7 @@ def make_problem(start: Potential | Model, atoms: list, validation: list, settin
     """Everything on the devices, from structures."""
     potential, params = (start.potential, start.params) if isinstance(start, Model) else (start, None)
     if params is None:
-        params = _initial(potential, atoms, settings)
+        params = initial_params(potential, atoms, settings)
     params = cast_params(params, settings.dtype)
     only_energies = not (settings.force_weight or settings.stress_weight)
     keep = descriptor(potential) if only_energies and regressor(potential) is not None else None
@@ -134,7 +134,7 @@ def _offset_correction(potential: Potential, params: Params, parts: list[Part], 
     return jnp.asarray(correction, params["offsets"].dtype)
 
 
-def _initial(potential: Potential, atoms: list, settings: Training) -> Params:
+def initial_params(potential: Potential, atoms: list, settings: Training) -> Params:
     """The family's initial parameters for a sample of the data, with offsets that fit its energies."""
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
     graph = batch([atoms[k] for k in sorted(chosen)], potential.config)

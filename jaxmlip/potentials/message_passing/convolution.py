@@ -1,16 +1,17 @@
 """The convolution m_i = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)): at once for few atoms, in blocks of bounded memory for many.
 
-The blocks have a gradient of their own. It never scatters: what atom j gets back from the atoms i that it sent to is
-again a sum over its neighbours, since R depends on the distance only and Y_l(r_ij) = (−1)^l Y_l(r_ji).
+The blocks have a derivative of their own, whose transpose never scatters: what atom j gets back from the atoms i that
+it sent to is again a sum over its neighbours, since R depends on the distance only and Y_l(r_ij) = (−1)^l Y_l(r_ji).
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from jaxmlip.basis.couplings import component_harmonics
@@ -89,23 +90,46 @@ def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: A
     return perceptron(weights[0], embedding, static[1].gain), Y
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _in_blocks(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> Array:
     """The convolution of many atoms; ``static``: layer and basis, ``where``: neighbours and mask."""
+    leaves, tree = jax.tree.flatten((weights, vectors))
+    return _convolve.bind(x, *leaves, *where, static=static, tree=tree)
+
+
+def _value(x: Array, *rest: Any, static: tuple, tree: Any) -> Array:
+    weights, vectors = jax.tree.unflatten(tree, rest[:-2])
 
     def one(rows: tuple) -> Array:
         vectors, neighbors, mask = rows
         return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
 
-    return in_blocks(one, (vectors, *where), _block(static[0]))
+    return in_blocks(one, (vectors, *rest[-2:]), _block(static[0]))
 
 
-def _forward(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> tuple:
-    return _in_blocks(static, weights, x, vectors, where), (weights, x, vectors, where)
+def _derivative(*args: Any, static: tuple, tree: Any) -> Array:
+    """Along the tangents of features, weights and vectors, which come first."""
+    n = len(args) // 2 - 1
+    moved, primals, where = args[:n], args[n:-2], args[-2:]
+    (x, (weights, vectors)), (dx, (dweights, dvectors)) = (
+        (first, jax.tree.unflatten(tree, rest)) for first, *rest in (primals, moved)
+    )
+
+    def one(rows: tuple) -> Array:
+        both, neighbors, mask = rows
+
+        def messages(weights: Weights, vectors: Array, x: Array) -> Array:
+            return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x)
+
+        values, along = (weights, both[0], x[neighbors]), (dweights, both[1], dx[neighbors])
+        return jax.jvp(messages, values, along)[1]
+
+    return in_blocks(one, ((vectors, dvectors), *where), _block(static[0]))
 
 
-def _backward(static: tuple, saved: tuple, cotangent: Array) -> tuple:
-    weights, x, vectors, where = saved
+def _transpose(cotangent: Any, *args: Any, static: tuple, tree: Any) -> list:
+    """Of `_derivative`, in one pass over the blocks."""
+    n = len(args) // 2 - 1
+    x, (weights, vectors), where = args[n], jax.tree.unflatten(tree, args[n + 1 : -2]), args[-2:]
     layer, basis = static
     signs = np.concatenate([np.full(2 * degree + 1, (-1) ** degree) for degree in range(basis.l_max + 1)])
     reversal = jnp.asarray(signs, x.dtype)
@@ -123,10 +147,48 @@ def _backward(static: tuple, saved: tuple, cotangent: Array) -> tuple:
     rows = (split_rows((vectors, *where), _block(layer)), split_rows(cotangent, _block(layer), mode="constant"))
     of_weights, results = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, weights), rows)
     of_vectors, of_features = (y.reshape(-1, *y.shape[2:])[: len(x)] for y in results)
-    return of_weights, of_features, of_vectors, None
+    found = [of_features, *jax.tree.leaves((of_weights, of_vectors))]
+    linear = [x if ad.is_undefined_primal(given) else None for x, given in zip(found, args[:n], strict=True)]
+    return linear + [None] * (n + 2)
 
 
-_in_blocks.defvjp(_forward, _backward)
+def _primitive(name: str, function: Callable) -> Primitive:
+    made = Primitive(name)
+    made.def_impl(function)
+    made.def_abstract_eval(
+        lambda x, *_, static, tree: x.update(shape=(x.shape[0], sum(b.size for b in static[0].messages)))
+    )
+    mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=False))
+
+    def batched(args: tuple, axes: tuple, **how: Any) -> tuple:
+        mapped = [jnp.moveaxis(x, axis, 0) for x, axis in zip(args, axes, strict=True) if axis is not None]
+
+        def one(rows: list) -> Array:
+            given = iter(rows)
+            return made.bind(*[x if a is None else next(given) for x, a in zip(args, axes, strict=True)], **how)
+
+        return jax.lax.map(one, mapped), 0
+
+    batching.primitive_batchers[made] = batched
+    return made
+
+
+def _value_and_tangent(primals: tuple, tangents: tuple, **how: Any) -> tuple:
+    moved = map(ad.instantiate_zeros, tangents[:-2])
+    return _convolve.bind(*primals, **how), _along.bind(*moved, *primals, **how)
+
+
+def _second_derivative(primals: tuple, tangents: tuple, **how: Any) -> tuple:
+    def function(*given: Any) -> Array:
+        return _derivative(*given, *primals[-2:], **how)
+
+    return jax.jvp(function, primals[:-2], tuple(map(ad.instantiate_zeros, tangents[:-2])))
+
+
+# Two primitives rather than a `jax.custom_vjp`, which would forbid forward mode.
+_convolve, _along = _primitive("convolution", _value), _primitive("convolution_derivative", _derivative)
+ad.primitive_jvps[_convolve], ad.primitive_jvps[_along] = _value_and_tangent, _second_derivative
+ad.primitive_transposes[_along] = _transpose
 
 
 def _block(layer: Layer) -> int:

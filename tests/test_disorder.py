@@ -14,15 +14,19 @@ from test_voltage import pair_model
 
 import jaxmlip
 from jaxmlip import Model
+from jaxmlip.cathodes import layered
 from jaxmlip.cathodes.disorder import (
     Chains,
     RelaxedSampling,
     Sampling,
+    compared_voltages,
     energies,
     moves,
     sample,
     sample_relaxed,
     sampler,
+    site_voltages,
+    voltage_curve,
 )
 from jaxmlip.cathodes.disorder.sites import Sites, Sublattice, occupied, random_numbers, rocksalt
 from jaxmlip.cli import main
@@ -220,12 +224,10 @@ def test_voltages_of_insertion_and_of_single_sites():
     model = Model(potential, {"offsets": np.array([-5.0, 0.0, 0.0]), "depth": blank, "radius": blank + 1.0})
     host = layered("Co").repeat((3, 3, 2))
     np.testing.assert_allclose(site_voltages(model, host, lithium_energy=-2.0), 3.0, atol=1e-12)
-    grid = np.array([2.94, 3.0, 3.06])
+    grid, hot = [2.94, 3.0, 3.06], 600.0
     settings = Sampling(n_samples=100, equilibration=10)
-    curve = voltage_curve(
-        model, host, voltages=grid.tolist(), temperature=600.0, lithium_energy=-2.0, settings=settings
-    )
-    exact = 1 / (1 + np.exp((grid - 3.0) / (BOLTZMANN * 600.0)))
+    curve = voltage_curve(model, host, voltages=grid, temperature=hot, lithium_energy=-2.0, settings=settings)
+    exact = 1 / (1 + np.exp((np.array(grid) - 3.0) / (BOLTZMANN * hot)))
     assert np.all(np.abs(curve.content.mean - exact) < 4 * curve.content.error)
     slope = -exact * (1 - exact) / (BOLTZMANN * hot)
     np.testing.assert_allclose(curve.slope, slope, rtol=0.5)  # a variance of 100 samples

@@ -6,7 +6,7 @@ from typing import Any
 from jaxmlip.config import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReadOptions(Settings):
     """What files of structures do not say themselves, or say under other names."""
 

@@ -103,7 +103,7 @@ def small():
 def test_blocks_of_atoms_change_nothing(small, monkeypatch):
     """Energies, forces, and the gradient of a loss of both, to rounding (1e-12 of the largest) with blocks of 4."""
     _, _, graph = small
-    potential = nequip(NequIPConfig(species=("Li", "O", "Ni"), num_layers=2, num_features=(3, 2), radial_mlp_depth=1))
+    potential = nequip(NequIPConfig(("Li", "O", "Ni"), 4.0, num_layers=2, num_features=(3, 2), radial_mlp_depth=1))
     params = potential.init(jax.random.key(1), graph)
 
     @jax.jit

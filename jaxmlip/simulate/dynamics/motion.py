@@ -69,13 +69,13 @@ class Program(NamedTuple):
     row: Any  # (moment, bath, world) -> Row
 
 
-def positions_of(state: Any) -> Float[Array | np.ndarray, "*n_structures n_atoms 3"]:
-    """Fractional positions."""
+def positions_of(state: Any) -> Any:
+    """Fractional positions, (…, n_atoms, 3), of JAX or of NumPy as the state is."""
     return state.position.value if isinstance(state.position, Configuration) else state.position
 
 
-def box_of(moment: Moment) -> Float[Array | np.ndarray, "*n_structures 3 3"]:
-    """The box of now; lattice vectors are columns."""
+def box_of(moment: Moment) -> Any:
+    """The box of now, (…, 3, 3), of JAX or of NumPy; lattice vectors are columns."""
     return getattr(moment.state, "box", moment.box)
 
 

@@ -72,7 +72,7 @@ def error_time_figure(rows: Sequence[Row]) -> Figure:
     for axis, quantity in zip(figure.subplots(1, 2), _QUANTITIES, strict=True):
         unit = SHOWN[quantity].name
         for method in methods_of(rows):
-            n, seconds = time_curve(rows, method)
+            n, seconds, *_ = time_curve(rows, method)
             found, error, *_ = error_curve(rows, method, "test", quantity)
             time = seconds[np.isin(n, found)]
             axis.plot(time, error, color=style.color(method), label=style.label(method))

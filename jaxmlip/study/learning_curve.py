@@ -1,9 +1,10 @@
 """Figures over a study's rows: errors and times against the size of the training set."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -13,7 +14,16 @@ from jaxmlip.units import SHOWN
 Row = Mapping[str, Any]
 
 
-def curve(rows: Sequence[Row], method: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+class Curve(NamedTuple):
+    """A value over training-set sizes: mean, smallest and largest over the seeds."""
+
+    sizes: Int[np.ndarray, " n_sizes"]
+    mean: Float[np.ndarray, " n_sizes"]
+    low: Float[np.ndarray, " n_sizes"]
+    high: Float[np.ndarray, " n_sizes"]
+
+
+def curve(rows: Sequence[Row], method: str, value: str) -> Curve:
     """Sizes, and mean, smallest and largest of ``value`` over the seeds at each.
 
     >>> rows = [{"method": "snap", "size": 30, "seed": s, "test_energy_rmse": 0.25 + s} for s in (0, 2)]
@@ -24,13 +34,13 @@ def curve(rows: Sequence[Row], method: str, value: str) -> tuple[np.ndarray, np.
     sizes = sorted({size for size, _ in found})
     groups = [[v for size, v in found if size == wanted] for wanted in sizes]
     columns = [np.array([fold(group) for group in groups]) for fold in (np.mean, np.min, np.max)]
-    return np.array(sizes, int), columns[0], columns[1], columns[2]
+    return Curve(np.array(sizes, int), *columns)
 
 
-def error_curve(rows: Sequence[Row], method: str, part: str, quantity: str) -> tuple[np.ndarray, ...]:
+def error_curve(rows: Sequence[Row], method: str, part: str, quantity: str) -> Curve:
     """`curve` of the RMSE of one quantity on ``part`` (train or test), in the units of figures (`SHOWN`)."""
     sizes, *errors = curve(rows, method, f"{part}_{quantity}_rmse")
-    return sizes, *(SHOWN[quantity].factor * one for one in errors)
+    return Curve(sizes, *(SHOWN[quantity].factor * one for one in errors))
 
 
 def training_cpu(row: Row) -> float:
@@ -38,9 +48,9 @@ def training_cpu(row: Row) -> float:
     return row["fit_cpu_s"] * max(1 - row["fit_compile_s"] / row["fit_wall_s"], 0.0)
 
 
-def time_curve(rows: Sequence[Row], method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes, and the mean of `training_cpu` over the seeds at each."""
-    return curve([{**row, "seconds": training_cpu(row)} for row in rows], method, "seconds")[:2]
+def time_curve(rows: Sequence[Row], method: str) -> Curve:
+    """`training_cpu`, the seconds of a fit."""
+    return curve([{**row, "seconds": training_cpu(row)} for row in rows], method, "seconds")
 
 
 @style.styled
@@ -73,7 +83,7 @@ def times_figure(rows: Sequence[Row]) -> Figure:
     methods = _methods(rows)
     for method in methods:
         color = style.color(method)
-        left.plot(*time_curve(rows, method), "o-", color=color, label=style.label(method))
+        left.plot(*time_curve(rows, method)[:2], "o-", color=color, label=style.label(method))
         both = curve(rows, method, "fit_cpu_s")[:2]
         left.plot(*both, "o--", color=color, markerfacecolor="white", label=f"{style.label(method)}, compiled anew")
     left.set(xscale="log", yscale="log", xlabel="training structures", ylabel="training, processor time (s)")

@@ -167,7 +167,12 @@ def test_learning_curves_have_a_band_over_seeds():
     curves = learning_curves([found.row for _, found in results])
     assert curves.menus == {"quantity": ["energy"]}
     line = next(line for line in curves.panels[0].lines if (line.name, line.part) == ("qSNAP", "test"))
-    assert [line.x.tolist(), line.y.tolist(), line.low.tolist(), line.high.tolist()] == [[2, 4], [3, 3], [2, 2], [4, 4]]
+    assert [line.x.tolist(), line.y.tolist(), line.low.tolist(), line.high.tolist()] == [
+        [2, 4],
+        [3e3, 3e3],
+        [2e3, 2e3],
+        [4e3, 4e3],
+    ]
     charts = study_charts(results, {0: pieces, 2: pieces}, atoms)
     assert [len(charts[title]) for title in ("Parity", "Learning curve")] == [1, 1]
 

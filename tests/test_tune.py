@@ -48,7 +48,7 @@ def test_trials_that_cannot_be_fitted_are_bad_ones(atoms, tmp_path, monkeypatch)
 def test_the_score_weighs_energies_and_forces(atoms):
     model, _ = jaxmlip.fit(jaxmlip.build("snap", species=("Si",), cutoff=4.0, twojmax=0), atoms)
     value, found = score(model, atoms)
-    assert value**2 == pytest.approx((0.03 * found["energy"]) ** 2 + found["forces"] ** 2, rel=1e-12)
+    assert value**2 == pytest.approx((30 * found["energy"]) ** 2 + found["forces"] ** 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("family", trainable())

@@ -66,12 +66,12 @@ class Terms(NamedTuple):
     n_stress: Float[Array, ""]
 
     def errors(self) -> dict[str, float]:
-        """Objective per structure, and root mean squares in meV/atom, eV/Å and eV/Å³ of what has labels."""
+        """Objective per structure, and root mean squares in eV/atom, eV/Å and eV/Å³ of what has labels."""
         found = {"loss": float(self.objective / max(self.n_structures, 1))}
-        for name, unit in (("energy", 1e3), ("forces", 1.0), ("stress", 1.0)):
+        for name in ("energy", "forces", "stress"):
             number = float(getattr(self, f"n_{name}"))
             if number:
-                found[name] = unit * float(np.sqrt(float(getattr(self, name)) / number))
+                found[name] = float(np.sqrt(float(getattr(self, name)) / number))
         return found
 
 

@@ -18,7 +18,7 @@ from jaxmlip.study.config import Method, StudyConfig
 from jaxmlip.study.presets import preset
 from jaxmlip.study.sources import fingerprint
 
-_FORMAT = 4  # raise when the meaning of a kept result changes
+_FORMAT = 5  # raise when the meaning of a kept result changes
 
 
 class Task(NamedTuple):

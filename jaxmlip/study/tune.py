@@ -43,7 +43,7 @@ class Tuned(NamedTuple):
     """Settings of the best trial, complete enough for a study or ``jaxmlip fit --config``."""
     score: float
     trials: list[dict[str, Any]]
-    """One row a trial: number, score, energy (meV/atom), forces (eV/Å) and the settings tried; None where it failed."""
+    """One row a trial: number, score, RMSE of energy (eV/atom) and forces (eV/Å), settings tried; None: it failed."""
 
 
 def tune(
@@ -113,10 +113,10 @@ def ranges(method: Method) -> dict[str, dict[str, Range]]:
 
 
 def score(model: Model, atoms: Sequence[ase.Atoms]) -> tuple[float, dict[str, float]]:
-    """The score of a model (see the top of this module) and the RMSE it is made of, meV/atom and eV/Å."""
+    """The score of a model (see the top of this module) and the RMSE it is made of, eV/atom and eV/Å."""
     table = errors(model, atoms)
     found = {name: table[name].rmse for name in ("energy", "forces") if name in table}
-    squares = [(ENERGY_WEIGHT * found.get("energy", 0.0) / 1000) ** 2, found.get("forces", 0.0) ** 2]
+    squares = [(ENERGY_WEIGHT * found.get("energy", 0.0)) ** 2, found.get("forces", 0.0) ** 2]
     return float(np.sqrt(sum(squares))), found
 
 

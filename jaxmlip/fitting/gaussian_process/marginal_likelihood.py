@@ -65,7 +65,7 @@ class Environments(NamedTuple):
     used: Bool[np.ndarray, "n_species n_sparse"]
 
 
-class Evident(NamedTuple):
+class EvidenceProblem(NamedTuple):
     """Data and sparse environments; made by `evidence_problem`."""
 
     config: Config
@@ -82,7 +82,7 @@ class Evident(NamedTuple):
 
 def evidence_problem(
     potential: Potential, atoms: Sequence[ase.Atoms], settings: GaussianProcessFit | None = None
-) -> Evident:
+) -> EvidenceProblem:
     """The data and the environments that ``settings`` choose as sparse points.
 
     Raises:
@@ -110,7 +110,7 @@ def evidence_problem(
     named = np.array([[sigma is not None for sigma in frame_sigmas(frame)[:2]] for frame in frames])
     sparse = _environments(chosen.atoms, np.cumsum([0, *map(len, frames)]))
     offsets = fit_offsets(frames, config.species)
-    return Evident(config, graph, labels, offsets, sparse, named, settings.noise, settings.jitter)
+    return EvidenceProblem(config, graph, labels, offsets, sparse, named, settings.noise, settings.jitter)
 
 
 def _environments(chosen: Sequence[Int[np.ndarray, "_ 2"]], first: Int[np.ndarray, " _"]) -> Environments:
@@ -122,7 +122,7 @@ def _environments(chosen: Sequence[Int[np.ndarray, "_ 2"]], first: Int[np.ndarra
     return Environments(atoms, used)
 
 
-def evidence(problem: Evident, hyper: Hyperparameters) -> Evidence:
+def evidence(problem: EvidenceProblem, hyper: Hyperparameters) -> Evidence:
     """Log p(y) and its gradient by the logarithms of the hyper-parameters, in float64.
 
     >>> import jaxmlip
@@ -140,7 +140,9 @@ def evidence(problem: Evident, hyper: Hyperparameters) -> Evidence:
         return Evidence(float(value), jax.tree.map(float, gradient))
 
 
-def improve(problem: Evident, start: Hyperparameters, *, iterations: int = 20) -> tuple[Hyperparameters, list[float]]:
+def improve(
+    problem: EvidenceProblem, start: Hyperparameters, *, iterations: int = 20
+) -> tuple[Hyperparameters, list[float]]:
     """Hyper-parameters that make the data likelier: L-BFGS on their logarithms; the likelihood at each step.
 
     Six cells of silicon (382 atoms, 40 points, n4 l4): log p from −27,278 to −1,008 in 14 evaluations, 24 CPU s. It is

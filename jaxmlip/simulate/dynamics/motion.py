@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.simulate.dynamics.ensembles import ENSEMBLES, Bath, Configuration, Ensemble, extended_energy, own, register
 from jaxmlip.simulate.jaxmd import Measured, energy_function, fractional, measure, shift_function, strain_matrix
-from jaxmlip.simulate.neighbor_list import NeighborList, Plan, build, crowded, lasts, room_left
+from jaxmlip.simulate.neighbor_list import NeighborList, Plan, build_list, crowded, lasts, room_left
 
 _LARGEST_STEP = 0.5  # Å; an atom that moves more in one step is no dynamics any more
 
@@ -152,7 +152,7 @@ def _pair(kind: Kind, bath: Bath, world: World) -> tuple[Callable, Callable]:
 
 def _start(kind: Kind, plan: Plan, at: tuple, bath: Bath, world: World) -> Moment:
     position, box, momentum, key = at
-    neighbors = build(plan, position, box)
+    neighbors = build_list(plan, position, box)
     if _ensemble(kind).measured:
         zero = jnp.zeros((), position.dtype)
         position = Configuration(position, zero, jnp.zeros_like(box), kind.n_dof)

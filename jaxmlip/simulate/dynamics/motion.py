@@ -98,7 +98,7 @@ def program(kind: Kind) -> Program:
 
     @partial(jax.jit, static_argnums=0)
     def relist(plan: Plan, moment: Moment, position: Array, box: Array) -> Moment:
-        found = each(partial(build, plan))(position, box)
+        found = each(partial(build_list, plan))(position, box)
         overflow = moment.failed.at[..., 0].set(found.did_buffer_overflow)
         return moment._replace(neighbors=found, failed=overflow)
 
@@ -194,7 +194,7 @@ def _refreshed(each: Callable, moment: Moment) -> Moment:
     """New lists for all, where one of them does not last."""
     listed, position, box = moment.neighbors, each(positions_of)(moment.state), each(box_of)(moment)
     stays = jnp.all(each(lasts)(listed, position, box))
-    new = jax.lax.cond(stays, lambda: listed, lambda: each(partial(build, listed.plan))(position, box))
+    new = jax.lax.cond(stays, lambda: listed, lambda: each(partial(build_list, listed.plan))(position, box))
     overflow = moment.failed[..., 0] | new.did_buffer_overflow
     return moment._replace(neighbors=new, failed=moment.failed.at[..., 0].set(overflow))
 

@@ -73,7 +73,7 @@ def test_sigmas_stand_in_place_of_weights_and_noise():
     (found,) = structure_factors(atoms, Weights(100.0, 1.0, 10.0))
     np.testing.assert_allclose(found, [2 / 100 / 0.1, 1 / 0.5, 32.768 / 10 / 2], rtol=1e-12)
     noise = GaussianProcessFit(sigma_energy=0.005, sigma_force=0.1, sigma_virial=0.02)
-    (found,) = residual_factors(atoms, noise, noise.noise)
+    (found,) = residual_factors(atoms, noise, noise.noise.of)
     np.testing.assert_allclose(found, [0.005 * 2**0.5 / 0.1, 0.1 / 0.5, 0.02 * 2**0.5 / 2], rtol=1e-12)
     (found,) = structure_factors(atoms, Weights(100.0, 1.0, 0.0))  # a weight of 0 leaves stresses out
     assert found[2] == 0

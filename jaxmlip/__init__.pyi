@@ -8,6 +8,7 @@ from . import (
     graph as graph,
     learning as learning,
     potentials as potentials,
+    pretrained as pretrained,
     properties as properties,
     simulate as simulate,
     study as study,

@@ -32,7 +32,7 @@ COMMANDS = {
         "equation of state, elastic tensor, phonons",
         "jaxmlip properties snap/model.npz crystal.cif --out properties",
     ),
-    "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage snap/model.npz --metals Co Ni"),
+    "voltage": ("voltages of layered LiTMO2 cathodes", "jaxmlip voltage rocksalt-mtp"),
     "disorder": (
         "which cation sits where: Monte Carlo, short-range order, percolation",
         "jaxmlip disorder mtp/model.npz LiMnO2 --temperature 1300 --cell 6 --out disorder",
@@ -41,6 +41,7 @@ COMMANDS = {
         "how far structures lie outside of the training data",
         "jaxmlip grade mtp/model.npz new.xyz --train train.xyz",
     ),
+    "card": ("the shipped potentials: elements, errors, limits, what to cite", "jaxmlip card rocksalt-mtp"),
     "study": ("compare potentials over training-set sizes, with a report", "jaxmlip study"),
     "tune": ("search for a family's hyper-parameters", "jaxmlip tune mtp train.xyz --trials 40 --out tuned"),
     "convert": ("between our files and those of other programs", "jaxmlip convert snap/model.npz LiO.snapcoeff"),
@@ -57,7 +58,7 @@ Data is a file, a folder or a pattern ("runs/*/OUTCAR"): extended XYZ, .xsf, .cf
 JSON (Materials Project, MPtrj, MatPES, mlearn, FitSNAP) and all that ASE reads, also as .xz or .gz; or the name of a
 shipped data set: ldr, ldr-surrogate, mo, si, layered. Every command takes --species, --energy-key, --forces-key,
 --stress-key and --virial-key for files that number their elements or name their labels otherwise.
-Models are our model.npz or a file of another program, such as W.snapcoeff.
+Models are our model.npz, a file of another program, such as W.snapcoeff, or a name: rocksalt-mtp (jaxmlip card).
 
 Settings can stand in a TOML file given with --config FILE; a flag wins over the file:
     [potential]             jaxmlip fit snap train.xyz --config fit.toml --potential.twojmax 8

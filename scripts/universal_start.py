@@ -5,6 +5,8 @@
     python scripts/universal_start.py OUT label               (what SevenNet-0 says of the surrogate's cells)
     python scripts/universal_start.py OUT distil              (MTP: surrogate, teacher and DFT labels, in this order)
     python scripts/universal_start.py OUT voltages MODEL …    (the eight layered pairs)
+    python scripts/universal_start.py OUT dynamics MODEL      (100 ps at 1,000 K of 200 atoms, grades, drift)
+    python scripts/universal_start.py OUT ship MODEL          (model, domain and card for jaxmlip/pretrained)
 
 Split ``seed`` takes 120 structures in the order ``numpy.random.default_rng(seed).permutation(150)``; the other 30 test.
 Rows go to OUT/results.jsonl with CPU seconds; a row, a label or a model that is there is not made again.
@@ -22,18 +24,21 @@ import numpy as np
 
 import jaxmlip
 from jaxmlip.cathodes import layered, voltages
+from jaxmlip.cathodes.disorder import occupied, random_numbers, rocksalt
 from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.evaluate.errors import errors
+from jaxmlip.evaluate.grade import ActiveSet, active_set, grades, save_active_set
 from jaxmlip.fitting import fit_settings
 from jaxmlip.learning.exploration import labelled
 from jaxmlip.potentials import Predicted
+from jaxmlip.simulate import Dynamics, molecular_dynamics, relax
 from jaxmlip.study.presets import preset
 from jaxmlip.study.voltages import mean_absolute_error, voltage_row
 
 METALS = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Sc")
 PRETRAINED = "surrogate-mtp.npz"
 FINE_TUNING = {"method": "gradient", **preset("universal-fine-tuning").fit}
-MTP = {"cutoff": 5.0, "level": 12, "radial_basis_size": 8, "min_dist": 1.6}
+MTP = {"cutoff": 5.0, "level": 14, "radial_basis_size": 8, "min_dist": 1.6}
 MTP_SURROGATE = {
     "method": "gradient",
     "learning_rate": 0.0015,
@@ -43,6 +48,18 @@ MTP_SURROGATE = {
     "validation_fraction": 0.0,
     "n_shapes": 2,
     "clip_norm": 20.0,
+}
+SHIPPED = "rocksalt-mtp"
+CARD = {
+    "name": SHIPPED,
+    "family": "mtp",
+    "summary": "disordered and layered rocksalt LiTMO2 to TMO2 of nine metals, distilled from a universal potential",
+    "citations": [
+        "SevenNet-0: Park, Kim, Hwang, Han, J. Chem. Theory Comput. 20, 4857 (2024)",
+        "MPtrj: Deng et al., Nat. Mach. Intell. 5, 1031 (2023)",
+        "DFT data: Choyal, Sagar, Sai Gautam, J. Chem. Theory Comput. (2024), arXiv:2304.01650",
+        "MTP: Shapeev, Multiscale Model. Simul. 14, 1153 (2016)",
+    ],
 }
 MTP_STUDENT = {**MTP_SURROGATE, "learning_rate": 0.001, "epochs": 30}
 
@@ -221,7 +238,76 @@ def print_voltages(out: Path, options: argparse.Namespace) -> None:
         keep(out, row | {"cpu_s": time.process_time() - clock})
 
 
-STAGES = {"finetune": finetune, "label": label, "distil": distil, "voltages": print_voltages}
+def hot_cell() -> ase.Atoms:
+    """A lithiated disordered rocksalt of 216 atoms, LiMnO2 with a third of the manganese as titanium and nickel."""
+    sites = rocksalt("Li6Mn4TiNiO12", repeat=(3, 3, 3))
+    return occupied(sites, random_numbers(sites, {"Li": 6, "Mn": 4, "Ti": 1, "Ni": 1, "O": 12}))
+
+
+def dynamics(out: Path, options: argparse.Namespace) -> None:
+    """100 ps of NVE from 1,000 K, after 2 ps of a bath: drift, and grades of a snapshot each 2 ps."""
+    for path in options.models:
+        clock, model = time.process_time(), jaxmlip.load(path)
+        active = domain(model, out, options.name, int(path.stem.split("-")[-1]))
+        start = relax(model, hot_cell()).atoms
+        warm = {"temperature": 1000.0, "timestep": 1.0, "precision": "float32"}
+        bath = Dynamics(ensemble="langevin", n_steps=2000, log_every=100, frame_every=2000, **warm)
+        heated = molecular_dynamics(model, start, bath).atoms
+        free = Dynamics(ensemble="nve", n_steps=100_000, log_every=100, frame_every=2000, keep_velocities=True, **warm)
+        run = molecular_dynamics(model, heated, free)
+        table = grades(model, active, run.frames)
+        row = {"what": "dynamics", "model": str(path), "n_atoms": len(start), "drift_meV_per_atom_ps": run.drift}
+        row |= {"mean_K": float(np.mean(run.temperature)), "largest_grade": float(table.structures.max())}
+        keep(out, row | {"cpu_s": time.process_time() - clock})
+
+
+def domain(model: jaxmlip.Model, out: Path, name: str, split: int) -> ActiveSet:
+    """The active set of atoms of all that a student learned from, by its linear coefficients."""
+    told = [frame for path in sorted(out.glob(f"{name}-*.extxyz")) for frame in jaxmlip.read(path)]
+    return active_set(model, [*shuffled(split)[:120], *told], mode="atoms", frozen=["radial"])
+
+
+def ship(out: Path, options: argparse.Namespace) -> None:
+    """Model, domain and card, in OUT; the card tells what the rows of results say."""
+    (path,) = options.models
+    split = int(path.stem.split("-")[-1])
+    model, rows = jaxmlip.load(path), results(out)
+    fitted = next(row for row in rows if row["what"] == path.stem)
+    volts = next(row for row in rows if row["what"] == "voltages" and row["model"] == str(path))
+    hot = next(row for row in rows if row["what"] == "dynamics" and row["model"] == str(path))
+    jaxmlip.save(model, out / f"{SHIPPED}.npz")
+    save_active_set(domain(model, out, options.name, split), out / f"{SHIPPED}-active.npz")
+    card = CARD | {
+        "elements": model.potential.config.symbols,
+        "trained_on": f"120 of the 150 DFT structures `ldr` (GGA/GGA+U; split {split}) and {fitted['n_teacher']} "
+        "labels of SevenNet-0, fine-tuned on the same 120",
+        "made_by": "scripts/universal_start.py OUT finetune, label, distil, voltages, dynamics, ship",
+        "made_on": time.strftime("%Y-%m-%d"),
+        "errors": {
+            "meV/atom of DFT": round(1e3 * fitted["test"]["energy"], 1),
+            "eV/Å of DFT": round(fitted["test"]["forces"], 3),
+        },
+        "voltages": f"{volts['n']} of 8 layered pairs; mean error {volts['mean_error_V']:.2f} V against DFT",
+        "temperatures": [0, 1000],
+        "limits": "no surfaces, molecules, lithium metal or other oxidation states than LiMO2 to MO2; look at grades "
+        f"(largest in 100 ps at {hot['mean_K']:.0f} K: {hot['largest_grade']:.1f})",
+    }
+    (out / f"{SHIPPED}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    """All rows so far."""
+    return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+STAGES = {
+    "finetune": finetune,
+    "label": label,
+    "distil": distil,
+    "voltages": print_voltages,
+    "dynamics": dynamics,
+    "ship": ship,
+}
 
 
 def main() -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import ase
 
-from jaxmlip.commands.output import console
+from jaxmlip.commands.output import console, structures
 from jaxmlip.config import ConfigError
 
 
@@ -48,5 +49,18 @@ def load_model(path: str, species: Sequence[str] = ()):
     import jaxmlip
 
     if not path:
-        raise ConfigError("no model: name a model file first, such as fit/model.npz")
+        raise ConfigError("no model: name a model file first, such as fit/model.npz, or rocksalt-mtp (jaxmlip card)")
     return jaxmlip.load(path, species=species or None)
+
+
+def domain(job: Any, model, mode: Literal["structures", "atoms"] = "structures"):
+    """The active set of the training data that ``job.train`` names, else of a shipped potential; None without either.
+
+    ``job``: what the command was told, with ``model`` and ``train``.
+    """
+    from jaxmlip import pretrained
+    from jaxmlip.evaluate.grade import active_set, load_active_set
+
+    if job.train:
+        return active_set(model, structures(job.train, "training data (--train)", job), mode=mode)
+    return load_active_set(job.model) if job.model in pretrained.available() else None

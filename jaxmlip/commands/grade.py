@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from jaxmlip.commands.cache import double_precision
-from jaxmlip.commands.evaluation import load_model
+from jaxmlip.commands.evaluation import domain, load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.data.options import ReadOptions
@@ -26,7 +26,7 @@ class Grade(ReadOptions):
     data: tyro.conf.Positional[tuple[str, ...]] = ()
     """Structures to grade: files, folders, patterns or shipped data sets; labels are not needed."""
     train: tuple[str, ...] = ()
-    """The model's training data."""
+    """The model's training data; a shipped potential brings its own domain, atom by atom."""
     mode: Literal["structures", "atoms"] = "structures"
     """Grade structures as wholes, or atom by atom (then a structure has the grade of its worst atom)."""
     select: int | None = None
@@ -43,12 +43,13 @@ def main(words: Sequence[str]) -> int:
     job = parse(Grade, rest, prog="jaxmlip grade", mapping=mapping, where=where)
     if job.out is not None:
         need_folder(job.out)
-    from jaxmlip.evaluate.grade import active_set, grades, select
+    from jaxmlip.evaluate.grade import grades, select
 
     with double_precision():
-        model = load_model(job.model)
-        frames, train = structures(job.data, "structures", job), structures(job.train, "training data (--train)", job)
-        active = active_set(model, train, mode=job.mode)
+        model, frames = load_model(job.model), structures(job.data, "structures", job)
+        active = domain(job, model, job.mode)
+        if active is None or job.select is not None:
+            train = structures(job.train, "training data (--train)", job)
         found = grades(model, active, frames)
         order = list(range(len(frames)))
         if job.select is not None:

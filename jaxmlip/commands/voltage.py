@@ -8,8 +8,8 @@ from typing import Any
 import tyro
 
 from jaxmlip.commands.cache import double_precision
-from jaxmlip.commands.evaluation import load_model
-from jaxmlip.commands.output import console, need_folder, record_beside, structures
+from jaxmlip.commands.evaluation import domain, load_model
+from jaxmlip.commands.output import console, need_folder, record_beside
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError
 from jaxmlip.data.options import ReadOptions
@@ -22,18 +22,19 @@ class Voltage(ReadOptions):
 
     V = -[E(LiTMO2) - E(TMO2) - E(Li)] per lithium, from cells relaxed with the model.
 
+    example: jaxmlip voltage rocksalt-mtp
     example: jaxmlip voltage fit/model.npz --metals Co Ni --lithium-energy -1.9089
     """
 
     model: tyro.conf.Positional[str] = ""
-    """Our model.npz, or a file of another program."""
+    """Our model.npz, a file of another program, or the name of a shipped potential (jaxmlip card)."""
     metals: tuple[str, ...] = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu")
     """Transition metals; a row says so where the model does not know one."""
     lithium_energy: float = LITHIUM_BCC
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     train: tuple[str, ...] = ()
     """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside
-    the data, unreliable from about 10)."""
+    the data, unreliable from about 10). A shipped potential brings its own."""
     disordered: bool = False
     """Also of rocksalts of the same composition, with cations at random and as Monte Carlo finds them at --temperature:
     means over snapshots with standard errors."""
@@ -54,7 +55,6 @@ def main(words: Sequence[str]) -> int:
     if job.out is not None:
         need_folder(job.out)
     from jaxmlip.cathodes import voltages
-    from jaxmlip.evaluate.grade import active_set
     from jaxmlip.study.voltages import can_have_voltages, voltage_row
 
     with double_precision():
@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> int:
                 f"the model knows {', '.join(symbols)}; a voltage of LiMO2 needs Li, O and one of the metals "
                 f"{', '.join(job.metals)}: fit a model on such data, or name other --metals"
             )
-        active = active_set(model, structures(job.train, "training data (--train)", job)) if job.train else None
+        active = domain(job, model)
         found = voltages(model, metals=job.metals, lithium_energy=job.lithium_energy, active=active)
     rows = [{"method": "model"} | voltage_row(one) for one in found]
     _show(rows)

@@ -21,8 +21,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from jaxmlip import pretrained
 from jaxmlip.evaluate.maxvol import ActiveRows, maxvol, row_grades
 from jaxmlip.files import atomic_path
+from jaxmlip.fitting.training.frozen import frozen as in_groups
 from jaxmlip.fitting.training.problem import split_params
 from jaxmlip.graph.batch import Graph, batches
 from jaxmlip.potentials.base import CPU_BLOCK, Params, Potential, map_blocks, safe_edges
@@ -36,6 +38,8 @@ class ActiveSet(NamedTuple):
 
     mode: Mode
     rows: ActiveRows
+    frozen: tuple[str, ...] = ()
+    """Patterns of the names of parameters by which no derivatives are taken (`jaxmlip.fitting.frozen`)."""
 
 
 class Grades(NamedTuple):
@@ -45,8 +49,13 @@ class Grades(NamedTuple):
     atoms: list[Float[np.ndarray, " n_atoms"]] | None
 
 
-def active_set(model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "structures") -> ActiveSet:
+def active_set(
+    model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "structures", frozen: Sequence[str] = ()
+) -> ActiveSet:
     """The most informative of the training structures ``atoms``, or of their atoms.
+
+    A small active set leaves parameters out: ``frozen=["radial*"]`` of a moment tensor potential keeps the derivatives
+    by its linear coefficients.
 
     >>> import jaxmlip
     >>> frames = jaxmlip.datasets.load("mo", split="test")[:6]
@@ -58,13 +67,13 @@ def active_set(model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "struct
     Raises:
         ValueError: an energy of an atom that depends on more than its neighbours, with ``mode="atoms"``.
     """
-    vectors = _vectors(model, atoms, mode)
-    return ActiveSet(mode, maxvol(np.concatenate(vectors)))
+    vectors = _vectors(in_groups(model, frozen) if frozen else model, atoms, mode)
+    return ActiveSet(mode, maxvol(np.concatenate(vectors)), tuple(frozen))
 
 
 def grades(model: Model, active: ActiveSet, atoms: Sequence[ase.Atoms]) -> Grades:
     """The grade of each structure; in an active set of atoms it is that of its worst atom."""
-    vectors = _vectors(model, atoms, active.mode)
+    vectors = _vectors(in_groups(model, active.frozen) if active.frozen else model, atoms, active.mode)
     found = [row_grades(active.rows, rows) for rows in vectors]
     worst = np.array([one.max(initial=0.0) for one in found])
     return Grades(worst, found if active.mode == "atoms" else None)
@@ -117,14 +126,21 @@ class GradeMonitor:
 def save_active_set(active: ActiveSet, path: str | Path) -> None:
     """Write an active set as ``.npz``."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, mode=active.mode, index=active.rows.index, inverse=active.rows.inverse)
+        parts = {"index": active.rows.index, "inverse": active.rows.inverse, "frozen": np.array(active.frozen, str)}
+        np.savez_compressed(temporary, mode=active.mode, **parts)
 
 
 def load_active_set(path: str | Path) -> ActiveSet:
-    """What `save_active_set` wrote."""
+    """What `save_active_set` wrote; or the domain of a potential in `jaxmlip.pretrained`, by its name.
+
+    >>> load_active_set("rocksalt-mtp").mode
+    'atoms'
+    """
+    path = pretrained.active_set_path(str(path)) if str(path) in pretrained.available() else path
     with np.load(path, allow_pickle=False) as content:
         mode: Any = str(content["mode"])
-        return ActiveSet(mode, ActiveRows(content["index"], content["inverse"]))
+        frozen = content["frozen"].tolist() if "frozen" in content else []
+        return ActiveSet(mode, ActiveRows(content["index"], content["inverse"]), tuple(frozen))
 
 
 def structure_rows(model: Model, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, "n_structures n_params"]:

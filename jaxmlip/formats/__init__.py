@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
+from jaxmlip import pretrained
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.potentials.hyperparameters import params_as_settings
@@ -29,7 +30,8 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
     ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
-    ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
+    ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``. Small potentials are
+    shipped with jaxmlip and loaded by name too (`jaxmlip.pretrained`).
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -51,6 +53,8 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     readers = {suffix: one.read for suffix, one in formats().items() if one.read and suffix != FOLDER}
     if str(path) in readers:  # the name of a pre-trained model
         return resolve_name(readers[str(path)])(path, species=species)
+    if str(path) in pretrained.available():
+        path = pretrained.path(str(path))
     path = Path(path)
     suffix = _checked(path, [".npz", *readers])
     if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):

@@ -110,11 +110,11 @@ def even_block(n: int, largest: int) -> int:
 def split_rows(arrays: Any, block: int, *, mode: str = "edge") -> Any:
     """``[n, …]`` as ``[n_blocks, block, …]``, filled up with copies of the last row, or zeros with "constant"."""
 
-    def split(x: Array) -> Array:
+    def blocks_of(x: Array) -> Array:
         n_blocks = -(-len(x) // block)
         missing = n_blocks * block - len(x)
         if missing:  # even of nothing, a pad has a gradient that costs a copy
             x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), mode=mode)
         return x.reshape(n_blocks, block, *x.shape[1:])
 
-    return jax.tree.map(split, arrays)
+    return jax.tree.map(blocks_of, arrays)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 import jaxmlip
 from jaxmlip.fitting import GradientFit
+from jaxmlip.fitting.training.frozen import frozen
 from jaxmlip.graph.batch import edge_vectors
 from jaxmlip.potentials.base import cast_params, safe_vectors
 from jaxmlip.potentials.message_passing.convolution import convolution, edge_embedding
@@ -65,14 +66,15 @@ def predictions(model: jaxmlip.Model) -> float:
 def training(model: jaxmlip.Model, freeze: list[str]) -> float:
     """Seconds an atom of training steps of one structure each."""
     settings = GradientFit(batch_size=1, epochs=5, validation_fraction=0.0, dtype="float32", learning_rate=1e-5)
-    start = jaxmlip.fitting.frozen(model, freeze) if freeze else model
+    start = frozen(model, freeze) if freeze else model
     _, history = jaxmlip.fit(start, structures(), settings=settings)
     return min(row["cpu_seconds"] for row in history.rows[1:]) / sum(map(len, structures()))
 
 
 def parts(model: jaxmlip.Model) -> dict[str, float]:
     """Seconds an atom of pieces of the second layer."""
-    config, params = model.potential.config, cast_params(model.params, "float32")
+    config: Any = model.potential.config
+    params = cast_params(model.params, "float32")
     graph = jaxmlip.batch(structures(), config)
     vectors = safe_vectors(edge_vectors(graph), graph, config.cutoff)
     layer, weights = config.layers[1], params["layers"]["1"]["radial"]

@@ -22,8 +22,9 @@ from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
 from jaxmlip.fitting.rows import Multipliers, weighted_rows
-from jaxmlip.graph.batch import Graph, GraphLabels
+from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.derivatives import per_graph, voigt
+from jaxmlip.graph.labels import GraphLabels
 from jaxmlip.potentials.base import Params, Potential, regressor
 from jaxmlip.potentials.model import Model, predict, predict_energy
 from jaxmlip.potentials.offsets import Energies, Offsets

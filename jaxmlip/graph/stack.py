@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.graph.batch import Batch, Graph, GraphLabels, Shape, graph_arrays, label_arrays, max_neighbors
+from jaxmlip.graph.batch import Batch, Graph, Shape, graph_arrays, max_neighbors
+from jaxmlip.graph.labels import GraphLabels, label_arrays
 from jaxmlip.graph.neighbors import neighbor_pairs
 
 _ROUND_ATOMS, _ROUND_NEIGHBORS = 4, 8

@@ -37,8 +37,9 @@ from jaxmlip.fitting.least_squares.column_reduction import condition_number
 from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
 from jaxmlip.fitting.objective import Weights, check_labels, n_atoms
 from jaxmlip.fitting.rows import Multipliers, Rows, WeightedRows, weighted_rows
-from jaxmlip.graph.batch import Batch, Graph, GraphLabels, batches
+from jaxmlip.graph.batch import Batch, Graph, batches
 from jaxmlip.graph.derivatives import per_graph
+from jaxmlip.graph.labels import GraphLabels
 from jaxmlip.potentials.base import Config, Kernel, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets

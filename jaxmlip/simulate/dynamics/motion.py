@@ -71,7 +71,7 @@ class Program(NamedTuple):
 
 def positions_of(state: Any) -> Any:
     """Fractional positions, (…, n_atoms, 3), of JAX or of NumPy as the state is."""
-    return state.position.value if isinstance(state.position, Configuration) else state.position
+    return getattr(state.position, "value", state.position)
 
 
 def box_of(moment: Moment) -> Any:

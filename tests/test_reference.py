@@ -7,11 +7,8 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "jaxmlip"
-FIELDS_WITHOUT_TEXT = 42
-ARRAYS_WITHOUT_SHAPE = 76
-ENTRY_POINTS_WITHOUT_EXAMPLE = 38
 ARRAYS = {"Array", "ndarray"}
-SHAPED = {"Float", "Int", "Bool", "Shaped", "Num", "Complex", "Inexact", "PRNGKeyArray", "Key", "UInt"}
+SHAPED = {"Float", "Int", "Integer", "Bool", "Shaped", "Num", "Complex", "Inexact", "PRNGKeyArray", "Key", "UInt"}
 
 
 def modules():

@@ -113,6 +113,10 @@ def voltage_gradients(
 
     Metals whose cells do not relax to minima are left out. ``ends`` (metal → relaxed LiTMO2 and TMO2) saves the
     relaxation: near a minimum the derivatives change little.
+
+    Not run here, it takes a minute:
+
+    >>> slope = voltage_gradients(model, ("Co",))["Co"]  # doctest: +SKIP
     """
     cells = relaxed_ends(model, metals) if ends is None else ends
     return {metal: _voltage(model, pair, lithium_energy) for metal, pair in cells.items()}
@@ -121,7 +125,12 @@ def voltage_gradients(
 def relaxed_ends(
     model: Model, metals: Sequence[str], *, fmax: float = 1e-3, smax: float = 1e-5
 ) -> dict[str, tuple[ase.Atoms, ase.Atoms]]:
-    """The relaxed LiTMO2 and TMO2 of each metal, where both are minima; limits in eV/Å and eV/Å³."""
+    """The relaxed LiTMO2 and TMO2 of each metal, where both are minima; limits in eV/Å and eV/Å³.
+
+    Not run here, it takes a minute:
+
+    >>> lithiated, delithiated = relaxed_ends(model, ("Co",))["Co"]  # doctest: +SKIP
+    """
     starts = [layered(metal, lithium=lithium) for metal in metals for lithium in (True, False)]
     found = relax(model, starts, fmax=fmax, smax=smax)
     pairs = {metal: (found[2 * k], found[2 * k + 1]) for k, metal in enumerate(metals)}

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
+from jaxtyping import Bool
 
 from jaxmlip.data.labels import DataWarning
 
 
-def take_move_mask(atoms: Atoms, mask: np.ndarray) -> None:
+def take_move_mask(atoms: Atoms, mask: Bool[np.ndarray, "n_atoms *axes"]) -> None:
     """Constraints from a mask ``[n_atoms]`` or ``[n_atoms, 3]``, True where atoms may move; FixCartesian for parts.
 
     Raises:
@@ -27,7 +28,7 @@ def take_move_mask(atoms: Atoms, mask: np.ndarray) -> None:
     atoms.set_constraint(constraints)
 
 
-def move_mask(atoms: Atoms) -> np.ndarray | None:
+def move_mask(atoms: Atoms) -> Bool[np.ndarray, "n_atoms *axes"] | None:
     """True where atoms may move, ``[n_atoms]`` or, with `FixCartesian`, ``[n_atoms, 3]``; None without constraints.
 
     >>> move_mask(Atoms("H2", constraint=FixAtoms([0]))).tolist()

@@ -27,7 +27,8 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from ase.data import atomic_numbers
+from jaxtyping import Array, Bool, Float
 
 from jaxmlip.basis.chebyshev import chebyshev_factors
 from jaxmlip.basis.cutoff import transition_cutoff
@@ -199,7 +200,10 @@ def _pair_functions(graph: Graph, vectors: Array, settings: SOAP, table: RadialT
 
 
 def radial_part(
-    r: Float[Array, "n_atoms 1 max_neighbors"], mask: Array, settings: SOAP, table: RadialTable
+    r: Float[Array, "n_atoms 1 max_neighbors"],
+    mask: Bool[Array, "n_atoms max_neighbors"],
+    settings: SOAP,
+    table: RadialTable,
 ) -> Float[Array, "n_atoms n_degrees n_max max_neighbors"]:
     """f_c(r) g_ln(r) of each neighbour; 0 if masked.
 
@@ -217,7 +221,9 @@ def radial_part(
     return g.reshape(g.shape[0], settings.l_max + 1, settings.n_max, -1)
 
 
-def angular_part(unit: Float[Array, "n_atoms 3 max_neighbors"], l_max: int) -> list[Array]:
+def angular_part(
+    unit: Float[Array, "n_atoms 3 max_neighbors"], l_max: int
+) -> list[Float[Array, "n_atoms _ max_neighbors"]]:
     """Y_lm of unit vectors, [n_atoms, 2l + 1, max_neighbors] for each degree."""
     x, y, z = jax.lax.split(unit, [1, 1, 1], axis=1)
     return [jnp.concatenate(Y, axis=1) for Y in spherical_harmonics(x, y, z, l_max)]
@@ -228,7 +234,9 @@ def neighbor_channels(graph: Graph, settings: SOAP, dtype) -> Float[Array, "n_at
     return jnp.swapaxes(jnp.asarray(settings.channels, dtype)[graph.neighbor_species], 1, 2)
 
 
-def with_centre(blocks: list[Array], graph: Graph, settings: SOAP, table: RadialTable) -> list[Array]:
+def with_centre(
+    blocks: list[Float[Array, "n_atoms n_functions _"]], graph: Graph, settings: SOAP, table: RadialTable
+) -> list[Float[Array, "n_atoms n_functions _"]]:
     """The coefficients with the central atom's, which is in l = 0, n = 1 alone."""
     dtype, weights = blocks[0].dtype, settings.channels
     own = np.broadcast_to(weights.sum(axis=0), weights.shape) if settings.central_everywhere else weights

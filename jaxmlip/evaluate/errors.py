@@ -50,6 +50,7 @@ class ErrorTable:
     """
 
     rows: tuple[ErrorRow, ...]
+    """One a quantity and scope."""
 
     def __getitem__(self, quantity: str) -> ErrorRow:
         """The row of a quantity over all structures.
@@ -177,7 +178,12 @@ def _row(quantity: str, scope: Literal["all", "element", "group"], name: str, va
 
 
 def rich_table(tables: dict[str, ErrorTable], *, scopes: Sequence[str] = ("all",)):
-    """A `rich.table.Table` of ``tables`` (name, as "train" or "test" → errors) in meV/atom, eV/Å and GPa."""
+    """A `rich.table.Table` of ``tables`` (name, as "train" or "test" → errors) in meV/atom, eV/Å and GPa.
+
+    >>> row = ErrorRow("energy", "all", "all", 2, 0.003, 0.0025, 0.004, "eV/atom")
+    >>> rich_table({"test": ErrorTable((row,))}).row_count
+    1
+    """
     from rich.table import Table
 
     table = Table("data", "quantity", "of", "n", "RMSE", "MAE", "max", "unit", title="Errors", title_justify="left")

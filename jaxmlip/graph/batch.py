@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxmlip.config import unknown_name
 from jaxmlip.data.structures import frames_of
@@ -79,7 +79,14 @@ ROUNDING = Shape(n_graphs=8, n_atoms=64, max_neighbors=8)
 
 
 def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
-    """Vectors r_ij = r_j − r_i + shift · cell in Å; zero for padding."""
+    """Vectors r_ij = r_j − r_i + shift · cell in Å; zero for padding.
+
+    >>> import jaxmlip
+    >>> config = jaxmlip.build("snap", species=("Li", "O"), cutoff=4.0).config
+    >>> graph = batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), config)
+    >>> round(float(edge_vectors(graph)[0, 0, 2]), 4)
+    1.9
+    """
     cell = graph.cell[graph.atom_graph]
     shifts = graph.shifts.astype(cell.dtype)
     # Three products written out: a batched matrix product of so small matrices costs several times more.
@@ -107,7 +114,7 @@ def check_scope(graph: Graph, config: Any) -> None:
     )
 
 
-def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
+def species_index(numbers: Integer[np.ndarray, " n_atoms"], species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
     """The position of each atomic number in ``species``.
 
     Raises:
@@ -168,6 +175,12 @@ def batches(
     Structures are sorted by their number of neighbours and filled into batches of about ``max_atoms`` atoms (one
     larger structure stands alone); ``Batch.index`` tells which structure is where. ``factors`` of the residuals of
     energy, forces and stress of each structure end in the labels (1 where None).
+
+    >>> import jaxmlip
+    >>> config = jaxmlip.build("snap", species=("Mo",), cutoff=4.0).config
+    >>> found = batches(jaxmlip.datasets.load("mo", split="test")[:3], config, max_atoms=60)
+    >>> sorted(int(k) for one in found for k in one.index if k >= 0)
+    [0, 1, 2]
 
     Raises:
         ValueError: as `batch`.

@@ -165,7 +165,9 @@ def sevennet(config: SevenNetConfig) -> Potential:
     return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "denominators"))
 
 
-def features(config: SevenNetConfig, params: Params, graph: Graph, vectors: Array) -> Float[Array, "n_atoms n"]:
+def features(
+    config: SevenNetConfig, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
+) -> Float[Array, "n_atoms n"]:
     """The scalars of all atoms after the last layer."""
     convolve = convolution(config.edge_basis, params["frequencies"] * (config.cutoff / math.pi), graph, vectors)
     embedding = params["embedding"]

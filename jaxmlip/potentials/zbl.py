@@ -1,11 +1,12 @@
 """Short-range repulsion of nuclei (ZBL)."""
 
 import dataclasses
+from typing import Any
 
 import ase.units
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Positive
 from jaxmlip.graph.batch import Graph
@@ -82,7 +83,7 @@ def zbl(config: ZBLConfig) -> Potential:
     return Potential(config, init, atomic_energies)
 
 
-def screening(x: Array) -> Array:
+def screening(x: Float[Any, "*shape"]) -> Float[Any, "*shape"]:
     """φ(x); also for NumPy arrays."""
     exp = np.exp if isinstance(x, np.ndarray) else jnp.exp
     return sum(c * exp(-d * x) for c, d in _SCREENING)  # type: ignore[return-value]

@@ -144,7 +144,7 @@ def placed(atoms: ase.Atoms, positions: Any, box: Any) -> ase.Atoms:
 
 
 @lru_cache(maxsize=64)
-def energy_function(potential: Potential, precision: str) -> Callable[..., Array]:
+def energy_function(potential: Potential, precision: str) -> Callable[..., Float[Array, ""]]:
     """E(positions, neighbor=, box=, params=, species=, perturbation=None): shared, so that equal shapes compile once.
 
     The potential computes in ``precision``; everything else is in the precision of the positions.
@@ -170,7 +170,7 @@ def energy_function(potential: Potential, precision: str) -> Callable[..., Array
 
 
 @lru_cache(maxsize=1)
-def shift_function() -> Callable[..., Array]:
+def shift_function() -> Callable[..., Float[Array, "n_atoms 3"]]:
     """jax-md's shift of fractional positions by Cartesian displacements, which are never wrapped; it needs a box."""
     from jax_md import space
 

@@ -25,7 +25,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
@@ -199,7 +199,7 @@ def batch_stream(
 
 def covariance_factor(
     stages: Kernel, points: dict[str, Any], jitter: float
-) -> tuple[Float[np.ndarray, "n_used n_used"], np.ndarray, float]:
+) -> tuple[Float[np.ndarray, "n_used n_used"], Bool[np.ndarray, " n_columns"], float]:
     """U with UᵀU = K_mm + jitter, which columns are points rather than padding, and the jitter that it took.
 
     Raises:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxmlip.basis.couplings import component_harmonics
 from jaxmlip.basis.radial import bessel, polynomial_cutoff, xplor_cutoff
@@ -45,7 +45,12 @@ class EdgeBasis(NamedTuple):
     unit: bool = True  # harmonics of the unit vector; False: of the vector, r^l Y_lm
 
 
-def convolution(basis: EdgeBasis, frequencies: Array | None, graph: Graph, vectors: Array) -> Convolution:
+def convolution(
+    basis: EdgeBasis,
+    frequencies: Float[Array, " n_bessel"] | None,
+    graph: Graph,
+    vectors: Float[Array, "n_atoms max_neighbors 3"],
+) -> Convolution:
     """The function ``(layer, radial weights, features [n_atoms, n_in]) -> [n_atoms, n_messages]`` of a graph."""
     where = (graph.neighbors, graph.mask)
     embedding, Y = edge_embedding(basis, frequencies, vectors, graph.mask)
@@ -69,7 +74,10 @@ def _share(layer: Layer) -> int:
 
 
 def edge_embedding(
-    basis: EdgeBasis, frequencies: Array | None, vectors: Float[Array, "n_atoms max_neighbors 3"], mask: Array
+    basis: EdgeBasis,
+    frequencies: Float[Array, " n_bessel"] | None,
+    vectors: Float[Array, "n_atoms max_neighbors 3"],
+    mask: Bool[Array, "n_atoms max_neighbors"],
 ) -> tuple[Float[Array, "n_atoms max_neighbors n_bessel"], Float[Array, "n_atoms max_neighbors n_harmonics"]]:
     """b_n(r) u(r), zero for padding, and Y_lm of the direction up to l_max."""
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))

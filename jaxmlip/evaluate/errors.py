@@ -122,7 +122,7 @@ def residuals(quantity: str, predicted: Predicted, atoms: Sequence[ase.Atoms]) -
         reference = finite_label(frame, quantity, index)
         if reference is None:
             continue
-        difference = _difference(quantity, index, predicted, (reference, len(frame)))
+        difference = _difference(quantity, index, predicted, reference, len(frame))
         values.append(difference)
         structure.append(np.full(difference.size, index))
         element.append(np.repeat(frame.symbols, 3) if quantity == "forces" else np.empty(0, str))
@@ -147,8 +147,7 @@ def finite_label(frame: ase.Atoms, quantity: str, index: int) -> Any:
     return value
 
 
-def _difference(quantity: str, index: int, predicted: Predicted, reference: tuple[Any, int]) -> np.ndarray:
-    value, n_atoms = reference
+def _difference(quantity: str, index: int, predicted: Predicted, value: Any, n_atoms: int) -> np.ndarray:
     if quantity == "energy":
         return np.array([(predicted.energy[index] - value) / n_atoms])
     if quantity == "forces":

@@ -65,7 +65,7 @@ def active_set(model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "struct
 def grades(model: Model, active: ActiveSet, atoms: Sequence[ase.Atoms]) -> Grades:
     """The grade of each structure; in an active set of atoms it is that of its worst atom.
 
-    See `active_set`; a structure beyond 2 extrapolates.
+    Not run here, see `active_set`; a structure beyond 2 extrapolates:
 
     >>> worst = grades(model, active, frames).structures.max()  # doctest: +SKIP
     """

@@ -129,7 +129,7 @@ def _removals(model: Model, lattice: Lattice, codes: Array, held: Array) -> Arra
 
     def without(site: Array) -> Array:
         changed = codes.at[site].set(vacancy)
-        _, new, old = changed_energies(model, lattice, changed, (site[None], energies))
+        _, new, old = changed_energies(model, lattice, changed, site[None], energies)
         return jnp.sum(new - old)
 
     return jax.lax.map(without, held)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.basis.couplings import component_harmonics
 from jaxmlip.basis.radial import bessel, polynomial_cutoff, xplor_cutoff
@@ -45,6 +45,20 @@ class EdgeBasis(NamedTuple):
     unit: bool = True  # harmonics of the unit vector; False: of the vector, r^l Y_lm
 
 
+class Static(NamedTuple):
+    """What a convolution in blocks is compiled for."""
+
+    layer: Layer
+    basis: EdgeBasis
+
+
+class Neighbors(NamedTuple):
+    """Whom an atom hears."""
+
+    neighbors: Int[Array, "n_atoms max_neighbors"]
+    mask: Bool[Array, "n_atoms max_neighbors"]
+
+
 def convolution(
     basis: EdgeBasis,
     frequencies: Float[Array, " n_bessel"] | None,
@@ -52,12 +66,12 @@ def convolution(
     vectors: Float[Array, "n_atoms max_neighbors 3"],
 ) -> Convolution:
     """The function ``(layer, radial weights, features [n_atoms, n_in]) -> [n_atoms, n_messages]`` of a graph."""
-    where = (graph.neighbors, graph.mask)
+    where = Neighbors(graph.neighbors, graph.mask)
     embedding, Y = edge_embedding(basis, frequencies, vectors, graph.mask)
 
     def convolve(layer: Layer, weights: Any, x: Array) -> Array:
         if many(graph, layer):
-            return _in_blocks((layer, basis), (weights, frequencies), x, vectors, where)
+            return _in_blocks(Static(layer, basis), (weights, frequencies), x, vectors, where)
         senders = gather_neighbors(x, graph.neighbors, graph.reverse)
         return contributions(layer, perceptron(weights, embedding, basis.gain), Y, senders)
 
@@ -93,28 +107,28 @@ def edge_embedding(
     return b * jnp.where(mask, envelope, 0)[..., None], Y
 
 
-def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:
-    embedding, Y = edge_embedding(static[1], weights[1], vectors, mask)
-    return perceptron(weights[0], embedding, static[1].gain), Y
+def _radial_and_angular(static: Static, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:
+    embedding, Y = edge_embedding(static.basis, weights[1], vectors, mask)
+    return perceptron(weights[0], embedding, static.basis.gain), Y
 
 
-def _in_blocks(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> Array:
+def _in_blocks(static: Static, weights: Weights, x: Array, vectors: Array, where: Neighbors) -> Array:
     """The convolution of many atoms; ``static``: layer and basis, ``where``: neighbours and mask."""
     leaves, tree = jax.tree.flatten((weights, vectors))
     return _convolve.bind(x, *leaves, *where, static=static, tree=tree)
 
 
-def _value(x: Array, *rest: Any, static: tuple, tree: Any) -> Array:
+def _value(x: Array, *rest: Any, static: Static, tree: Any) -> Array:
     weights, vectors = jax.tree.unflatten(tree, rest[:-2])
 
     def one(rows: tuple) -> Array:
         vectors, neighbors, mask = rows
-        return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
+        return contributions(static.layer, *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
 
-    return in_blocks(one, (vectors, *rest[-2:]), _block(static[0]))
+    return in_blocks(one, (vectors, *rest[-2:]), _block(static.layer))
 
 
-def _derivative(*args: Any, static: tuple, tree: Any) -> Array:
+def _derivative(*args: Any, static: Static, tree: Any) -> Array:
     """Along the tangents of features, weights and vectors, which come first."""
     n = len(args) // 2 - 1
     moved, primals, where = args[:n], args[n:-2], args[-2:]
@@ -126,15 +140,15 @@ def _derivative(*args: Any, static: tuple, tree: Any) -> Array:
         both, neighbors, mask = rows
 
         def messages(weights: Weights, vectors: Array, x: Array) -> Array:
-            return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x)
+            return contributions(static.layer, *_radial_and_angular(static, weights, vectors, mask), x)
 
         values, along = (weights, both[0], x[neighbors]), (dweights, both[1], dx[neighbors])
         return jax.jvp(messages, values, along)[1]
 
-    return in_blocks(one, ((vectors, dvectors), *where), _block(static[0]))
+    return in_blocks(one, ((vectors, dvectors), *where), _block(static.layer))
 
 
-def _transpose(cotangent: Any, *args: Any, static: tuple, tree: Any) -> list:
+def _transpose(cotangent: Any, *args: Any, static: Static, tree: Any) -> list:
     """Of `_derivative`, in one pass over the blocks."""
     n = len(args) // 2 - 1
     x, (weights, vectors), where = args[n], jax.tree.unflatten(tree, args[n + 1 : -2]), args[-2:]
@@ -164,7 +178,7 @@ def _primitive(name: str, function: Callable) -> Primitive:
     made = Primitive(name)
     made.def_impl(function)
     made.def_abstract_eval(
-        lambda x, *_, static, tree: x.update(shape=(x.shape[0], sum(b.size for b in static[0].messages)))
+        lambda x, *_, static, tree: x.update(shape=(x.shape[0], sum(b.size for b in static.layer.messages)))
     )
     mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=False))
 

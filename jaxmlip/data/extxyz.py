@@ -31,7 +31,6 @@ _DECORATION = re.compile(r"""_JSON|array|[\[\](){},"']""")
 _OWN = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 _MOST_ATOMS = 10**9
 _LOGICAL = {"T": True, "True": True, "F": False, "False": False}
-# Other results of ASE's calculators that are kept.
 _PER_ATOM, _PER_CELL = ("magmoms", "charges", "energies"), ("free_energy", "dipole", "magmom")
 _RENAME = {"mass": "masses", "magmom": "initial_magmoms", "charge": "initial_charges"}
 

@@ -26,12 +26,6 @@ class Products(NamedTuple):
     orders: Int[np.ndarray, "n_products rank"]
     coefficients: Float[np.ndarray, "n_products n_densities"]
 
-    @property
-    def groups(self) -> tuple[int, ...]:
-        """Equal factors by the place of the first of them."""
-        slots = list(zip(self.channels, self.ns, self.ls))
-        return tuple(slots.index(slot) for slot in slots)
-
 
 def couple(entries: Sequence[Products]) -> Iterator[tuple[tuple[int, ...], list[tuple[Function, list[float]]]]]:
     """Channels, and functions with their coefficients, of each entry.
@@ -57,9 +51,9 @@ def _coupled(entry: Products) -> list[tuple[Function, list[float]]] | None:
     if len(entry.ls) > 6:
         return None
     names: dict[Momenta, int] = {}
-    choices = independent(entry.ls, entry.groups)
-    tables = [real_products(entry.ls, LS, entry.groups) for LS in choices]
-    given = [(_name(tuple(m), entry.groups), c) for m, c in zip(entry.orders.tolist(), entry.coefficients)]
+    choices = independent(entry.ls, groups_of(entry))
+    tables = [real_products(entry.ls, LS, groups_of(entry)) for LS in choices]
+    given = [(_name(tuple(m), groups_of(entry)), c) for m, c in zip(entry.orders.tolist(), entry.coefficients)]
     for name in [name for table in tables for name in table] + [name for name, _ in given]:
         names.setdefault(name, len(names))
     C, target = np.zeros((len(names), len(choices))), np.zeros((len(names), entry.coefficients.shape[1]))
@@ -71,6 +65,16 @@ def _coupled(entry: Products) -> list[tuple[Function, list[float]]] | None:
     if np.abs(C @ solution - target).max(initial=0) > _SAME * np.abs(target).max(initial=0):
         return None
     return [(Function((), entry.ns, entry.ls, LS), c.tolist()) for LS, c in zip(choices, solution)]
+
+
+def groups_of(factors: Function | Products) -> tuple[int, ...]:
+    """Equal factors by the place of the first of them.
+
+    >>> groups_of(Function((0, 1, 0), (2, 2, 2), (1, 1, 1), (1,)))
+    (0, 1, 0)
+    """
+    slots = list(zip(factors.channels, factors.ns, factors.ls))
+    return tuple(slots.index(slot) for slot in slots)
 
 
 def real_products(ls: Momenta, couplings: Momenta, groups: tuple[int, ...]) -> dict[Momenta, float]:

@@ -174,7 +174,7 @@ def ace(config: ACEConfig) -> Potential:
         if len(shape) > 1 and parts.n_densities > 1:  # densities that are not all alike
             start = 1e-3 * jax.random.normal(jax.random.key(0) if key is None else key, start.shape)
         params = {"offsets": jnp.zeros(n_species), "coefficients": start}
-        return params if config.definition is None else {**params, "radial": _no_mixing(parts)}
+        return params if config.definition is None else {**params, "radial": identity(parts)}
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
         g, u, r, Y = _pair_terms(tables, graph, vectors)
@@ -226,7 +226,7 @@ def _tables(config: ACEConfig) -> _Tables:
     return _Tables(parts, cluster, n_harmonics, pairs, kinds, kind, used, mixing, bool(config.spline_step))
 
 
-def _no_mixing(parts: Definition) -> Array:
+def identity(parts: Definition) -> Float[Array, "n_pairs n_max n_degrees n_basis"]:
     """c_nlk = δ_nk of every pair."""
     n_max, l_max = (max(bond[k] for bond in parts.bonds) for k in (5, 6))
     one = jnp.broadcast_to(jnp.eye(n_max, parts.n_basis)[:, None], (n_max, l_max + 1, parts.n_basis))

@@ -31,6 +31,7 @@ class Contraction(NamedTuple):
     layers: tuple[Products, ...]  # stored moments: the basic ones, then these
     products: Products  # scalars that are not stored
     stored: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # scalars that are: their moments, their places
+    n_basic: int
 
     @property
     def n_scalars(self) -> int:
@@ -65,7 +66,7 @@ def contraction(lists: Lists) -> Contraction:
     stored = place[lists.scalars] >= 0
     at = (place[lists.scalars[stored]].astype(np.int32), np.flatnonzero(stored).astype(np.int32))
     final = np.where(stored, -1, lists.scalars)
-    return Contraction(tuple(layers), _products(lists, place, final), at)
+    return Contraction(tuple(layers), _products(lists, place, final), at, n_basic)
 
 
 def stored_moments(basic: Float[Array, "n_basic n_atoms"], tables: Contraction) -> Float[Array, "n_stored n_atoms"]:
@@ -105,6 +106,78 @@ def scalar_jacobian(
 
     found = jax.lax.map(row, jnp.eye(value.shape[0], dtype=value.dtype), batch_size=rows)
     return jnp.transpose(found, (2, 0, 1))
+
+
+class Slopes(NamedTuple):
+    """Derivatives of each scalar by the moments that it is made of, from the scalar down to the basic moments.
+
+    A step adds Σ factor · slope[source] · M[moment] to the slopes there are; the last ones are ∂B/∂M of the basic
+    moments, at ``places`` of the flattened ``[n_scalars, n_basic]``.
+    """
+
+    steps: tuple["_Step", ...]
+    places: Int[np.ndarray, " n_slopes"]
+
+
+class _Step(NamedTuple):
+    source: Int[np.ndarray, " n_terms"]
+    moment: Int[np.ndarray, " n_terms"]
+    factor: Float[np.ndarray, " n_terms"]
+    result: Int[np.ndarray, " n_terms"]
+    n_results: int
+
+
+def slopes(tables: Contraction) -> Slopes:
+    """Lists for `scalar_slopes`: for each scalar only the moments that it has."""
+    n_stored = tables.n_basic + sum(layer.n_results for layer in tables.layers)
+    depth, start = np.zeros(n_stored, int), tables.n_basic
+    made: dict[int, list] = {}  # products of each stored moment
+    for level, layer in enumerate(tables.layers, 1):
+        depth[start : start + layer.n_results] = level
+        for i, j, f, k in zip(*(x.tolist() for x in layer[:4])):
+            made.setdefault(start + k, []).append((i, j, f))
+        start += layer.n_results
+    known: dict[tuple[int, int], int] = {(scalar, -1): scalar for scalar in range(tables.n_scalars)}
+    terms: dict[tuple[int, int], list] = {}  # of (scalar, moment): source, moment, factor
+    for i, j, f, scalar in zip(*(x.tolist() for x in tables.products[:4])):
+        terms.setdefault((scalar, i), []).append((scalar, j, f))
+        terms.setdefault((scalar, j), []).append((scalar, i, f))
+    steps = []
+    for level in range(len(tables.layers), -1, -1):
+        mine = sorted(name for name in terms if depth[name[1]] == level)
+        for name in mine:
+            known[name] = len(known)
+        rows = [(*term, k) for k, name in enumerate(mine) for term in terms[name]]
+        steps.append(_step(rows, len(mine)))
+        for scalar, moment in mine if level else []:
+            for i, j, f in made[moment]:
+                terms.setdefault((scalar, i), []).append((known[scalar, moment], j, f))
+                terms.setdefault((scalar, j), []).append((known[scalar, moment], i, f))
+    places = [scalar * tables.n_basic + moment for scalar, moment in mine]
+    return Slopes(tuple(steps), np.array(places, np.int32))
+
+
+def _step(rows: list, n_results: int) -> _Step:
+    source, moment, factor, result = np.array(rows, float).reshape(-1, 4).T
+    return _Step(source.astype(np.int32), moment.astype(np.int32), factor, result.astype(np.int32), n_results)
+
+
+def scalar_slopes(
+    tables: Contraction, lists: Slopes, total: Float[Array, "n_atoms n_basic"]
+) -> Float[Array, "n_atoms n_scalars n_basic"]:
+    """∂B/∂M of each atom by the lists of `slopes`: each scalar costs what it is made of, not what all are made of."""
+    moments = stored_moments(total.T, tables)
+    found = jnp.ones((tables.n_scalars, total.shape[0]), total.dtype)
+    for step in lists.steps:
+        factor = jnp.asarray(step.factor, total.dtype)[:, None]
+        terms = factor * rows_of(found, step.source) * rows_of(moments, step.moment)
+        new = jax.ops.segment_sum(terms, step.result, step.n_results, indices_are_sorted=True)
+        found = jnp.concatenate([found, new])
+    last = found[found.shape[0] - len(lists.places) :]
+    J = jnp.zeros((tables.n_scalars * tables.n_basic, total.shape[0]), total.dtype).at[lists.places].set(last)
+    rows, places = tables.stored
+    J = J.at[places * tables.n_basic + rows].set(1) if len(rows) else J
+    return jnp.moveaxis(J.reshape(tables.n_scalars, tables.n_basic, -1), -1, 0)
 
 
 def _products(lists: Lists, place: np.ndarray, members: np.ndarray) -> Products:

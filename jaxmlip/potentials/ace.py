@@ -26,7 +26,7 @@ from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Who
 from jaxmlip.descriptors.atomic_base import columns, combined, harmonics, neighbor_sums
 from jaxmlip.descriptors.cluster_functions import Sizes, functions
 from jaxmlip.descriptors.cluster_tables import ClusterTables, cluster_tables
-from jaxmlip.descriptors.contraction import scalar_jacobian, scalar_moments
+from jaxmlip.descriptors.contraction import Slopes, scalar_moments, scalar_slopes, slopes
 from jaxmlip.descriptors.soap import alchemical_embedding
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.ace_definition import Definition, from_text, pair_index
@@ -35,7 +35,6 @@ from jaxmlip.potentials.ace_radial import Basis, Bond, Inner, Pairs, pair_functi
 from jaxmlip.potentials.base import Config, Linear, Params, Potential, factory
 from jaxmlip.potentials.registry import Family, Format
 
-JACOBIAN_ROWS = 64  # basis functions differentiated at once: bounds the memory
 MANY_CHANNELS = 3  # elements that keep a channel each unless told otherwise
 
 
@@ -202,12 +201,18 @@ def ace(config: ACEConfig) -> Potential:
         return scalar_moments(_basic(tables, params, graph, total.T), tables.cluster.contraction).T
 
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
-        return scalar_jacobian(tables.cluster.contraction, total, JACOBIAN_ROWS)
+        return scalar_slopes(tables.cluster.contraction, _slopes(config), total)
 
     stages = Linear(density, invariants, jacobian if config.definition is None else None)
     return Potential(config, init, atomic_energies, stages if parts.is_linear else None)
 
 
+@lru_cache(maxsize=16)
+def _slopes(config: ACEConfig) -> Slopes:
+    return slopes(_tables(config).cluster.contraction)
+
+
+@lru_cache(maxsize=64)
 def _tables(config: ACEConfig) -> _Tables:
     parts, n_species = config.parts, len(config.species)
     cluster = cluster_tables(parts.functions)

@@ -78,7 +78,7 @@ def _values(bond: Bond, z1: int, z2: int, step: float) -> list[float]:
         A, B, C = 0.0, 0.0, -charge * float(screening(np.array(bond.cutoff / length))) / bond.cutoff
     n_nodes = int(bond.cutoff / step) if step else 1
     values = (bond.decay, bond.cutoff, bond.width, bond.prefactor, bond.exponent, bond.inner, bond.inner_width)
-    return [*values, charge, length, A / 3, B / 4, C, bond.cutoff / n_nodes if step else 0.0, n_nodes]
+    return [*values, charge, length, A / 3, B / 4, C, bond.cutoff / n_nodes if step else 0.0, float(n_nodes)]
 
 
 def pair_functions(
@@ -101,12 +101,12 @@ def hermite(
 ) -> Float[Array, "n_functions *pairs"]:
     """The cubic with the values and slopes of ``function`` at the two multiples of h around r; 0 at node ``last``."""
     n = jnp.clip(jnp.floor(jax.lax.stop_gradient(r) / h), 1, last - 1)
-    t = r / h - n
+    t = (r / h - n)[None]
 
     def node(n: Array) -> tuple[Array, Array]:
         value, slope = jax.jvp(function, (n * h,), (jnp.ones_like(r),))
         inside = n < last - 0.5
-        return jnp.where(inside, value, 0), jnp.where(inside, slope * h, 0)
+        return jnp.where(inside, value, 0), jnp.where(inside, slope * h[None], 0)
 
     (f0, d0), (f1, d1) = node(n), node(n + 1)
     cubic = f0 + t * (d0 + t * (3 * (f1 - f0) - d1 - 2 * d0 + t * (2 * (f0 - f1) + d0 + d1)))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from jaxmlip.units import SHOWN
+
 T = TypeVar("T")
 Report = Callable[[dict[str, Any]], None]
 """What takes the row of each step of a fit."""
@@ -47,7 +49,7 @@ def live(label: str, total: int, *, show: bool | Report) -> Iterator[Report]:
     A function as ``show`` gets the rows instead.
 
     >>> with live("training", 2, show=False) as shown:
-    ...     shown({"epoch": 1, "validation_energy": 12.0})
+    ...     shown({"epoch": 1, "validation_energy": 0.012})
     """
     if not isinstance(show, bool):
         yield show
@@ -69,14 +71,19 @@ def _text(row: dict[str, Any]) -> str:
 
 
 def row_text(row: dict[str, Any]) -> str:
-    """The errors of a row of a training log, of validation where there is one; or how far a stage is.
+    """The errors of a row of a training log (in eV), of validation where there is one; or how far a stage is.
 
-    >>> row_text({"epoch": 3, "train_energy": 12.34, "train_forces": 0.1234})
+    >>> row_text({"epoch": 3, "train_energy": 0.01234, "train_forces": 0.1234})
     'train 12.3 meV/atom 0.123 eV/Å'
     """
     if "stage" in row:
         return f"{row['stage']}, {row['step']} of {row['n_steps'] or 'many'}"
     part = "validation" if "validation_loss" in row else "train"
-    units = {"energy": "{:.1f} meV/atom", "forces": "{:.3f} eV/Å"}
-    text = [unit.format(row[f"{part}_{n}"]) for n, unit in units.items() if f"{part}_{n}" in row]
+    digits = {"energy": 1, "forces": 3}
+    found = {name: row.get(f"{part}_{name}") for name in digits}
+    text = [
+        f"{SHOWN[name].factor * value:.{digits[name]}f} {SHOWN[name].name}"
+        for name, value in found.items()
+        if value is not None
+    ]
     return " ".join([part, *text])

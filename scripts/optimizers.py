@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def work(trial: Trial, options: argparse.Namespace) -> list[dict[str, float]]:
-    """Rows of CPU seconds and test errors (meV/atom, eV/Å)."""
+    """Rows of CPU seconds and test errors (eV/atom, eV/Å)."""
     import jaxmlip
     from jaxmlip.fitting import fit_settings
 
@@ -152,13 +152,16 @@ def draw(found: dict[str, list], path: Path, title: str) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     from jaxmlip.evaluate.style import save_figure, styled
+    from jaxmlip.units import SHOWN
 
     @styled
     def figure() -> Any:
         made, panels = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
-        for panel, (name, unit) in zip(panels, {"energy": "meV/atom", "forces": "eV/Å"}.items(), strict=True):
+        for panel, name in zip(panels, ("energy", "forces"), strict=True):
+            unit, factor = SHOWN[name]
             for trial, rows in found.items():
-                panel.loglog([row["cpu"] for row in rows], [row[name] for row in rows], ".-", ms=3, lw=1, label=trial)
+                errors = [factor * row[name] for row in rows]
+                panel.loglog([row["cpu"] for row in rows], errors, ".-", ms=3, lw=1, label=trial)
             panel.set(xlabel="CPU time (s)", ylabel=f"test {name} RMSE ({unit})", title=title)
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

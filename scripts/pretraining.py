@@ -23,6 +23,7 @@ from jaxmlip.data.split import split
 from jaxmlip.evaluate import errors
 from jaxmlip.fitting import fit_settings
 from jaxmlip.study.presets import preset
+from jaxmlip.units import MEV
 
 MTP_LEVEL = 12
 MTP_STAGES = (
@@ -87,7 +88,7 @@ def elements(frames: list) -> tuple[int, ...]:
 def show(words: str, model: jaxmlip.Model, frames: list) -> None:
     """Print root mean square errors."""
     table = errors(model, frames)
-    print(f"{words}: {table['energy'].rmse:.1f} meV/atom, {table['forces'].rmse:.3f} eV/Å", flush=True)
+    print(f"{words}: {MEV * table['energy'].rmse:.1f} meV/atom, {table['forces'].rmse:.3f} eV/Å", flush=True)
 
 
 def main() -> None:

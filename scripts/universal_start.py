@@ -59,7 +59,7 @@ def elements() -> tuple[int, ...]:
 
 
 def rmse(model: jaxmlip.Model, frames: Sequence[ase.Atoms]) -> dict[str, float]:
-    """Of energies in meV/atom and forces in eV/Å, of evaluations in float32."""
+    """Of energies in eV/atom and forces in eV/Å, of evaluations in float32."""
     told = [labels(frame) for frame in labelled(model, frames)]
     energy = np.array([one.energy for one in told])
     predicted = Predicted(energy, [np.asarray(one.forces) for one in told], np.zeros((len(told), 3, 3)))

@@ -1,11 +1,14 @@
 """Files as users of other codes have them: each label is right, absent, or refused with the reason."""
 
 import gzip
+import importlib.util
 import json
+import sys
 import tracemalloc
 import warnings
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 
 from jaxmlip.data import DataWarning, Keys, Labels, attach, iread, labels, read, write
 from jaxmlip.data.elsewhere import elsewhere, refuse_elsewhere
-from jaxmlip.data.json_stream import layout, records
+from jaxmlip.data.labels import VOIGT, is_converged
 from jaxmlip.units import BAR, GPA
 
 CASES = Path(__file__).parent / "data" / "cases"
@@ -120,6 +123,7 @@ def test_weights_and_facts_are_no_labels():
         ("energy=-0.5 energy_units=Ry force-unit=eV/Angstrom", -6.802846561497, 0.1),
         ("energy=-0.5 energyunit=eV units=eV/Angstrom", -0.5, 0.1),
         ("energy=-500 energy-unit=meV forces_unit=meV/ang", -0.5, 1e-4),
+        ("energy=-0.5 unit_energy=Ha units:forces=Ha/bohr", -13.605693122994, 0.1 * 51.422067476325886),
     ],
 )
 def test_units_of_the_header_are_converted(tmp_path, text, energy, force):
@@ -161,6 +165,43 @@ def test_units_that_leave_a_label_open_are_refused(tmp_path, text, message):
 def test_words_for_periodic_directions(tmp_path, word, pbc):
     (atoms,) = read(header(tmp_path, f'energy=-1 pbc="{word}"'))
     assert ["FT"[int(flag)] for flag in atoms.pbc] == list(pbc)
+
+
+def test_names_of_the_format_in_any_case(tmp_path):
+    path = header(tmp_path, 'energy=-1 PBC="T T F"')
+    path.write_text(path.read_text().replace("Lattice", "lattice").replace("Properties", "properties"))
+    (atoms,) = read(path)
+    np.testing.assert_array_equal(atoms.cell.array, np.diag([4.0, 4, 6]))
+    assert atoms.pbc.tolist() == [True, True, False]
+    np.testing.assert_array_equal(labels(atoms).forces, FORCES)
+    assert not atoms.info
+    path.write_text(path.read_text().replace('"4 0 0 0 4 0 0 0 6"', '"4 4 6"'))
+    with pytest.raises(ValueError, match="frame 0, line 2: Lattice: expected nine numbers"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "nine",
+    ["'[[9.6, 0, 1], [0, 19.2, 2], [1, 2, 28.8]]'", '"_JSON [[9.6, 0, 1], [0, 19.2, 2], [1, 2, 28.8]]"',
+     "[[9.6, 0, 1], [0, 19.2, 2], [1, 2, 28.8]]", '"9.6, 0, 1, 0, 19.2, 2, 1, 2, 28.8"', "{9.6 0 1 0 19.2 2 1 2 28.8}"],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["virial", "REF_virials", "Virial"])
+def test_nine_numbers_in_any_brackets(tmp_path, key, nine):
+    (atoms,) = read(header(tmp_path, f"energy=-1 {key}={nine}"))
+    np.testing.assert_allclose(labels(atoms).stress, -np.array([[9.6, 0, 1], [0, 19.2, 2], [1, 2, 28.8]]) / 96)
+
+
+def test_a_number_of_stresses_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"frame 0, line 2: stress: expected six numbers .* or nine, got 3"):
+        read(header(tmp_path, 'energy=-1 stress="0.1 0.2 0.3"'))
+
+
+def test_energies_that_only_look_like_results_are_named(tmp_path):
+    (atoms,) = read(header(tmp_path, "free_energy=-1.1 energy_per_atom=-0.5"))
+    assert elsewhere(atoms, "energy") == ["free_energy", "energy_per_atom"]
+    (atoms,) = read(header(tmp_path, "energy_per_atom=-0.5"))
+    with pytest.raises(ValueError, match="'energy_per_atom' is of one atom: multiply it"):
+        refuse_elsewhere([atoms], ["energy"])
 
 
 def test_other_words_for_periodic_directions_are_refused(tmp_path):
@@ -316,18 +357,145 @@ def test_json_that_was_cut_off_and_json_with_nan(tmp_path):
     assert np.isnan(labels(read(path)[0]).energy)
 
 
-def test_records_stream_in_the_memory_of_one(tmp_path):
-    """2 MB of text, some 20 MB in Python's memory at once, in less than 4 MB."""
-    (record,) = json.loads((CASES / "json" / "matpes.json").read_text())
-    path = tmp_path / "a.json"
-    path.write_text("[" + ",\n".join([json.dumps(record)] * 2000) + "]")
-    with path.open("rb") as file:
-        where = layout(file, "a.json")
+@pytest.mark.parametrize("kind", ["mptrj", "matpes", "xyz", "cfg"])
+def test_files_stream_in_the_memory_of_one_frame(tmp_path, kind):
+    """Half a megabyte a hundred frames; five times the frames, no more than 0.2 MB more of Python's memory."""
+    script = import_script("reading")
+    peaks = []
+    for n_frames in (100, 500):
+        job = script.Job(kind=kind, n_frames=n_frames)
+        path = tmp_path / f"{n_frames}.{'json' if kind in ('mptrj', 'matpes') else kind}"
+        with path.open("w", encoding="utf-8") as file:
+            script._write(file, job, n_frames)
+        for _ in iread(path, species=["Li", "O"]):
+            break
         tracemalloc.start()
-        assert sum(1 for _ in records(file, "a.json", where)) == 2000
-        peak = tracemalloc.get_traced_memory()[1]
+        assert sum(labels(atoms).energy == -3.0 for atoms in iread(path, species=["Li", "O"])) == n_frames
+        peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peak < 4e6
+    assert peaks[1] - peaks[0] < 2e5
+
+
+def import_script(name):
+    path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def matpes(**changes) -> dict:
+    (record,) = json.loads((CASES / "json" / "matpes.json").read_text())
+    return record | changes
+
+
+def records_of(tmp_path, *items):
+    (tmp_path / "a.json").write_text(json.dumps(items))
+    return read(tmp_path / "a.json")
+
+
+def test_labels_of_records_under_other_names_are_kept_and_named(tmp_path):
+    record = matpes(atomic_forces=FORCES.tolist(), data={"stress": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]})
+    del record["forces"], record["stress"]
+    (atoms,) = records_of(tmp_path, record)
+    assert labels(atoms)[1:] == (None, None)
+    assert elsewhere(atoms, "forces") == ["atomic_forces"]
+    assert elsewhere(atoms, "stress") == ["data.stress"]
+    (named,) = read(tmp_path / "a.json", forces_key="atomic_forces")
+    np.testing.assert_array_equal(labels(named).forces, FORCES)
+    record["total_energy"] = record.pop("energy")
+    (atoms,) = records_of(tmp_path, record)
+    assert (labels(atoms).energy, elsewhere(atoms, "energy")[0]) == (None, "total_energy")
+
+
+def test_what_sites_of_records_say(tmp_path):
+    record = matpes()
+    del record["forces"]
+    for site, force, moves in zip(record["structure"]["sites"], FORCES, ([False] * 3, [True, False, True])):
+        site["properties"] = {"forces": force.tolist(), "selective_dynamics": moves}
+    (atoms,) = records_of(tmp_path, record)
+    np.testing.assert_array_equal(labels(atoms).forces, FORCES)
+    first, second = atoms.constraints
+    assert first.get_indices().tolist() == [0]
+    assert second.mask.tolist() == [False, True, False]
+
+
+def test_fitsnap_keeps_columns_and_counts_atoms(tmp_path):
+    content = json.loads((CASES / "json" / "fitsnap_nocomment.json").read_text())
+    content["Dataset"]["Data"][0] |= {"weight": 3.0, "Velocities": FORCES.tolist()}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (atoms,) = read(tmp_path / "a.json")
+    assert atoms.info["weight"] == 3.0
+    np.testing.assert_array_equal(atoms.arrays["Velocities"], FORCES)
+    content["Dataset"]["Data"][0]["NumAtoms"] = 3
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="frame 0: NumAtoms is 3, but 2 atoms"):
+        read(tmp_path / "a.json")
+
+
+# --- Convergence ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("converged=F", False), ("scf_converged=False", False), ("SCF_Converged=no", False), ("is_converged=0", False),
+        ("converged_electronic=F", False), ("unconverged=T", False), ("scf_not_converged=T", False),
+        ("converged=T", True), ("unconverged=F", True), ("relaxed=F", True), ("converged_ionic=F", True),
+        ("convergence=1e-6", True),
+    ],
+)  # fmt: skip
+def test_what_says_that_a_loop_did_not_converge(tmp_path, text, expected):
+    (atoms,) = read(header(tmp_path, f"energy=-1 {text}"))
+    assert is_converged(atoms) is expected
+    key, value = text.split("=")
+    cfg = (CASES / "virial_section.cfg").read_text().replace("END_CFG", f" Feature {key} {value}\nEND_CFG")
+    (tmp_path / "a.cfg").write_text(cfg)
+    assert is_converged(read(tmp_path / "a.cfg", species=["Li", "O"])[0]) is expected
+    (atoms,) = records_of(tmp_path, matpes(**{key: value}))
+    assert is_converged(atoms) is expected
+
+
+PW_HEAD = """     Program PWSCF v.7.2 starts on  1Jan2024 at 10: 0: 0
+     lattice parameter (alat)  =       7.5589  a.u.
+     number of atoms/cell      =            2
+     number of atomic types    =            1
+     celldm(1)=   7.558905  celldm(2)=   0.000000  celldm(3)=   0.000000
+     crystal axes: (cart. coord. in units of alat)
+               a(1) = (   1.000000   0.000000   0.000000 )
+               a(2) = (   0.000000   1.000000   0.000000 )
+               a(3) = (   0.000000   0.000000   1.000000 )
+     atomic species   valence    mass     pseudopotential
+        Si             4.00    28.08550     Si( 1.00)
+     site n.     atom                  positions (alat units)
+         1           Si  tau(   1) = (   0.0000000   0.0000000   0.0000000  )
+         2           Si  tau(   2) = (   0.5000000   0.5000000   0.5000000  )
+"""
+PW_FORCES = """     Forces acting on atoms (cartesian axes, Ry/au):
+
+     atom    1 type  1   force =     0.00000000    0.00000000    0.01000000
+     atom    2 type  1   force =     0.00000000    0.00000000   -0.01000000
+"""
+PW_GOOD = "!    total energy              =     -15.84000000 Ry\n" + PW_FORCES
+PW_BAD = "     convergence NOT achieved after  10 iterations: stopping\n" + PW_FORCES
+PW_NEXT = """ATOMIC_POSITIONS (angstrom)
+Si            0.0000000000        0.0000000000        0.0000000000
+Si            2.0000000000        2.0000000000        2.1000000000
+
+"""
+
+
+def test_steps_of_pw_x_that_did_not_converge(tmp_path):
+    """Its words are those of Quantum ESPRESSO's source; such a step has forces and no line '!    total energy'."""
+    path = tmp_path / "pw.out"
+    path.write_text(PW_HEAD + PW_GOOD + PW_NEXT + PW_BAD)
+    assert [is_converged(atoms) for atoms in read(path)] == [True, False]
+    path.write_text(PW_HEAD + PW_BAD + PW_NEXT + PW_GOOD)
+    assert [is_converged(atoms) for atoms in read(path)] == [False, True]
+    path.write_text(PW_HEAD + PW_GOOD + PW_NEXT + PW_GOOD + "SCF run NOT converged\n")
+    with pytest.warns(DataWarning, match="1 calculations .* all are marked"):
+        assert not any(is_converged(atoms) for atoms in read(path))
 
 
 # --- VASP ---
@@ -425,6 +593,40 @@ def test_outcar_of_a_machine_learned_force_field_and_without_positions(tmp_path)
         frames = read(path)
     assert [labels(atoms).energy for atoms in frames] == [-10.0, -11.0]
     assert np.abs(labels(frames[1]).forces).max() == 0.1
+
+
+def test_outcar_without_vrhfin(tmp_path):
+    """The elements of TITEL, or of POTCAR, which is told twice: as VASP 5.3 wrote it on some machines."""
+    path = outcar(tmp_path, outcar_step(1, 3))
+    text = "\n".join(line for line in path.read_text().split("\n") if "VRHFIN" not in line)
+    potcar = " POTCAR:    PAW_PBE Li_sv 10Sep2004\n POTCAR:    PAW_PBE O 08Apr2002\n"
+    titel = "   TITEL  = PAW_PBE Li_sv 10Sep2004\n   TITEL  = PAW_PBE O 08Apr2002\n"
+    for head in (potcar * 2, potcar, titel, potcar * 2 + titel):
+        path.write_text(head + text)
+        assert read(path)[0].get_chemical_symbols() == ["Li", "O"]
+    path.write_text(potcar.split("\n")[0] + "\n" + text)
+    with pytest.raises(ValueError, match=r"0 elements .* 2 counts"):
+        read(path)
+
+
+def test_a_real_outcar_as_ase_reads_it(tmp_path):
+    """18 atoms of nickel by VASP 5.3.3, among the files of ASE's own tests."""
+    source = Path(ase.__file__).parent / "test" / "testdata" / "vasp" / "OUTCAR_example_1"
+    (theirs,) = ase.io.read(source, ":", format="vasp-out")
+    (tmp_path / "OUTCAR").write_bytes(source.read_bytes())
+    (atoms,) = read(tmp_path / "OUTCAR")
+    found = labels(atoms)
+    assert atoms.get_chemical_formula() == "Ni18"
+    assert found.energy == theirs.get_potential_energy()
+    np.testing.assert_array_equal(found.forces, theirs.get_forces())
+    np.testing.assert_allclose(found.stress[VOIGT], theirs.get_stress(), rtol=1e-12)
+
+
+def test_dispersion_is_in_the_energy(tmp_path):
+    """VASP leaves it out of the energies of the loop (one blank) and has it in that of the step (two)."""
+    loop = "  energy without entropy =       -9.98000000  energy(sigma->0) =       -9.50000000\n"
+    path = outcar(tmp_path, loop, "  Edisp (eV)   -0.50000\n", outcar_step(1, 3))
+    assert [labels(atoms).energy for atoms in read(path)] == [-10.0]
 
 
 def test_outcar_of_sixteen_elements(tmp_path):

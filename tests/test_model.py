@@ -136,7 +136,7 @@ def test_what_is_no_model_says_what_to_call():
 
 
 def test_a_model_is_one_line_and_a_table():
-    assert repr(model("nequip")) == "Model(NequIP of Li, Mn, O; cutoff 3.2 Å; 403 parameters)"
+    assert repr(model("nequip")) == "Model(NequIP of Li, Mn, O; cutoff 3.2 Å; 1,369 parameters)"
     assert "<td>cutoff</td><td>3.2 Å</td>" in model("nequip")._repr_html_()
 
 

@@ -25,7 +25,10 @@ def test_units_and_structures():
     assert (energy.reference.tolist(), energy.predicted.tolist()) == ([-10.0], [-11.0])
     assert forces.reference.size == 6
     assert set(forces.structure) == {0}
-    assert stress.reference.max() == pytest.approx(GPA, rel=1e-12)
+    assert stress.reference.max() == 1.0  # eV/Å³; the figure shows it in GPa
+    drawn = parity_figure({"snap": {"test": stress}}).axes[0]
+    assert drawn.get_xlabel() == "reference stress component (GPa)"
+    assert drawn.get_xlim()[1] == pytest.approx(1.08 * GPA, rel=1e-12)
     assert set(stress.structure) == {1}
     assert next(energy.records()) == {
         "quantity": "energy", "unit": "eV/atom", "structure": 0, "reference": -10.0, "predicted": -11.0

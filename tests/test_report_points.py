@@ -9,7 +9,7 @@ from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate.report import Section, html
 from jaxmlip.evaluate.report_charts import chart_html
 from jaxmlip.potentials.predictions import Predicted
-from jaxmlip.study.config import Method
+from jaxmlip.study.config import StudyMethod
 from jaxmlip.study.fits import Outcome
 from jaxmlip.study.report_points import chosen_points, learning_curves, parity_chart, study_charts
 from jaxmlip.study.summary import family_parity
@@ -52,7 +52,7 @@ def outcomes(pieces, names=NAMES, sizes=SIZES, seeds=(0,)):
                     "test_energy_rmse": 2.0 + seed,
                 }
                 test = predicted(pieces.test, random)
-                found.append((Task(name, Method(name), size, seed, ""), Outcome(row, train, test)))
+                found.append((Task(name, StudyMethod(name), size, seed, ""), Outcome(row, train, test)))
     return found
 
 
@@ -167,7 +167,12 @@ def test_learning_curves_have_a_band_over_seeds():
     curves = learning_curves([found.row for _, found in results])
     assert curves.menus == {"quantity": ["energy"]}
     line = next(line for line in curves.panels[0].lines if (line.name, line.part) == ("qSNAP", "test"))
-    assert [line.x.tolist(), line.y.tolist(), line.low.tolist(), line.high.tolist()] == [[2, 4], [3, 3], [2, 2], [4, 4]]
+    assert [line.x.tolist(), line.y.tolist(), line.low.tolist(), line.high.tolist()] == [
+        [2, 4],
+        [3e3, 3e3],
+        [2e3, 2e3],
+        [4e3, 4e3],
+    ]
     charts = study_charts(results, {0: pieces, 2: pieces}, atoms)
     assert [len(charts[title]) for title in ("Parity", "Learning curve")] == [1, 1]
 
@@ -193,5 +198,5 @@ def test_no_labels_no_chart():
     pieces = Parts(atoms[:2], atoms[2:])
     nothing = Predicted(np.zeros(2), [np.zeros((1, 3))] * 2, np.zeros((2, 3, 3)))
     row = {"method": "snap", "size": 2, "seed": 0}
-    results = [(Task("snap", Method("snap"), 2, 0, ""), Outcome(row, nothing, nothing))]
+    results = [(Task("snap", StudyMethod("snap"), 2, 0, ""), Outcome(row, nothing, nothing))]
     assert study_charts(results, {0: pieces}, atoms) == {"Parity": [], "Learning curve": []}

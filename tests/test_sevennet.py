@@ -120,7 +120,7 @@ def test_initial_weights():
     ("settings", "message"),
     [
         ({"irreps": ("8x0e",)}, "at least two entries"),
-        ({"irreps": ("8x0e", "8x0e+4x1o", "8x0e")}, "no coupling gives 4x1o"),
+        ({"irreps": ("8x0e", "8x0e+4x1e", "8x0e")}, "no coupling gives 4x1e"),
         ({"irreps": ("8x0e", "4x1e+4x1e", "8x0e")}, "may be named once"),
         ({"irreps": ("8x0e", "eight", "8x0e")}, "must look like"),
         ({"self_connection": ("linear", "nequip")}, "self_connection needs one entry or 3"),

@@ -85,7 +85,7 @@ def test_help():
 def test_lines_where_there_is_no_terminal(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
     with progress.training_progress(None) as shown:
-        shown({"epoch": 7, "train_loss": np.float64(1), "train_energy": 12.0})
+        shown({"epoch": 7, "train_loss": np.float64(1), "train_energy": 0.012})
         shown({"stage": "design matrix", "step": 2, "n_steps": 3})
     assert capsys.readouterr().err == "epoch 7, train 12.0 meV/atom\ndesign matrix, 2 of 3\n"
     monkeypatch.setitem(sys.modules, "tensorboardX", None)

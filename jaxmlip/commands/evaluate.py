@@ -16,7 +16,9 @@ from jaxmlip.data.options import ReadOptions
 
 @dataclass(frozen=True)
 class Evaluate(ReadOptions):
-    """Errors of a model: energy per atom (meV/atom), force components (eV/Å), stress components (GPa).
+    """Errors of a model: energy per atom, force components and stress components.
+
+    Printed in meV/atom, eV/Å and GPa; in the files of --out in eV/atom, eV/Å and eV/Å³.
 
     example: jaxmlip evaluate fit/model.npz test.xyz --out errors
     """

@@ -25,7 +25,7 @@ def report_errors(
 
 
 def _write(model, results: tuple, out: Path) -> None:
-    from jaxmlip.evaluate.parity import UNITS, parity, parity_figure
+    from jaxmlip.evaluate.parity import AXES, parity, parity_figure
     from jaxmlip.evaluate.provenance import write_rows
     from jaxmlip.evaluate.style import save_figure
     from jaxmlip.potentials import family_of
@@ -33,7 +33,7 @@ def _write(model, results: tuple, out: Path) -> None:
     sets, predicted, tables = results
     write_rows(out, "errors", [{"data": name, **row} for name, table in tables.items() for row in table.records()])
     family = family_of(model.potential.config).name
-    for quantity in UNITS:
+    for quantity in AXES:
         column = {name: parity(predicted[name], frames, quantity=quantity) for name, frames in sets.items()}
         if any(points.reference.size for points in column.values()):
             save_figure(parity_figure({family: column}), out / f"parity_{quantity}.png")

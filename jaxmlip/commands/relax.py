@@ -81,7 +81,7 @@ def _write(job: Relax, model, found) -> None:
     frames = []
     for one in found:
         frame = one.atoms.copy()
-        frame.info |= {"converged": one.converged, "relaxation_steps": one.n_steps}
+        frame.info |= {"relaxed": one.converged, "relaxation_steps": one.n_steps}
         frames.append(frame)
     good = [frame for frame, one in zip(frames, found, strict=True) if one.converged]
     if good:

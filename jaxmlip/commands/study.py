@@ -60,13 +60,15 @@ def _run(config: StudyConfig, command: list[str], dask: str | None) -> None:
     from jaxmlip.evaluate.report import cell_text
     from jaxmlip.study.run import run_study
     from jaxmlip.study.voltages import voltage_table
+    from jaxmlip.units import SHOWN
 
     with double_precision(), executor_of(dask) as executor:
         result = run_study(config, executor=executor, show_progress=True, command=command)
-    keys = [f"{part}_{quantity}_rmse" for quantity in ("energy", "forces") for part in ("train", "test")]
+    keys = {f"{p}_{q}_rmse": SHOWN[q].factor for q in ("energy", "forces") for p in ("train", "test")}
     table = Table("method", "structures", *keys, "fit (s)", title="RMSE in meV/atom and eV/Å", title_justify="left")
     for row in result.rows:
-        table.add_row(*(cell_text(row.get(key)) for key in ("method", "size", *keys, "fit_wall_s")))
+        shown = [factor * row[key] if row.get(key) is not None else None for key, factor in keys.items()]
+        table.add_row(*map(cell_text, (row["method"], row["size"], *shown, row["fit_wall_s"])))
     out = console()
     out.print(table)
     if result.voltages:

@@ -10,7 +10,7 @@ Reference: Novikov, Gubaev, Podryabinkin and Shapeev, Mach. Learn.: Sci. Technol
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOBase
 from typing import Any
 
@@ -27,24 +27,25 @@ _SECTIONS = {"size", "supercell", "atomdata", "energy", "feature", *_STRESSES}
 _KNOWN_COLUMNS = {"id", "type", *(prefix + axis for prefix in ("cartes_", "direct_", "f") for axis in "xyz")}
 
 
-def is_mlip_cfg(text: str) -> bool:
-    """Whether ``text`` is MLIP's kind of ``.cfg``."""
-    return "BEGIN_CFG" in text
+def is_mlip_cfg(head: str) -> bool:
+    """Whether a file that begins so is MLIP's kind of ``.cfg``."""
+    return "BEGIN_CFG" in head
 
 
-def read_cfg(text: str, name: str, species: Sequence[str] | None = None, select: slice = slice(None)) -> list[Atoms]:
-    """The selected configurations of ``text``; features become ``info``, further columns ``arrays``.
+def read_cfg(lines: Iterable[str], name: str, species: Sequence[str] | None = None) -> Iterator[Atoms]:
+    """The configurations one by one; features become ``info``, further columns ``arrays``.
 
     Raises:
         ValueError: ``species`` is needed and missing or too short, or the text is malformed (with frame and line).
     """
-    blocks = list(enumerate(_blocks(text.splitlines(), name)))[select]
-    frames = [_read_block(block, f"{name}, frame {frame}", species) for frame, block in blocks]
-    unknown = {section: frame for frame, block in reversed(blocks) for section in set(_sections(block)) - _SECTIONS}
-    for section, frame in unknown.items():
-        text = f"{name}, frame {frame}: the section {section!r} is not known; it is kept in info and used for nothing"
-        warnings.warn(text, DataWarning, stacklevel=4)
-    return frames
+    told: set[str] = set()
+    for frame, block in enumerate(_blocks(lines, name)):
+        where = f"{name}, frame {frame}"
+        yield _read_block(block, where, species)
+        for section in set(_sections(block)) - _SECTIONS - told:
+            text = f"{where}: the section {section!r} is not known; it is kept in info and used for nothing"
+            warnings.warn(text, DataWarning, stacklevel=4)
+            told.add(section)
 
 
 def _sections(block: list[tuple[int, list[str]]]) -> dict[str, int]:
@@ -73,26 +74,22 @@ def write_cfg(file: TextIOBase, frames: Sequence[Atoms], species: Sequence[str] 
         file.write(_format_block(atoms, types))
 
 
-def _blocks(lines: list[str], name: str) -> list[list[tuple[int, list[str]]]]:
+def _blocks(lines: Iterable[str], name: str) -> Iterator[list[tuple[int, list[str]]]]:
     """For each configuration its lines between BEGIN_CFG and END_CFG, as (line number, words)."""
-    blocks: list[list[tuple[int, list[str]]]] = []
-    is_open = False
+    frame, block = 0, None
     for number, line in enumerate(lines, 1):
         words = line.split()
         if words[:1] == ["BEGIN_CFG"]:
-            if is_open:
-                raise ValueError(
-                    f"{name}, frame {len(blocks) - 1}, line {number}: BEGIN_CFG before END_CFG; it was cut off"
-                )
-            blocks.append([])
-            is_open = True
-        elif words[:1] == ["END_CFG"]:
-            is_open = False
-        elif words and is_open:
-            blocks[-1].append((number, words))
-    if is_open:
-        raise ValueError(f"{name}, frame {len(blocks) - 1}: END_CFG is missing; the file was cut off: write it again")
-    return blocks
+            if block is not None:
+                raise ValueError(f"{name}, frame {frame}, line {number}: BEGIN_CFG before END_CFG; it was cut off")
+            block = []
+        elif words[:1] == ["END_CFG"] and block is not None:
+            yield block
+            frame, block = frame + 1, None
+        elif words and block is not None:
+            block.append((number, words))
+    if block is not None:
+        raise ValueError(f"{name}, frame {frame}: END_CFG is missing; the file was cut off: write it again")
 
 
 def _read_block(block: list[tuple[int, list[str]]], where: str, species: Sequence[str] | None) -> Atoms:

@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from jaxmlip.data.elsewhere import elsewhere
+from jaxmlip.data.elsewhere import elsewhere, how_to_read
 from jaxmlip.data.findings import AuditSettings, Finding, Severity, structure_name
 from jaxmlip.data.labels import Labels
 
@@ -63,7 +63,7 @@ def check_labels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
 def _no_energy(atoms: Atoms) -> str:
     found = elsewhere(atoms, "energy")
     if found:
-        return f"no energy, but {found[0]!r}: read it with energy_key={found[0]!r} (--energy-key)"
+        return f"no energy, but {found[0]!r}: {how_to_read('energy', found[0])}"
     return "no energy; if it has another name in the file, read it with energy_key="
 
 

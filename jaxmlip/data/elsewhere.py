@@ -31,12 +31,22 @@ def elsewhere(atoms: Atoms, kind: str) -> list[str]:
         entries.pop("positions", None)
     else:
         sizes = (1,) if kind == "energy" else (6, 9)
-        entries = {key: value for key, value in atoms.info.items() if np.size(value) in sizes}
-    return [
+        results = getattr(atoms.calc, "results", None) or {}  # free_energy, say, which `read` leaves there
+        entries = {key: value for key, value in {**results, **atoms.info}.items() if np.size(value) in sizes}
+    found = [
         key
         for key, value in entries.items()
         if _NAMES[kind].fullmatch(str(key)) and not _OTHER.search(str(key)) and np.asarray(value).dtype.kind in "fi"
     ]
+    return sorted(found, key=lambda key: "per" in key.lower())  # those of one atom last
+
+
+def how_to_read(kind: str, name: str) -> str:
+    """What to do with a label of ``kind`` that stands under ``name``."""
+    if "per_atom" in name.lower() or "peratom" in name.lower():
+        return f"{name!r} is of one atom: multiply it by the number of atoms and store it as {kind}"
+    flag = "virial" if kind == "stress" and "virial" in name.lower() else kind
+    return f"if that is the {kind}, read it with {flag}_key={name!r} (--{flag}-key {name} on the command line)"
 
 
 def warn_elsewhere(frames: Sequence[Atoms]) -> None:
@@ -44,7 +54,7 @@ def warn_elsewhere(frames: Sequence[Atoms]) -> None:
     for kind in ("energy", "forces"):
         found = next((names for atoms in frames if (names := elsewhere(atoms, kind))), None)
         if found:
-            text = f"structures without {kind} have {found[0]!r}; if that is the {kind}, give --{kind}-key {found[0]}"
+            text = f"structures without {kind} have {found[0]!r}: {how_to_read(kind, found[0])}"
             warnings.warn(text, DataWarning, stacklevel=2)
 
 
@@ -60,11 +70,9 @@ def refuse_elsewhere(frames: Sequence[Atoms], kinds: Iterable[str]) -> None:
             if not found:
                 continue
             number = sum(bool(elsewhere(frame, kind)) for frame in frames)
-            flag = "virial" if kind == "stress" and "virial" in found[0].lower() else kind
             name = "force_weight" if kind == "forces" else f"{kind}_weight"
             raise ValueError(
                 f"structure {index} ({atoms.get_chemical_formula()}) has no {kind}, but {found[0]!r} "
-                f"({number} of {len(frames)} structures have such a name): if that is the {kind}, read it with "
-                f"{flag}_key={found[0]!r} (--{flag}-key {found[0]} on the command line); if not, leave the {kind} out "
-                f"with {name}=0, or remove the name"
+                f"({number} of {len(frames)} structures have such a name): {how_to_read(kind, found[0])}; if not, "
+                f"leave the {kind} out with {name}=0, or remove the name"
             )

@@ -6,8 +6,9 @@ Format: https://github.com/libAtoms/extxyz
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOBase
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,20 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from jaxmlip.data.constraints import move_mask, take_move_mask
 from jaxmlip.data.labels import labels
+from jaxmlip.data.textfile import EMPTY
 
 _DTYPES: dict[str, Any] = {"R": float, "I": int, "S": str, "L": bool}
 _TRUTHS = frozenset(["T", "F", "true", "false", "True", "False", "TRUE", "FALSE"])
 _MATRICES = ("Lattice", "virial", "stress")  # nine numbers, first index fastest
-_VOIGT = re.compile(r"""(?:^|(?<=\s))(?P<key>stress|virial)\s*=\s*["'{\[](?P<value>[^"'{}\[\]]*)["'}\]](?=\s|$)""")
+_TENSOR = re.compile(
+    r"""(?:^|(?<=\s))(?P<key>(?:(?:ref|dft|qm|vasp)_)?(?:stress|virials?))\s*=\s*"""
+    r"""(?P<value>(?P<quote>["'])[^"']*(?P=quote)|\{[^{}]*\}|\[.*?\]+)(?=\s|$)""",
+    re.I,
+)
+_DECORATION = re.compile(r"""_JSON|array|[\[\](){},"']""")
+_OWN = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+_MOST_ATOMS = 10**9
 _LOGICAL = {"T": True, "True": True, "F": False, "False": False}
-# Other results of ASE's calculators that are kept.
 _PER_ATOM, _PER_CELL = ("magmoms", "charges", "energies"), ("free_energy", "dipole", "magmom")
 _RENAME = {"mass": "masses", "magmom": "initial_magmoms", "charge": "initial_charges"}
 
@@ -34,16 +42,28 @@ class _Column(NamedTuple):
     stop: int
 
 
-def read_extxyz(text: str, name: str, select: slice = slice(None)) -> list[Atoms]:
-    """The selected frames of ``text``; every key stays in ``info`` and ``arrays`` (labels are taken from there later).
+def read_extxyz(lines: Iterable[str], name: str) -> Iterator[Atoms]:
+    """The frames one by one; every key stays in ``info`` and ``arrays`` (labels are taken from there later).
 
     Raises:
-        ValueError: anything that is not extended XYZ, with the frame and the line counted from 1.
+        ValueError: anything that is not extended XYZ, or no frame at all; with the frame and the line counted from 1.
     """
-    lines = text.rstrip("\n").split("\n")  # not splitlines: a value may hold a form feed or U+2028
-    starts = _frame_starts(lines, name)
-    numbered = list(enumerate(starts))[select]
-    return [_read_frame(lines, start, f"{name}, frame {frame}") for frame, start in numbered]
+    numbered, frame = enumerate(lines, 1), -1
+    for number, line in numbered:
+        if line.strip():
+            frame += 1
+            n_atoms = _n_atoms(line, f"{name}, frame {frame}, line {number}")
+            block = [text.rstrip("\r\n") for _, text in islice(numbered, n_atoms + 1)]
+            while len(block) > 1 and not block[-1].strip():
+                block.pop()
+            if len(block) < n_atoms + 1:
+                raise ValueError(
+                    f"{name}, frame {frame}, line {number}: the frame should have {n_atoms} atoms but the file ends "
+                    f"after {max(len(block) - 1, 0)}; it was cut off: write it again or remove its last frame"
+                )
+            yield _read_frame(block, number + 1, f"{name}, frame {frame}")
+    if frame < 0:
+        raise ValueError(f"{name}: {EMPTY}")
 
 
 def write_extxyz(file: TextIOBase, frames: Iterable[Atoms]) -> None:
@@ -55,54 +75,41 @@ def write_extxyz(file: TextIOBase, frames: Iterable[Atoms]) -> None:
         file.writelines(" ".join(row) + "\n" for row in zip(*columns, strict=True))
 
 
-def _frame_starts(lines: Sequence[str], name: str) -> list[int]:
-    starts, at = [], 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        where = f"{name}, frame {len(starts)}, line {at + 1}"
-        try:
-            n_atoms = int(lines[at])
-        except ValueError:
-            raise ValueError(
-                f"{where}: expected the number of atoms, got {lines[at][:60]!r}; this is not extended XYZ, or the "
-                "frame before has more atom lines than its first line says"
-            ) from None
-        if n_atoms < 1:
-            raise ValueError(f"{where}: expected at least one atom, got {n_atoms}; remove this frame")
-        if at + 2 + n_atoms > len(lines):
-            found = max(len(lines) - at - 2, 0)
-            raise ValueError(
-                f"{where}: the frame should have {n_atoms} atoms but the file ends after {found}; it was cut off: "
-                "write it again or remove its last frame"
-            )
-        starts.append(at)
-        at += 2 + n_atoms
-    return starts
+def _n_atoms(line: str, where: str) -> int:
+    """The number on the first line of a frame."""
+    try:
+        n_atoms = int(line)
+    except ValueError:
+        raise ValueError(
+            f"{where}: expected the number of atoms, got {line.strip()[:60]!r}; this is not extended XYZ, or the "
+            "frame before has more atom lines than its first line says"
+        ) from None
+    if not 1 <= n_atoms < _MOST_ATOMS:
+        raise ValueError(f"{where}: expected at least one atom, got {n_atoms}; remove this frame")
+    return n_atoms
 
 
-def _read_frame(lines: Sequence[str], start: int, where: str) -> Atoms:
-    info = _read_comment(lines[start + 1], f"{where}, line {start + 2}")
-    columns = _read_properties(info.pop("Properties", "species:S:1:pos:R:3"), f"{where}, line {start + 2}")
-    n_atoms = int(lines[start])
-    rows = [line.split() for line in lines[start + 2 : start + 2 + n_atoms]]
+def _read_frame(block: Sequence[str], at: int, where: str) -> Atoms:
+    """A frame from its comment, which is line ``at`` of the file, and the lines of its atoms."""
+    info = _read_comment(block[0], f"{where}, line {at}")
+    columns = _read_properties(info.pop("Properties", "species:S:1:pos:R:3"), f"{where}, line {at}")
+    rows = [line.split() for line in block[1:]]
     n_columns = columns[-1].stop
     for offset, row in enumerate(rows):
         if len(row) != n_columns:
             raise ValueError(
-                f"{where}, line {start + 3 + offset}: expected {n_columns} columns, got {len(row)} in "
-                f"{lines[start + 2 + offset][:80]!r}; compare with Properties and the number of atoms ({n_atoms})"
+                f"{where}, line {at + 1 + offset}: expected {n_columns} columns, got {len(row)} in "
+                f"{block[1 + offset][:80]!r}; compare with Properties and the number of atoms ({len(rows)})"
             )
-    arrays = {column.name: _read_column(rows, column, f"{where}, line", start + 3) for column in columns}
-    cell = info.pop("Lattice", None)
-    pbc = _periodic(info.pop("pbc", cell is not None), f"{where}, line {start + 2}")
-    numbers = _numbers(arrays, where, start + 3)
+    arrays = {column.name: _read_column(rows, column, f"{where}, line", at + 1) for column in columns}
+    cell = _lattice(info.pop("Lattice", None), f"{where}, line {at}")
+    pbc = _periodic(info.pop("pbc", cell is not None), f"{where}, line {at}")
+    numbers = _numbers(arrays, where, at + 1)
     mask = arrays.pop("move_mask", None)
     try:
-        atoms = Atoms(numbers, positions=arrays.pop("pos"), cell=None if cell is None else cell.T, pbc=pbc, info=info)
+        atoms = Atoms(numbers, positions=arrays.pop("pos"), cell=cell, pbc=pbc, info=info)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}, line {start + 2}: {error}; check Lattice and pbc") from None
+        raise ValueError(f"{where}, line {at}: {error}; check Lattice and pbc") from None
     for key, array in arrays.items():
         atoms.set_array(_RENAME.get(key, key), array)
     if mask is not None:
@@ -111,6 +118,16 @@ def _read_frame(lines: Sequence[str], start: int, where: str) -> Atoms:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     return atoms
+
+
+def _lattice(value: Any, where: str) -> np.ndarray | None:
+    """The cell vectors as rows; ``value`` has them as columns, which is how the file's nine numbers are counted."""
+    if value is None:
+        return None
+    matrix = np.asarray(value)
+    if matrix.size != 9 or matrix.dtype.kind not in "fi":
+        raise ValueError(f"{where}: Lattice: expected nine numbers, the three vectors one after the other: got {value}")
+    return (matrix if matrix.ndim == 2 else matrix.reshape(3, 3, order="F")).T
 
 
 def _periodic(value: Any, where: str) -> list[bool]:
@@ -131,23 +148,31 @@ def _read_comment(line: str, where: str) -> dict[str, Any]:
 
     if "=" not in line:  # plain XYZ: free text, no keys
         return {"comment": line.strip()} if line.strip() else {}
-    line, voigt = _without_voigt(line)
+    line, tensors = _without_tensors(line, where)
     try:
         info = key_val_str_to_dict(line)
     except (ValueError, IndexError, TypeError) as error:
         raise ValueError(f"{where}: cannot read the comment line: {error}; check its quotes and numbers") from None
-    info |= voigt
+    info |= tensors
+    for key in [key for key in info if key.lower() in _OWN and key != _OWN[key.lower()]]:
+        info.setdefault(_OWN[key.lower()], info.pop(key))
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in info.items()}
 
 
-def _without_voigt(line: str) -> tuple[str, dict[str, np.ndarray]]:
-    """A stress or virial of six numbers (xx yy zz yz xz xy) taken out of the line: ASE wants nine of each."""
+def _without_tensors(line: str, where: str) -> tuple[str, dict[str, np.ndarray]]:
+    """Stress and virial taken out of the line: six numbers (xx yy zz yz xz xy) or nine, which ASE wants bare."""
     found = {}
-    for match in _VOIGT.finditer(line):
-        words = match["value"].replace(",", " ").split()
-        if len(words) == 6 and all(map(_is_number, words)):
-            found[match["key"]] = np.array(words, float)
-            line = line.replace(match[0], " ", 1)
+    for match in _TENSOR.finditer(line):
+        words = _DECORATION.sub(" ", match["value"]).split()
+        if not all(map(_is_number, words)):
+            continue
+        if len(words) not in (6, 9):
+            raise ValueError(
+                f"{where}: {match['key']}: expected six numbers (xx yy zz yz xz xy) or nine, got {len(words)} in "
+                f"{match['value'][:80]!r}"
+            )
+        found[match["key"]] = np.array(words, float)
+        line = line.replace(match[0], " ", 1)
     return line, found
 
 

@@ -1,7 +1,8 @@
 """Units that a frame names itself, such as ``energy-unit=hartree`` in a header: converted, or refused with the reason.
 
-The names are energy, forces, stress, virial and length, each followed by unit or units, with ``-``, ``_`` or nothing
-between. A header that names another unit than eV for energies and none for its forces leaves these unknown: refused.
+The names are energy, forces, stress, virial and length, each before or after unit or units, with ``-``, ``_`` or
+nothing between. A header that names another unit than eV for energies and none for its forces leaves these unknown:
+refused.
 """
 
 import re
@@ -12,10 +13,8 @@ from ase import Atoms
 
 from jaxmlip import units
 
-_NAME = re.compile(
-    r"(energ(?:y|ies)|forces?|stress(?:es)?|virials?|lengths?|positions?|coordinates?|distances?|cell)[-_ .]?units?",
-    re.I,
-)
+_OF = r"(energ(?:y|ies)|forces?|stress(?:es)?|virials?|lengths?|positions?|coordinates?|distances?|cell)"
+_NAME = re.compile(f"{_OF}[-_ .:]?units?|units?[-_ .:]?(?:of[-_ ])?{_OF}", re.I)
 _KINDS = {"energ": "energy", "force": "forces", "stres": "stress", "viria": "virial"}
 _ENERGIES = {
     "ev": 1.0, "electronvolt": 1.0, "electronvolts": 1.0, "mev": 1e-3, "hartree": units.HARTREE,
@@ -90,7 +89,9 @@ def converted(value: Any, factor: float | None, kind: str) -> Any:
 
 
 def _kind(key: str) -> str:
-    return _KINDS.get(key.lower()[:5], "length")
+    match = _NAME.fullmatch(key)
+    word = (match[1] or match[2]) if match else key
+    return _KINDS.get(word.lower()[:5], "length")
 
 
 def _check_general(info: dict[str, Any]) -> None:

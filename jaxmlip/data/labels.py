@@ -3,6 +3,7 @@
 Conventions: eV, eV/Å, eV/Å³ with ASE's sign, σ = (1/V) ∂E/∂ε (positive is tension).
 """
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,11 @@ Array = NDArray[np.float64]
 # ASE's Voigt order: xx, yy, zz, yz, xz, xy.
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 """Rows and columns of xx, yy, zz, yz, xz, xy in a tensor: Voigt's order, as ASE has it."""
+
+_LOOP = r"(?:is|has|dft|ref|qm|vasp|scf|sc|electronic(?:ally)?|electrons?|elec)"
+_CONVERGED = re.compile(f"(?:{_LOOP}_?)*(?P<no>un|not_?|non_?)?(?:{_LOOP}_?)*converge(?:d|nce)(?:_{_LOOP})?", re.I)
+_NO = ("false", "f", "no", "n", "0", "0.0", "unconverged", "not converged", "not_converged", "failed")
+_YES = ("true", "t", "yes", "y", "1", "1.0")
 
 
 class DataWarning(UserWarning):
@@ -63,12 +69,22 @@ def labels(atoms: Atoms) -> Labels:
 
 
 def is_converged(atoms: Atoms) -> bool:
-    """False for a structure that is marked ``info["converged"] = False``: its electronic loop did not converge.
+    """False for a structure whose ``info`` says that its electronic loop did not converge.
+
+    The names are converged, scf_converged, is_converged, converged_electronic and the like, or unconverged, in any
+    case; the values are those of truth: False, F, no, 0.
 
     >>> is_converged(Atoms("H")), is_converged(Atoms("H", info={"converged": False}))
     (True, False)
+    >>> is_converged(Atoms("H", info={"SCF_converged": "no"})), is_converged(Atoms("H", info={"unconverged": "T"}))
+    (False, False)
     """
-    return str(atoms.info.get("converged", True)).lower() not in ("false", "f", "0")
+    for key, value in atoms.info.items():
+        match = _CONVERGED.fullmatch(str(key)) if np.size(value) == 1 else None
+        word = str(np.asarray(value).reshape(())).strip(" .").lower() if match else ""
+        if match and word in (_YES if match["no"] else _NO):
+            return False
+    return True
 
 
 def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ase import Atoms
 
 from jaxmlip.data.cfg import is_mlip_cfg, read_cfg, write_cfg
+from jaxmlip.data.convergence import mark_unconverged
 from jaxmlip.data.extxyz import read_extxyz, write_extxyz
 from jaxmlip.data.keys import Keys, key_found, missing_key, take_frame, take_labels
 from jaxmlip.data.lammps_dump import is_dump, read_dump
@@ -89,7 +90,10 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
 
 
 def iread(path: str | Path, *, keys: Keys | None = None, species: Sequence[str] | None = None) -> Iterator[Atoms]:
-    r"""The structures of `read` one by one: JSON, LAMMPS dumps and OUTCAR of any size in the memory of one structure.
+    r"""The structures of `read` one by one: files of any size in the memory of one structure.
+
+    So read are extended XYZ, MLIP ``.cfg``, LAMMPS dumps, OUTCAR and JSON, compressed or not; formats that ASE reads
+    are read whole.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "one.jsonl"
@@ -192,13 +196,15 @@ def _read_file(path: Path, species: Sequence[str] | None) -> Iterator[Atoms]:
     if not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty; expected at least one structure")
     suffix, name, kind = format_suffix(path), str(path), file_kind(path)
-    if suffix in (".xyz", ".extxyz"):
-        yield from read_extxyz(read_text(path), name)
-    elif suffix == ".xsf":
+    if suffix == ".xsf":
         yield read_xsf(read_text(path), name)
-    elif suffix == ".cfg" and is_mlip_cfg(text := read_text(path)):
-        yield from read_cfg(text, name, species)
-    elif kind == "OUTCAR" or (suffix in DUMPS or _begins_as_dump(path)):
+    elif suffix in (".xyz", ".extxyz"):
+        with opened(path) as file:
+            yield from read_extxyz(text_lines(file, path), name)
+    elif suffix == ".cfg" and is_mlip_cfg(_head(path)):
+        with opened(path) as file:
+            yield from read_cfg(text_lines(file, path), name, species)
+    elif kind == "OUTCAR" or (suffix in DUMPS or is_dump(_head(path, 6))):
         with opened(path) as file:
             lines = text_lines(file, path)
             yield from read_outcar(lines, name) if kind == "OUTCAR" else read_dump(lines, name, species)
@@ -230,9 +236,9 @@ def _read_plain(path: Path) -> Iterator[Atoms]:
         yield from _read_with_ase(plain, str(path))
 
 
-def _begins_as_dump(path: Path) -> bool:
+def _head(path: Path, n_bytes: int = 2**16) -> str:
     with opened(path) as file:
-        return is_dump(file.read(6).decode("latin-1"))
+        return file.read(n_bytes).decode("latin-1")
 
 
 def _read_with_ase(path: Path, name: str) -> list[Atoms]:
@@ -256,6 +262,7 @@ def _read_with_ase(path: Path, name: str) -> list[Atoms]:
         raise ValueError(f"{name}: no structures in it; did the calculation finish a step?")
     if format_suffix(path) == ".xml":
         mark_vasprun(frames, path)
+    mark_unconverged(frames, path, name)
     return frames
 
 

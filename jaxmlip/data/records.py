@@ -10,6 +10,7 @@
   LAMMPS's pressure tensor, positive under compression.
 """
 
+import re
 from collections.abc import Iterator
 from io import BufferedIOBase
 from typing import Any
@@ -19,6 +20,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from jaxmlip.config import unknown_name
+from jaxmlip.data.constraints import take_move_mask
 from jaxmlip.data.json_stream import Record, layout, load_all, records
 from jaxmlip.data.labels import Labels, as_energy, as_forces, as_stress, attach
 from jaxmlip.units import BAR, BOHR, GPA, HARTREE
@@ -32,6 +34,15 @@ _STYLES = {
     "Positions": {"angstrom": 1.0, "bohr": BOHR},
     "Stress": {"bar": 1 / BAR, "kb": _KBAR, "kbar": _KBAR, "kilobar": _KBAR, "gpa": 1 / GPA},
 }
+
+_NAMED = re.compile("energ|force|stress|virial|converged", re.I)
+_DERIVED = re.compile("per_atom|formation|cohesive|hull|correct|gap", re.I)
+# What is read as a label, or is no label whatever its name.
+_USED = frozenset(
+    ["energy", "forces", "force", "stress", "uncorrected_total_energy", "virial_stress", "magmom", "num_atoms"]
+)
+
+_FITSNAP = frozenset(["NumAtoms", "AtomTypes", *_STYLES])
 
 
 def read_json(file: BufferedIOBase, name: str) -> Iterator[Atoms] | None:
@@ -64,6 +75,9 @@ def _atoms(record: Record, where: str) -> Atoms:
         raise ValueError(f"{where}: {error}") from None
     atoms.info["composition"] = atoms.get_chemical_formula(mode="metal")
     atoms.info.update(_facts(item))
+    _keep_tables(atoms, item, "", _USED)
+    _keep_tables(atoms, item.get("outputs"), "outputs.", frozenset(["energy", "forces", "virial_stress", "num_atoms"]))
+    _keep_tables(atoms, item.get("data"), "data.", frozenset())
     if all(isinstance(key, str) for key in record.path):  # no list: the keys are names, two of them in MPtrj
         atoms.info.update(zip(("mp_id", "frame_id") if len(record.path) == 2 else ("id",), record.path))
     attach(atoms, found, **further)
@@ -80,11 +94,42 @@ def _structure(structure: dict[str, Any]) -> Atoms:
         raise ValueError("the lattice or the coordinates are empty or not finite numbers; remove this entry")
     pbc = np.broadcast_to(lattice.get("pbc", True), 3).astype(bool)
     atoms = Atoms(symbols, positions=fractional @ cell, cell=cell, pbc=pbc)
-    properties = [site.get("properties") for site in sites]
-    magmoms = [each.get("magmom") if isinstance(each, dict) else None for each in properties]
-    if all(isinstance(magmom, (int, float)) for magmom in magmoms):
-        atoms.set_initial_magnetic_moments(magmoms)
+    _take_properties(atoms, [each if isinstance(each := site.get("properties"), dict) else {} for site in sites])
     return atoms
+
+
+def _take_properties(atoms: Atoms, properties: list[dict[str, Any]]) -> None:
+    """What the sites say: moments, directions that are fixed, and vectors such as forces under their names."""
+    for key in properties[0]:
+        values = [each.get(key) for each in properties]
+        if key == "magmom" and all(isinstance(value, (int, float)) for value in values):
+            atoms.set_initial_magnetic_moments(values)
+        elif (table := _table(values)) is not None and table.shape == (len(atoms), 3):
+            if key == "selective_dynamics":
+                take_move_mask(atoms, table)
+            else:
+                atoms.set_array(key, table.astype(float))
+
+
+def _keep_tables(atoms: Atoms, part: Any, prefix: str, used: frozenset[str]) -> None:
+    """Tables of atoms, and labels of the cell under names that are not conventional, kept as they stand there."""
+    for key, value in part.items() if isinstance(part, dict) else ():
+        table = None if key in used else _table(value)
+        if table is None or f"{prefix}{key}" in (*atoms.info, *atoms.arrays):
+            continue
+        if table.shape == (len(atoms), 3):
+            atoms.set_array(f"{prefix}{key}", table.astype(float))
+        elif table.size in (1, 6, 9) and _NAMED.search(key):
+            atoms.info[f"{prefix}{key}"] = table.item() if table.size == 1 else table
+
+
+def _table(value: Any) -> np.ndarray | None:
+    """Numbers, or None where these are none."""
+    try:
+        table = np.asarray(value)
+    except ValueError:
+        return None
+    return table if table.dtype.kind in "fib" else None
 
 
 def _labels(item: dict[str, Any], atoms: Atoms) -> tuple[Labels, dict[str, Any]]:
@@ -93,7 +138,7 @@ def _labels(item: dict[str, Any], atoms: Atoms) -> tuple[Labels, dict[str, Any]]
     if isinstance(item.get("outputs"), dict):
         outputs = item["outputs"]
         virial = outputs.get("virial_stress")
-        stress = None if virial is None else -_six(virial, "virial_stress")[_VASP_ORDER] / atoms.get_volume()
+        stress = None if virial is None else -_of_vasp_order(virial) / atoms.get_volume()
         return _made(outputs["energy"], outputs.get("forces"), stress, n_atoms), {}
     if "uncorrected_total_energy" in item:
         magmoms = item.get("magmom")
@@ -106,7 +151,10 @@ def _labels(item: dict[str, Any], atoms: Atoms) -> tuple[Labels, dict[str, Any]]
             "a stress in a record that is neither of MatPES nor of MPtrj: its unit is unknown; remove it, or write the "
             "structures as extended XYZ in eV/Å³"
         )
-    return _made(item["energy"], item.get("forces"), _of_kbar(stress), n_atoms), {}
+    energy = item.get("energy")
+    if energy is None and not any("energ" in key.lower() and not _DERIVED.search(key) for key in item):
+        raise KeyError("energy")
+    return _made(energy, item.get("forces"), _of_kbar(stress), n_atoms), {}
 
 
 def _made(energy: Any, forces: Any, stress: Any, n_atoms: int) -> Labels:
@@ -117,11 +165,11 @@ def _made(energy: Any, forces: Any, stress: Any, n_atoms: int) -> Labels:
     )
 
 
-def _six(values: Any, name: str) -> np.ndarray:
-    found = np.array(values, float)
-    if found.shape != (6,):
-        raise ValueError(f"{name}: expected six numbers (xx yy zz xy yz xz), got shape {found.shape}")
-    return found
+def _of_vasp_order(virial: Any) -> np.ndarray:
+    found = np.array(virial, float)
+    if found.shape not in ((6,), (3, 3)):
+        raise ValueError(f"virial_stress: expected six numbers (xx yy zz xy yz xz) or 3 x 3, got shape {found.shape}")
+    return as_stress(found[_VASP_ORDER] if found.shape == (6,) else found)
 
 
 def _of_kbar(stress: Any) -> np.ndarray | None:
@@ -176,7 +224,11 @@ def _fitsnap_frame(item: dict[str, Any], factors: dict[str, float], facts: dict[
     cell = np.array(item["Lattice"], float).reshape(3, 3) * factors["Lattice"]
     positions = np.array(item["Positions"], float) * factors["Positions"]
     atoms = Atoms(item["AtomTypes"], positions=positions, cell=cell, pbc=True)
+    if item.get("NumAtoms", len(atoms)) != len(atoms):
+        raise ValueError(f"NumAtoms is {item['NumAtoms']}, but {len(atoms)} atoms are listed")
     atoms.info.update(facts)
+    atoms.info.update({k: v for k, v in item.items() if isinstance(v, (str, int, float)) and k not in _FITSNAP})
+    _keep_tables(atoms, item, "", _FITSNAP)
     energy, forces, stress = (item.get(kind) for kind in ("Energy", "Forces", "Stress"))
     found = _made(
         None if energy is None else as_energy(energy) * factors["Energy"],

@@ -13,6 +13,9 @@ from typing import Any, cast
 
 from jaxmlip.files import atomic_path
 
+EMPTY = "the file is empty; expected at least one structure (did the program that wrote it finish?)"
+"""What is wrong with a file of blanks."""
+
 _OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -49,9 +52,7 @@ def read_text(path: Path) -> str:
             raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
         raise
     if not text.strip():
-        raise ValueError(
-            f"{path}: the file is empty; expected at least one structure (did the program that wrote it finish?)"
-        )
+        raise ValueError(f"{path}: {EMPTY}")
     return text
 
 

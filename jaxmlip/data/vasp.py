@@ -45,7 +45,9 @@ class _Run:
 
     name: str
     lines: Iterator[str]
-    symbols: list[str] = field(default_factory=list)
+    symbols: list[str] = field(default_factory=list)  # of VRHFIN, which not every OUTCAR has
+    titles: list[str] = field(default_factory=list)  # of TITEL
+    potentials: list[str] = field(default_factory=list)  # of POTCAR, often told twice
     counts: list[int] = field(default_factory=list)
     nelm: int | None = None
     cell: np.ndarray | None = None
@@ -55,15 +57,23 @@ class _Run:
     n_read: int = 0
 
     @property
+    def elements(self) -> list[str]:
+        """The element of each count, from the first of the three places that tells as many."""
+        half = len(self.potentials) // 2
+        once = self.potentials[:half] if self.potentials[:half] == self.potentials[half:] else []
+        told = (self.symbols, self.titles, self.potentials, once)
+        return next((names for names in told if names and len(names) == len(self.counts)), [])
+
+    @property
     def numbers(self) -> list[int]:
         """Atomic numbers of all ions."""
-        if not self.counts or len(self.counts) != len(self.symbols):
+        if not self.elements:
             raise ValueError(
                 f"{self.name}: {len(self.symbols)} elements (VRHFIN: {' '.join(self.symbols) or 'none'}) and "
                 f"{len(self.counts)} counts (ions per type): the head of the file is not whole; read vasprun.xml "
                 "instead"
             )
-        return [atomic_numbers[s] for s, n in zip(self.symbols, self.counts, strict=True) for _ in range(n)]
+        return [atomic_numbers[s] for s, n in zip(self.elements, self.counts, strict=True) for _ in range(n)]
 
 
 def read_outcar(lines: Iterable[str], name: str) -> Iterator[Atoms]:
@@ -99,6 +109,8 @@ def _take_line(run: _Run, line: str) -> Atoms | None:
         return _ended(run, line)
     if "VRHFIN" in line:
         _take_element(run, line)
+    elif "TITEL" in line or line.startswith(" POTCAR:"):
+        _take_potential(run, line)
     elif "ions per type" in line:
         _take_counts(run, line)
     elif "Iteration" in line and (match := _ITERATION.search(line)):
@@ -135,11 +147,20 @@ def _take_block(run: _Run, line: str) -> None:
 def _take_counts(run: _Run, line: str) -> None:
     """The numbers of ions of each type, on as many lines as there are elements for."""
     run.counts = [int(word) for word in line.split("=")[-1].split()]
-    while len(run.counts) < len(run.symbols):
+    while len(run.counts) < max(len(run.symbols), len(run.titles)):
         words = next(run.lines, "").split()
         if not words or not all(word.isdigit() for word in words):
             break
         run.counts += map(int, words)
+
+
+def _take_potential(run: _Run, line: str) -> None:
+    """The element of a pseudopotential: ``PAW_PBE Li_sv 10Sep2004``."""
+    in_title = "TITEL" in line
+    words = line.split("=", 1)[-1].split() if in_title else line.split()[1:]
+    symbol = re.split(r"[_.\d]", words[1])[0] if len(words) > 1 else ""
+    if atomic_numbers.get(symbol, 0):
+        (run.titles if in_title else run.potentials).append(symbol)
 
 
 def _take_element(run: _Run, line: str) -> None:

@@ -1,7 +1,8 @@
 """Errors of a potential against labels: RMSE, MAE and the largest, overall, per element and per group.
 
-Conventions: an energy error is the difference of total energies divided by the number of atoms (meV/atom), one number
-per structure; force errors are taken over components (eV/Å); stress errors over all nine components (GPa).
+Conventions: an energy error is the difference of total energies divided by the number of atoms (eV/atom), one number
+per structure; force errors are taken over components (eV/Å); stress errors over all nine components (eV/Å³). Tables for
+people convert by `jaxmlip.units.SHOWN`: meV/atom, eV/Å, GPa.
 """
 
 import dataclasses
@@ -17,14 +18,14 @@ from jaxmlip.data.labels import labels
 from jaxmlip.data.structures import frames_of
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.predictions import Predicted, predict_atoms
-from jaxmlip.units import GPA, MEV
+from jaxmlip.units import SHOWN
 
-UNITS = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
+UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
 _MISSING = "(none)"
 
 
 class ErrorRow(NamedTuple):
-    """The error of one quantity over all structures, one element or one group; ``max`` is of absolute values."""
+    """The error of one quantity over all structures, one element or one group, in ``unit``: eV/atom, eV/Å or eV/Å³."""
 
     quantity: str
     scope: Literal["all", "element", "group"]
@@ -34,16 +35,18 @@ class ErrorRow(NamedTuple):
     rmse: float
     mae: float
     max: float
+    """Of absolute values."""
     unit: str
+    """Of the three before it, from `UNITS`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ErrorTable:
     """Rows of errors; quantities without a label have none.
 
-    >>> row = ErrorRow("energy", "all", "all", 2, 3.0, 2.5, 4.0, "meV/atom")
+    >>> row = ErrorRow("energy", "all", "all", 2, 0.003, 0.0025, 0.004, "eV/atom")
     >>> ErrorTable((row,))["energy"].rmse
-    3.0
+    0.003
     """
 
     rows: tuple[ErrorRow, ...]
@@ -69,15 +72,15 @@ class ErrorTable:
 
 
 def errors(predicted: Predicted | Model | str | Path, atoms: Any, *, group_key: str | None = None) -> ErrorTable:
-    """Errors of predictions (or of a model, which then predicts) against the labels on ``atoms``.
+    """Errors in eV/atom, eV/Å and eV/Å³ of predictions, or of a model, against the labels on ``atoms``.
 
     >>> from ase.build import bulk
     >>> from jaxmlip.data.labels import Labels, attach
     >>> atoms = bulk("Mo", cubic=True)
     >>> attach(atoms, Labels(-21.0, np.zeros((2, 3)), None))
     >>> table = errors(Predicted(np.array([-20.99]), [np.full((2, 3), 0.1)], np.zeros((1, 3, 3))), [atoms])
-    >>> print(f"{table['energy'].mae:.1f} {table['forces'].rmse:.1f}", "stress" in table)
-    5.0 0.1 False
+    >>> print(f"{table['energy'].mae:.3f} {table['forces'].rmse:.1f}", "stress" in table)
+    0.005 0.1 False
 
     Args:
         predicted: one prediction per structure, or a model, or its file.
@@ -146,10 +149,10 @@ def finite_label(frame: ase.Atoms, quantity: str, index: int) -> Any:
 def _difference(quantity: str, index: int, predicted: Predicted, reference: tuple[Any, int]) -> np.ndarray:
     value, n_atoms = reference
     if quantity == "energy":
-        return np.array([(predicted.energy[index] - value) / n_atoms * MEV])
+        return np.array([(predicted.energy[index] - value) / n_atoms])
     if quantity == "forces":
         return (predicted.forces[index] - value).ravel()
-    return (predicted.stress[index] - value).ravel() * GPA
+    return (predicted.stress[index] - value).ravel()
 
 
 def _quantity_rows(quantity: str, found: Residuals, groups: list[str]) -> Iterator[ErrorRow]:
@@ -174,7 +177,7 @@ def _row(quantity: str, scope: Literal["all", "element", "group"], name: str, va
 
 
 def rich_table(tables: dict[str, ErrorTable], *, scopes: Sequence[str] = ("all",)):
-    """A `rich.table.Table` of the errors in ``tables`` (name, as "train" or "test" → errors) for the terminal."""
+    """A `rich.table.Table` of ``tables`` (name, as "train" or "test" → errors) in meV/atom, eV/Å and GPa."""
     from rich.table import Table
 
     table = Table("data", "quantity", "of", "n", "RMSE", "MAE", "max", "unit", title="Errors", title_justify="left")
@@ -183,6 +186,7 @@ def rich_table(tables: dict[str, ErrorTable], *, scopes: Sequence[str] = ("all",
     for data, errors_of in tables.items():
         for row in errors_of.rows:
             if row.scope in scopes:
-                numbers = [f"{value:.4g}" for value in (row.rmse, row.mae, row.max)]
-                table.add_row(data, row.quantity, row.name, str(row.n), *numbers, row.unit)
+                unit, factor = SHOWN[row.quantity]
+                numbers = [f"{factor * value:.4g}" for value in (row.rmse, row.mae, row.max)]
+                table.add_row(data, row.quantity, row.name, str(row.n), *numbers, unit)
     return table

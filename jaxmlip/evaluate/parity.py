@@ -10,17 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxmlip.evaluate import style
-from jaxmlip.evaluate.errors import finite_label
+from jaxmlip.evaluate.errors import UNITS, finite_label
 from jaxmlip.potentials.predictions import Predicted
-from jaxmlip.units import GPA, MEV
+from jaxmlip.units import SHOWN, ErrorUnit
 
-UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "GPa"}
+AXES = {"energy": ErrorUnit(UNITS["energy"], 1.0), "forces": SHOWN["forces"], "stress": SHOWN["stress"]}
+"""Units of the values on the axes of a parity plot: eV/atom, eV/Å, GPa."""
 _NAMES = {"energy": "energy", "forces": "force component", "stress": "stress component"}
 _CELLS = 100  # a side of the grid in which points are counted for their colour
 
 
 class Parity(NamedTuple):
-    """Predicted and reference values of one quantity in the units of `UNITS`, and the structure each belongs to."""
+    """Predicted and reference values of one quantity in eV/atom, eV/Å or eV/Å³, and the structure each belongs to."""
 
     quantity: str
     reference: Float[np.ndarray, " n"]
@@ -41,7 +42,7 @@ class Parity(NamedTuple):
 
 
 def parity(predicted: Predicted, atoms: Sequence[ase.Atoms], *, quantity: str = "energy") -> Parity:
-    """The points of a parity plot: energies per atom (eV), force components (eV/Å) or stress components (GPa).
+    """The points of a parity plot: energies per atom (eV), force components (eV/Å) or stress components (eV/Å³).
 
     >>> from ase.build import bulk
     >>> from jaxmlip.data.labels import Labels, attach
@@ -60,7 +61,7 @@ def parity(predicted: Predicted, atoms: Sequence[ase.Atoms], *, quantity: str = 
         label = finite_label(frame, quantity, index)
         if label is None:
             continue
-        scale = {"energy": 1 / len(frame), "forces": 1.0, "stress": GPA}[quantity]
+        scale = {"energy": 1 / len(frame), "forces": 1.0, "stress": 1.0}[quantity]
         reference.append(np.ravel(label) * scale)
         values.append(np.ravel(getattr(predicted, quantity)[index]) * scale)
         structure.append(np.full(np.size(label), index))
@@ -89,7 +90,9 @@ def parity_figure(
     height = len(rows) * -(-len(names) // width)
     figure = Figure(figsize=(0.5 + 2.6 * width, (0.3 if title else 0.0) + 2.5 * height), layout="constrained")
     axes = figure.subplots(height, width, squeeze=False)
-    low, high = _limits([points for column in panels.values() for points in column.values()])
+    quantity = next(points.quantity for column in panels.values() for points in column.values())
+    unit, factor = AXES[quantity]
+    low, high = _limits([factor * points.reference for column in panels.values() for points in column.values()])
     for axis in axes[-len(rows) :, 1 + (len(names) - 1) % width :].flat:
         axis.remove()
     for (i, row), (j, name) in ((r, c) for r in enumerate(rows) for c in enumerate(names)):
@@ -101,7 +104,6 @@ def parity_figure(
             _draw(axis, panels[name][row], (low, high))
         if i == 0:
             axis.set_title(style.label(name))
-        quantity, unit = _quantity(panels)
         axis.set_xlabel(f"reference {_NAMES[quantity]} ({unit})" if i == len(rows) - 1 else "")
         axis.set_ylabel(f"{row}\npredicted ({unit})" if j % width == 0 else "")
     if title:
@@ -109,14 +111,9 @@ def parity_figure(
     return figure
 
 
-def _quantity(panels: Mapping[str, Mapping[str, Parity]]) -> tuple[str, str]:
-    quantity = next(points.quantity for column in panels.values() for points in column.values())
-    return quantity, UNITS[quantity]
-
-
-def _limits(all_points: list[Parity]) -> tuple[float, float]:
+def _limits(references: list[Float[np.ndarray, " _"]]) -> tuple[float, float]:
     """Limits from the reference alone, widened, so that one wild prediction does not shrink every panel."""
-    reference = np.concatenate([points.reference for points in all_points])
+    reference = np.concatenate(references)
     low, high = (float(reference.min()), float(reference.max())) if reference.size else (0.0, 1.0)
     margin = 0.08 * (high - low) or 0.5
     return low - margin, high + margin
@@ -125,16 +122,18 @@ def _limits(all_points: list[Parity]) -> tuple[float, float]:
 def _draw(axis, points: Parity, limits: tuple[float, float]) -> None:
     low, high = limits
     axis.plot([low, high], [low, high], color="#444444", linewidth=0.8, zorder=1)
-    inside = np.clip(points.predicted, low, high)
-    density = point_density(points.reference, inside, limits)
+    factor = AXES[points.quantity].factor
+    reference, predicted = factor * points.reference, factor * points.predicted
+    inside = np.clip(predicted, low, high)
+    density = point_density(reference, inside, limits)
     order = np.argsort(density)  # the densest on top
     size = float(np.clip(3000 / max(len(order), 1), 2, 14))
     axis.scatter(
-        points.reference[order], inside[order], c=density[order],
+        reference[order], inside[order], c=density[order],
         s=size, cmap=style.DENSITY, linewidths=0, rasterized=True, zorder=2, clip_on=False,
     )  # fmt: skip
     axis.text(
-        0.04, 0.96, _note(points, int(np.sum(points.predicted != inside))),
+        0.04, 0.96, _note(points, int(np.sum(predicted != inside))),
         transform=axis.transAxes, va="top", fontsize=7.5, linespacing=1.4,
     )  # fmt: skip
 
@@ -143,8 +142,8 @@ def _note(points: Parity, n_outside: int) -> str:
     difference = points.predicted - points.reference
     if not difference.size:
         return "no labels"
-    scale, unit = (MEV, "meV/atom") if points.quantity == "energy" else (1.0, UNITS[points.quantity])
-    rmse, mae = np.sqrt(np.mean(difference**2)) * scale, np.abs(difference).mean() * scale
+    unit, factor = SHOWN[points.quantity]
+    rmse, mae = np.sqrt(np.mean(difference**2)) * factor, np.abs(difference).mean() * factor
     lines = [f"RMSE {rmse:.3g} {unit}", f"MAE {mae:.3g} {unit}"]
     return "\n".join(lines + ([f"{n_outside} beyond the frame"] if n_outside else []))
 

@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxmlip.evaluate.style import styled
+from jaxmlip.units import SHOWN
 
-_PANELS = {"energy": "energy RMSE (meV/atom)", "forces": "force RMSE (eV/Å)", "stress": "stress RMSE (eV/Å³)"}
+_PANELS = {"energy": "energy RMSE", "forces": "force RMSE", "stress": "stress RMSE"}
 _COLORS = {"train": "#5b5b5b", "validation": "#d55e00"}
 
 
@@ -15,7 +16,7 @@ _COLORS = {"train": "#5b5b5b", "validation": "#d55e00"}
 def training_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """One panel for each quantity that has labels; ``rows`` as in ``History.rows`` or `jaxmlip.fitting.read_log`.
 
-    >>> rows = [{"epoch": 1, "train_energy": 9.0}, {"epoch": 2, "train_energy": 4.0}]
+    >>> rows = [{"epoch": 1, "train_energy": 0.9}, {"epoch": 2, "train_energy": 0.4}]
     >>> len(training_figure(rows).axes)
     1
 
@@ -27,11 +28,12 @@ def training_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         raise ValueError("the rows tell no errors over epochs: they are not those of an iterative fit")
     figure = Figure(figsize=(3.3 * len(shown), 2.7), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        unit, factor = SHOWN[name]
         for part, color in _COLORS.items():
-            known = [(row["epoch"], row[f"{part}_{name}"]) for row in rows if f"{part}_{name}" in row]
+            known = [(row["epoch"], factor * row[f"{part}_{name}"]) for row in rows if f"{part}_{name}" in row]
             if known:
                 axes.plot(*zip(*known, strict=True), color=color, label=part)
-        axes.set(xlabel="epoch", ylabel=_PANELS[name], yscale="log")
+        axes.set(xlabel="epoch", ylabel=f"{_PANELS[name]} ({unit})", yscale="log")
         axes.grid(which="minor", axis="y", alpha=0.5)
         axes.legend()
     return figure

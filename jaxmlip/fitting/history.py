@@ -8,7 +8,10 @@ from jaxmlip.files import atomic_path
 
 
 class History(NamedTuple):
-    """What a fit did: a summary, and one row an epoch or iteration (or a ridge tried)."""
+    """What a fit did: a summary, and one row an epoch or iteration (or a ridge tried).
+
+    Errors of an epoch, such as ``validation_energy``, are root mean squares in eV/atom, eV/Å and eV/Å³.
+    """
 
     summary: dict[str, Any]
     rows: list[dict[str, Any]]

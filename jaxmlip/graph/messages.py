@@ -99,9 +99,9 @@ def in_blocks(function: Callable, arrays: Any, block: int) -> Any:
 def split_rows(arrays: Any, block: int, *, mode: str = "edge") -> Any:
     """``[n, …]`` as ``[n_blocks, block, …]``, filled up with copies of the last row, or zeros with "constant"."""
 
-    def split(x: Array) -> Array:
+    def blocks_of(x: Array) -> Array:
         n_blocks = -(-len(x) // block)
         padding = [(0, n_blocks * block - len(x))] + [(0, 0)] * (x.ndim - 1)
         return jnp.pad(x, padding, mode=mode).reshape(n_blocks, block, *x.shape[1:])
 
-    return jax.tree.map(split, arrays)
+    return jax.tree.map(blocks_of, arrays)

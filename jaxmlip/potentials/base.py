@@ -98,7 +98,7 @@ class Kernel(NamedTuple):
     further_points: Callable  # (batches, n) -> the points of other names, {} if there are none
     covariances: Callable  # points -> for each kind: which points are real [n_sparse], and their K_mm
     rows: Callable  # (points, graph, with_stress) -> energies, forces, virials by α; see `gap_kernels.KernelRows`
-    prior: Callable  # (points, graph) -> covariances of atoms [n_atoms, n_atoms], and with columns [n_atoms, n_columns]
+    prior: Callable  # (points, graph, vectors) -> covariances of atoms [n_atoms, n_atoms], and with columns
     regressor: Callable | None = None  # as `Regressor.energies`, where there are no further points
 
 

@@ -102,7 +102,7 @@ def as_model(model: Any) -> Model:
     raise TypeError(f"expected a jaxmlip.Model or the name of its file, got {type(model).__name__}")
 
 
-def predict(model: Model | str | Path, structures: Any) -> Any:
+def predict(model: Any, structures: Any) -> Any:
     """Energy, forces, stress and energies of atoms.
 
     >>> import ase, jax

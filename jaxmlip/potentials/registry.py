@@ -59,7 +59,7 @@ class Family(NamedTuple):
     build: Callable[[Any], Potential]  # settings -> potential
     label: str = ""  # as it is written in figures and tables; empty: the name
     color: str = ""  # of figures
-    method: str | None = ""  # of fitting, in `jaxmlip.fitting.METHODS`; empty: by its stages; None: has nothing to fit
+    method: str | None = ""  # of fitting, in `FIT_METHODS`; empty: by its stages; None: has nothing to fit
     suggest: Callable[[Sequence[ase.Atoms]], dict[str, Any]] | None = None  # settings that depend on the data
     presets: Mapping[str, Preset] = _NONE
     example: Mapping[str, Any] = _NONE  # settings of a small potential of Li, Mn and O, for tests and benchmarks

@@ -55,7 +55,7 @@ class SevenNetConfig(Config):
     The defaults are a small model that can be trained from nothing; SevenNet-0 has 128x0e+64x1e+32x2e and five layers.
 
     >>> SevenNetConfig(species=("Li", "O")).layers[1].n_radial
-    112
+    96
     """
 
     cutoff: float = 5.0

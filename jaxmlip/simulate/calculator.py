@@ -1,7 +1,6 @@
 """ASE's view of a model: a calculator that keeps its neighbour list between the steps of a simulation."""
 
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,7 +20,7 @@ from jaxmlip.potentials.model import Model, Prediction, as_model, predict
 from jaxmlip.potentials.registry import label_of
 
 
-def calculator(model: Model | str | Path, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
+def calculator(model: Any, *, skin: float = 1.0, dtype: str = "float64") -> Calculator:
     """ASE calculator: energy, free_energy and energies (eV), forces (eV/Å), stress (eV/Å³, Voigt xx yy zz yz xz xy).
 
     Stresses of atoms are `jaxmlip.graph.derivatives.atomic_stresses`; as ASE's, they add up to the stress.

@@ -9,11 +9,12 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jaxmlip.evaluate import style
-from jaxmlip.study.learning_curve import curve, plain_numbers, time_curve
+from jaxmlip.study.learning_curve import curve, error_curve, plain_numbers, time_curve
 from jaxmlip.study.published import VOLTAGES, PublishedVoltages
+from jaxmlip.units import SHOWN
 
 Row = Mapping[str, Any]
-_QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å"}
+_QUANTITIES = ("energy", "forces")
 
 
 @style.styled
@@ -43,7 +44,7 @@ def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[s
     cells = {}
     for part in ("train", "test"):
         for i, method in enumerate(methods):
-            found, mean, *_ = curve(rows, method, f"{part}_{quantity}_rmse")
+            found, mean, *_ = error_curve(rows, method, part, quantity)
             cells |= {(i, sizes.index(n), part): value for n, value in zip(found, mean, strict=True)}
     norm, colors = LogNorm(min(cells.values()), max(cells.values())), colormaps["viridis_r"]
     for (i, j, part), value in cells.items():
@@ -53,7 +54,7 @@ def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[s
         x, y = (j + 0.3, i + 0.25) if part == "train" else (j + 0.7, i + 0.75)
         shade = "white" if norm(value) > 0.55 else "#1d2733"
         axis.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=7, color=shade)
-    axis.set(xlim=(0, len(sizes)), ylim=(0, len(methods)), title=f"{quantity} ({_QUANTITIES[quantity]})")
+    axis.set(xlim=(0, len(sizes)), ylim=(0, len(methods)), title=f"{quantity} ({SHOWN[quantity].name})")
     axis.set_xticks(np.arange(len(sizes)) + 0.5, [str(n) for n in sizes])
     axis.set_yticks(np.arange(len(methods)) + 0.5, [style.label(m) for m in methods])
     axis.set_xlabel("training structures")
@@ -68,10 +69,11 @@ def error_time_figure(rows: Sequence[Row]) -> Figure:
     """Test errors against processor time of training, not compiling; one line a method, larger points: larger sets."""
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     sizes = sorted({row["size"] for row in rows})
-    for axis, (quantity, unit) in zip(figure.subplots(1, 2), _QUANTITIES.items(), strict=True):
+    for axis, quantity in zip(figure.subplots(1, 2), _QUANTITIES, strict=True):
+        unit = SHOWN[quantity].name
         for method in methods_of(rows):
-            n, seconds = time_curve(rows, method)
-            found, error, *_ = curve(rows, method, f"test_{quantity}_rmse")
+            n, seconds, *_ = time_curve(rows, method)
+            found, error, *_ = error_curve(rows, method, "test", quantity)
             time = seconds[np.isin(n, found)]
             axis.plot(time, error, color=style.color(method), label=style.label(method))
             area = [16 + 50 * sizes.index(size) / max(len(sizes) - 1, 1) for size in found]

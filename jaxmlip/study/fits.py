@@ -84,7 +84,7 @@ def _divided(predicted: Predicted, size: int) -> tuple[Predicted, Predicted]:
 
 
 def _error_columns(part: str, table: ErrorTable) -> Row:
-    """Columns such as ``test_energy_rmse``, in meV/atom, eV/Å and GPa."""
+    """Columns such as ``test_energy_rmse``, in eV/atom, eV/Å and eV/Å³."""
     whole = [row for row in table.rows if row.scope == "all"]
     return {f"{part}_{row.quantity}_{m}": getattr(row, m) for row in whole for m in ("rmse", "mae", "max")}
 

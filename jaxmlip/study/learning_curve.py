@@ -1,29 +1,46 @@
 """Figures over a study's rows: errors and times against the size of the training set."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from jaxmlip.evaluate import style
+from jaxmlip.units import SHOWN
 
 Row = Mapping[str, Any]
 
 
-def curve(rows: Sequence[Row], method: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+class Curve(NamedTuple):
+    """A value over training-set sizes: mean, smallest and largest over the seeds."""
+
+    sizes: Int[np.ndarray, " n_sizes"]
+    mean: Float[np.ndarray, " n_sizes"]
+    low: Float[np.ndarray, " n_sizes"]
+    high: Float[np.ndarray, " n_sizes"]
+
+
+def curve(rows: Sequence[Row], method: str, value: str) -> Curve:
     """Sizes, and mean, smallest and largest of ``value`` over the seeds at each.
 
-    >>> rows = [{"method": "snap", "size": 30, "seed": s, "test_energy_rmse": 10.0 + s} for s in (0, 2)]
+    >>> rows = [{"method": "snap", "size": 30, "seed": s, "test_energy_rmse": 0.25 + s} for s in (0, 2)]
     >>> [column.tolist() for column in curve(rows, "snap", "test_energy_rmse")]
-    [[30], [11.0], [10.0], [12.0]]
+    [[30], [1.25], [0.25], [2.25]]
     """
     found = [(row["size"], row[value]) for row in rows if row["method"] == method and row.get(value) is not None]
     sizes = sorted({size for size, _ in found})
     groups = [[v for size, v in found if size == wanted] for wanted in sizes]
     columns = [np.array([fold(group) for group in groups]) for fold in (np.mean, np.min, np.max)]
-    return np.array(sizes, int), columns[0], columns[1], columns[2]
+    return Curve(np.array(sizes, int), *columns)
+
+
+def error_curve(rows: Sequence[Row], method: str, part: str, quantity: str) -> Curve:
+    """`curve` of the RMSE of one quantity on ``part`` (train or test), in the units of figures (`SHOWN`)."""
+    sizes, *errors = curve(rows, method, f"{part}_{quantity}_rmse")
+    return Curve(sizes, *(SHOWN[quantity].factor * one for one in errors))
 
 
 def training_cpu(row: Row) -> float:
@@ -31,15 +48,16 @@ def training_cpu(row: Row) -> float:
     return row["fit_cpu_s"] * max(1 - row["fit_compile_s"] / row["fit_wall_s"], 0.0)
 
 
-def time_curve(rows: Sequence[Row], method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes, and the mean of `training_cpu` over the seeds at each."""
-    return curve([{**row, "seconds": training_cpu(row)} for row in rows], method, "seconds")[:2]
+def time_curve(rows: Sequence[Row], method: str) -> Curve:
+    """`training_cpu`, the seconds of a fit."""
+    return curve([{**row, "seconds": training_cpu(row)} for row in rows], method, "seconds")
 
 
 @style.styled
 def learning_curve_figure(rows: Sequence[Row]) -> Figure:
     """RMSE of energy and forces against training-set size; test solid, train dashed, a band over seeds."""
-    quantities = [("energy", "energy RMSE (meV/atom)"), ("forces", "force RMSE (eV/Å)")]
+    names = {"energy": "energy", "forces": "force"}
+    quantities = [(quantity, f"{name} RMSE ({SHOWN[quantity].name})") for quantity, name in names.items()]
     quantities = [q for q in quantities if any(row.get(f"test_{q[0]}_rmse") is not None for row in rows)]
     figure = Figure(figsize=(3.6 * max(len(quantities), 1), 3.7), layout="constrained")
     axes = figure.subplots(1, max(len(quantities), 1), squeeze=False)[0]
@@ -65,7 +83,7 @@ def times_figure(rows: Sequence[Row]) -> Figure:
     methods = _methods(rows)
     for method in methods:
         color = style.color(method)
-        left.plot(*time_curve(rows, method), "o-", color=color, label=style.label(method))
+        left.plot(*time_curve(rows, method)[:2], "o-", color=color, label=style.label(method))
         both = curve(rows, method, "fit_cpu_s")[:2]
         left.plot(*both, "o--", color=color, markerfacecolor="white", label=f"{style.label(method)}, compiled anew")
     left.set(xscale="log", yscale="log", xlabel="training structures", ylabel="training, processor time (s)")
@@ -88,7 +106,7 @@ def _methods(rows: Sequence[Row]) -> list[str]:
 
 def _draw(axis, rows: Sequence[Row], method: str, quantity: str) -> None:
     for part, line in (("test", "o-"), ("train", "o--")):
-        size, mean, low, high = curve(rows, method, f"{part}_{quantity}_rmse")
+        size, mean, low, high = error_curve(rows, method, part, quantity)
         color = style.color(method)
         hollow = {"markerfacecolor": "white"} if part == "train" else {}
         axis.plot(size, mean, line, color=color, label=f"{style.label(method)} {part}", **hollow)

@@ -20,7 +20,7 @@ HUBBARD_U = {"Mn": 3.9, "Ni": 6.2, "V": 3.25, "Cr": 3.7, "Fe": 5.3, "Co": 3.32, 
 
 
 class PublishedErrors(NamedTuple):
-    """Errors of one set: energies in meV/atom, forces in eV/Å."""
+    """Errors of one set: energies in eV/atom, forces in eV/Å."""
 
     energy_rmse: float
     energy_mae: float
@@ -29,8 +29,8 @@ class PublishedErrors(NamedTuple):
 
 
 NEQUIP_ERRORS = {
-    "train": PublishedErrors(48.658, 31.766, 0.084, 0.054),
-    "test": PublishedErrors(40.672, 25.641, 0.133, 0.070),
+    "train": PublishedErrors(0.048658, 0.031766, 0.084, 0.054),
+    "test": PublishedErrors(0.040672, 0.025641, 0.133, 0.070),
 }
 """NequIP on 2,000 structures, after 279 hours (table S4)."""
 

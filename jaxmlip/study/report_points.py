@@ -8,13 +8,13 @@ import ase
 import numpy as np
 from jaxtyping import Int
 
-from jaxmlip.evaluate.parity import UNITS, Parity, parity
+from jaxmlip.evaluate.parity import AXES, Parity, parity
 from jaxmlip.evaluate.report_charts import Axes, Curves, Line, Lines, Points, Scatter
 from jaxmlip.evaluate.style import color, label
 from jaxmlip.study.fits import Outcome
-from jaxmlip.study.learning_curve import curve
+from jaxmlip.study.learning_curve import error_curve
 from jaxmlip.study.tasks import Parts, Task
-from jaxmlip.units import MEV
+from jaxmlip.units import SHOWN
 
 Results = Sequence[tuple[Task, Outcome]]
 MAX_POINTS = 4000
@@ -48,7 +48,7 @@ def parity_chart(results: Results, by_seed: Mapping[int, Parts], atoms: Sequence
     place = {id(frame): k for k, frame in enumerate(atoms)}
     sizes = sorted({task.size for task, _ in results})
     places, found = {}, {}
-    for quantity, size, part, seed in product(UNITS, sizes, ("test", "train"), by_seed):
+    for quantity, size, part, seed in product(SHOWN, sizes, ("test", "train"), by_seed):
         frames = by_seed[seed].train[:size] if part == "train" else by_seed[seed].test
         ours = [(task.name, getattr(o, part)) for task, o in results if (task.size, task.seed) == (size, seed)]
         points = {name: parity(predicted, frames, quantity=quantity) for name, predicted in ours}
@@ -91,14 +91,13 @@ def learning_curves(rows: Sequence[Mapping[str, Any]]) -> Curves:
     """RMSE against training-set size of each method and quantity; bands from the best to the worst seed."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     panels = []
-    for quantity in UNITS:
-        unit = "meV/atom" if quantity == "energy" else UNITS[quantity]
+    for quantity, (unit, _) in SHOWN.items():
         lines = []
         for method in methods:
             for part in ("train", "test"):
-                columns = curve(rows, method, f"{part}_{quantity}_rmse")
-                if columns[0].size:
-                    lines.append(Line(label(method), part, *columns, dashed=part == "train"))
+                sizes, mean, low, high = error_curve(rows, method, part, quantity)
+                if sizes.size:
+                    lines.append(Line(label(method), part, sizes, mean, low, high, dashed=part == "train"))
         if lines:
             panels.append(Lines((quantity,), Axes("training structures", f"RMSE ({unit})", unit, 5), lines))
     quantities = [panel.choice[0] for panel in panels]
@@ -120,17 +119,23 @@ def _panel(choice: tuple[str, ...], found: Mapping[str, Parity], owners: Int[np.
     quantity = choice[0]
     first = next(iter(found.values()))
     kept = chosen_points([points.predicted - points.reference for points in found.values()], limit)
-    unit = UNITS[quantity]
-    error_unit, error_scale = ("meV/atom", MEV) if quantity == "energy" else (unit, 1.0)
+    (unit, factor), (error_unit, error_factor) = AXES[quantity], SHOWN[quantity]
     item = np.arange(len(first.structure)) - np.searchsorted(first.structure, first.structure)  # from each one's first
     return Points(
         choice,
-        Axes(f"reference {quantity} ({unit})", f"predicted ({unit})", unit, _DIGITS[quantity], error_unit, error_scale),
-        first.reference[kept],
-        {label(name): points.predicted[kept] for name, points in found.items()},
+        Axes(
+            f"reference {quantity} ({unit})",
+            f"predicted ({unit})",
+            unit,
+            _DIGITS[quantity],
+            error_unit,
+            error_factor / factor,
+        ),
+        factor * first.reference[kept],
+        {label(name): factor * points.predicted[kept] for name, points in found.items()},
         owners[first.structure[kept]],
         item[kept] if quantity == "forces" else None,
-        {label(name): _errors(points, error_scale, error_unit) for name, points in found.items()},
+        {label(name): _errors(points) for name, points in found.items()},
         _which(quantity, len(kept), len(first.reference), _n_worst(limit)),
     )
 
@@ -166,6 +171,7 @@ def _which(quantity: str, kept: int, total: int, n_worst: int) -> str:
     )
 
 
-def _errors(points: Parity, error_scale: float, unit: str) -> str:
-    difference = (points.predicted - points.reference) * error_scale
+def _errors(points: Parity) -> str:
+    unit, factor = SHOWN[points.quantity]
+    difference = (points.predicted - points.reference) * factor
     return f"RMSE {np.sqrt(np.mean(difference**2)):.3g} {unit}, MAE {np.abs(difference).mean():.3g}"

@@ -17,13 +17,14 @@ from jaxmlip.study.sources import load_structures
 from jaxmlip.study.summary import drawn_once, write_results
 from jaxmlip.study.tasks import Task, elements, make_tasks, parts
 from jaxmlip.study.voltages import can_have_voltages, method_voltages
+from jaxmlip.units import SHOWN
 
 
 class StudyResult(NamedTuple):
     """What `run_study` found; the same is in the folder."""
 
     rows: list[dict[str, Any]]
-    """One a fit: method, size, seed, errors (meV/atom, eV/Å, GPa), times."""
+    """One a fit: method, size, seed, errors (eV/atom, eV/Å, eV/Å³), times."""
     voltages: list[dict[str, Any]]
     out: Path
 
@@ -131,9 +132,9 @@ class _Runner(NamedTuple):
 
 def _fitted(task: Task, found: Outcome) -> str:
     parts_of_line = [f"{task.name:<8} {task.size:>5} structures, seed {task.seed}:"]
-    for quantity, unit in (("energy", "meV/atom"), ("forces", "eV/Å")):
+    for quantity in ("energy", "forces"):
         if (value := found.row.get(f"test_{quantity}_rmse")) is not None:
-            parts_of_line.append(f"{value:.3g} {unit}")
+            parts_of_line.append(f"{SHOWN[quantity].factor * value:.3g} {SHOWN[quantity].name}")
     return " ".join(parts_of_line) + f" on test, fitted in {found.row['fit_wall_s']:.1f} s"
 
 

@@ -25,13 +25,13 @@ from jaxmlip.study.projection import projection_table
 from jaxmlip.study.report_points import study_charts
 from jaxmlip.study.tasks import Parts, Task
 from jaxmlip.study.voltages import voltage_table
+from jaxmlip.units import SHOWN
 
 Results = Sequence[tuple[Task, Outcome]]
 CITATION = (
     "Choyal, Sagar, Sai Gautam, Constructing and evaluating machine-learned interatomic potentials for Li-based "
     "disordered rocksalts, J. Chem. Theory Comput. (2024), arXiv:2304.01650, tables S3 and S6"
 )
-_QUANTITIES = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _largest(results: Results) -> dict[str, tuple[Task, Outcome]]:
 def _figures(results: Results, by_seed: Mapping[int, Parts], voltages: Sequence[dict[str, Any]]) -> dict[str, Picture]:
     rows = [found.row for _, found in results]
     figures = {}
-    for quantity in _QUANTITIES:
+    for quantity in SHOWN:
         figure = _parity(results, by_seed, quantity)
         if figure is not None:
             caption = f"Predicted against reference {quantity} of each method at its largest training set, all seeds: "
@@ -196,14 +196,25 @@ def error_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     names = {"structures": "size", "seed": "seed"} if several else {"structures": "size"}
     kinds = [(part, measure) for part in ("train", "test") for measure in ("rmse", "mae")]
     tables = []
-    for quantity, unit in _QUANTITIES.items():
+    for quantity, (unit, factor) in SHOWN.items():
         if all(row.get(f"test_{quantity}_rmse") is None for row in rows):
             continue
         columns = ["method", *names, *(f"{part} {measure.upper()}" for part, measure in kinds)]
-        keys = [*names.values(), *(f"{part}_{quantity}_{measure}" for part, measure in kinds)]
-        lines = [[label(row["method"]), *(row.get(key) for key in keys)] for row in rows]
+        keys = [f"{part}_{quantity}_{measure}" for part, measure in kinds]
+        lines = [
+            [
+                label(row["method"]),
+                *(row[key] for key in names.values()),
+                *(_times(row.get(key), factor) for key in keys),
+            ]
+            for row in rows
+        ]
         tables.append(Table(columns, lines, f"{quantity.capitalize()} ({unit})"))
     return tables
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else factor * value
 
 
 def time_table(rows: Sequence[Mapping[str, Any]]) -> Table:

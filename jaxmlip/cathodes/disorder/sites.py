@@ -129,7 +129,7 @@ def sites_of(frame: ase.Atoms, exchange: Mapping[str, Sequence[str]]) -> Sites:
     return Sites(frame.copy(), tuple(parts))
 
 
-def random_numbers(sites: Sites, amounts: Mapping[str, float], seed: int = 0) -> Integer[np.ndarray, " n_sites"]:
+def random_numbers(sites: Sites, amounts: Mapping[str, int | float], seed: int = 0) -> Integer[np.ndarray, " n_sites"]:
     """Atomic numbers on all sites, at random; their counts are those nearest to ``amounts`` (largest remainders).
 
     Vacancies take what is left over on a sublattice that allows them.

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 
 from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
-from jaxmlip.data.labels import VOIGT
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
-from jaxmlip.fitting.objective import Weights, check_labels, structure_factors
-from jaxmlip.graph.batch import Batch, batches
+from jaxmlip.fitting.objective import Weights, check_labels, multipliers, n_atoms, structure_factors
+from jaxmlip.fitting.rows import weighted_rows
+from jaxmlip.graph.batch import batches
 from jaxmlip.potentials.base import Linear, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import given_offsets
@@ -108,11 +108,16 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
     work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
     for batch in track(work, "design matrix", show=show):
         with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
-        rows = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
-        for group, A, b in _structures(batch, rows, given, groups, settings):
-            if settings.offsets != "fit":
-                A[:, :n_species] = 0
-            problem.add(A / roughness, b, group)
+        found = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
+        labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+        labels = labels._replace(energy=labels.energy - found.energy[:, :n_species] @ given)
+        rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), settings))
+        if settings.offsets != "fit":
+            rows.matrix[:, :n_species] = 0
+        for g, k in enumerate(batch.index):
+            mine = (rows.structure == g) & (rows.multiplier != 0)
+            if k >= 0 and mine.any():
+                problem.add(rows.matrix[mine] / roughness, rows.target[mine], groups[k])
     return problem
 
 
@@ -121,33 +126,6 @@ def _roughness(stages: Linear, params: Params) -> np.ndarray:
     c = np.ones(np.shape(params["coefficients"]))
     features = c if stages.smoothness is None else c * stages.smoothness
     return np.concatenate([np.ones(np.size(params["offsets"])), features.ravel()])
-
-
-def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settings: LinearFit):
-    """Weighted rows and targets of each structure of a batch."""
-    labels = jax.tree.map(np.asarray, batch.labels)
-    atom_graph, atom_mask = np.asarray(batch.graph.atom_graph), np.asarray(batch.graph.atom_mask)
-    for g, k in enumerate(batch.index):
-        if k < 0:
-            continue
-        mine = atom_mask & (atom_graph == g)
-        group = groups[k]
-        A, b = [], []
-        if settings.energy_weight and labels.has_energy[g]:
-            weight = settings.energy_weight * labels.energy_factor[g] / mine.sum()
-            A.append(weight * rows.energy[g][None])
-            b.append(weight * (labels.energy[[g]] - rows.energy[g, : given.size] @ given))
-        with_forces = mine & labels.has_forces
-        if settings.force_weight and with_forces.any():
-            weight = settings.force_weight * labels.forces_factor[with_forces][0]
-            A.append(weight * rows.forces[with_forces].reshape(-1, rows.forces.shape[-1]))
-            b.append(weight * labels.forces[with_forces].ravel())
-        if settings.stress_weight and labels.has_stress[g]:
-            weight = settings.stress_weight * labels.stress_factor[g]
-            A.append(weight * rows.stress[g][VOIGT])
-            b.append(weight * labels.stress[g][VOIGT])
-        if A:
-            yield group, np.concatenate(A), np.concatenate(b)
 
 
 def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> Any:

@@ -18,6 +18,7 @@ from jaxmlip.data.weights import frame_sigmas, frame_weights
 from jaxmlip.files import atomic_path
 
 _FILE = "checkpoint.msgpack"
+_FORMAT = 2  # raise when the meaning of what is kept changes
 
 
 Rows = list[dict[str, Any]]
@@ -47,8 +48,8 @@ def load_checkpoint(folder: Path, key: str, state: Any) -> tuple[Any, Rows] | No
         raise ValueError(f"{path} is damaged ({error}): delete it to start again") from None
     if found != key:
         raise ValueError(
-            f"{path} belongs to a run with other data, settings or potential: give another folder, or delete it to "
-            "start again"
+            f"{path} belongs to a run with other data, settings or potential, or of an earlier version: give another "
+            "folder, or delete it to start again"
         )
     return flax.serialization.from_state_dict(state, content["state"]), json.loads(content["rows"])
 
@@ -61,7 +62,7 @@ def _group(frame: ase.Atoms, settings: Any) -> str:
 def run_key(config: Any, settings: Any, atoms: Sequence[Sequence[ase.Atoms]], start: Any) -> str:
     """A hash of everything that the numbers of a run depend on; how often it is saved does not count."""
     digest = hashlib.sha256()
-    facts = [type(config).__name__, dataclasses.asdict(config), type(settings).__name__, to_mapping(settings)]
+    facts = [_FORMAT, type(config).__name__, dataclasses.asdict(config), type(settings).__name__, to_mapping(settings)]
     digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
     for frame in (frame for part in atoms for frame in part):
         arrays = (frame.numbers, frame.positions, frame.cell.array, frame.pbc)

@@ -61,7 +61,7 @@ def clebsch_gordan(first: tuple[int, int], second: tuple[int, int], total: tuple
             result += (-1) ** k / np.prod([float(factorial(n)) for n in terms])
     above = (l3 + l1 - l2, l3 - l1 + l2, l1 + l2 - l3, l3 + m3, l3 - m3, l1 - m1, l1 + m1, l2 - m2, l2 + m2)
     size = (2 * l3 + 1) * np.prod([float(factorial(n)) for n in above]) / factorial(l1 + l2 + l3 + 1)
-    return float(np.sqrt(size)) * result
+    return float(np.sqrt(size) * result)
 
 
 def _to_real(degree: int) -> Complex[np.ndarray, "m m"]:

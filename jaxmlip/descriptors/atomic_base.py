@@ -34,8 +34,10 @@ def neighbor_sums(
     return jnp.einsum("kam,lam->kla", flat, Y).reshape(*weighted.shape[:2], Y.shape[0], -1)
 
 
-def combined(sums: Sums, coefficients: Float[Array, "n_rows n_channels n_max n_degrees n_basis"]) -> Array:
-    """A_{c n l m} ``[n_channels, n_max, n_harmonics, n_atoms]``; ``n_rows``: one for each atom, or one for all."""
+def combined(
+    sums: Sums, coefficients: Float[Array, "n_rows n_channels n_max n_degrees n_basis"]
+) -> Float[Array, "n_channels n_max n_combined n_atoms"]:
+    """A_{c n l m} up to the degree of the coefficients; ``n_rows``: one for each atom, or one for all."""
     found = []
     for degree in range(coefficients.shape[3]):
         G, c = sums[:, :, degree**2 : (degree + 1) ** 2], coefficients[:, :, :, degree]

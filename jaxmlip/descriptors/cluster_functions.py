@@ -133,7 +133,7 @@ def functions(n_channels: int, sizes: Sizes) -> list[Function]:
     """All independent functions of an atom whose neighbours are in ``n_channels``, rank by rank.
 
     >>> [len(functions(1, Sizes((8, 4, 3)[:rank], (0, 3, 2)[:rank]))) for rank in (1, 2, 3)]
-    [8, 48, 98]
+    [8, 48, 122]
     """
     found = []
     for rank, (n_max, l_max) in enumerate(zip(sizes.n_max, sizes.l_max), 1):

@@ -196,7 +196,9 @@ def _multiply(moments: Array, products: Products) -> Array:
     return factor * rows_of(moments, products.left) * rows_of(moments, products.right)
 
 
-def rows_of(moments: Array, index: np.ndarray) -> Array:
+def rows_of(
+    moments: Float[Array, "n_moments n_atoms"], index: Int[np.ndarray, " n_rows"]
+) -> Float[Array, "n_rows n_atoms"]:
     """Rows by an index that is known to be within."""
     return moments.at[index].get(mode="promise_in_bounds")
 

@@ -11,7 +11,7 @@ References:
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -104,9 +104,9 @@ def _model(found: _Content, symbols: list[str]) -> Model:
         row[: c.shape[0], : c.shape[1], : c.shape[2]] = c
     place: dict[Function, int] = {}
     members: list[tuple[int, ...]] = []
-    values: list[dict[int, np.ndarray]] = []
+    values: list[dict[int, Any]] = []
     for symbol in symbols:
-        mine: dict[int, np.ndarray] = {}
+        mine: dict[int, Any] = {}
         for elements, function, c in found.functions[symbol]:
             if set(elements) <= set(symbols) and _within(function, [found.bonds[symbol, e][0] for e in elements]):
                 function = function._replace(channels=tuple(symbols.index(e) for e in elements))
@@ -156,8 +156,7 @@ def _read_functions(content: Fields) -> _Content:
             core = block.numbers("core-repulsion", 2, [0.0, 0.0])
             _add_bond(bonds, (elements[0], elements[-1]), _bond(block, _YAML, core), block)
         functions.setdefault(elements[0], []).extend(_function(one, elements[0]) for one in block.parts("nbody", []))
-    missing = sorted({e for pair in bonds for e in pair} | set(functions) - set(centres) - set(centres))
-    missing = [symbol for symbol in missing if symbol not in centres]
+    missing = sorted(({e for pair in bonds for e in pair} | set(functions)) - set(centres))
     if missing or not centres:
         raise content.error("species", f"has no block of {', '.join(missing) or 'any element'} alone")
     for rows, P in ((functions.setdefault(symbol, []), centre.n_densities) for symbol, centre in centres.items()):
@@ -258,7 +257,8 @@ def _bond(entry: Fields, names: _BondNames, core: list[float]) -> tuple[Bond, np
         entry.integer(names.n_basis, 1),
         entry.integer(names.n_max, 0),
         entry.integer(names.l_max, 0),
-        *core,
+        core[0],
+        core[1],
         entry.number(names.inner, 0.0),
         entry.number(names.inner_width, 0.0, low=0.0),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of C where there is libyaml
 LARGEST = 300_000_000  # bytes
 
 
@@ -25,7 +25,7 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Hashable, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         key = tuple(key) if isinstance(key, list) and all(isinstance(k, int) for k in key) else key
-        if not isinstance(key, Hashable) or key in found:
+        if isinstance(key, (list, dict)) or key in found:
             raise yaml.YAMLError(f"the key {key!r}{key_node.start_mark} stands twice, or is no name or list of numbers")
         found[key] = loader.construct_object(value_node, deep=True)
     return found

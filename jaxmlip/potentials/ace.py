@@ -43,7 +43,7 @@ class ACEConfig(Config):
     """pacemaker's settings, the same for all elements; a file's, which may differ by element, are in ``definition``.
 
     >>> ACEConfig(species=("Mo",)).n_features, ACEConfig(species=("Mo",), n_max=(8, 4), l_max=(0, 3)).n_features
-    (98, 48)
+    (122, 48)
     """
 
     cutoff: float = 5.0
@@ -203,7 +203,8 @@ def ace(config: ACEConfig) -> Potential:
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
         return scalar_slopes(tables.cluster.contraction, _slopes(config), total)
 
-    stages = Linear(density, invariants, jacobian if config.definition is None else None)
+    rough = np.array([sum((n + 1) ** 2 + degree**2 for n, degree in zip(f.ns, f.ls)) for f in parts.functions], float)
+    stages = Linear(density, invariants, jacobian if config.definition is None else None, smoothness=rough)
     return Potential(config, init, atomic_energies, stages if parts.is_linear else None)
 
 
@@ -227,13 +228,13 @@ def _tables(config: ACEConfig) -> _Tables:
         used = columns(np.concatenate([radial, cluster.angular]), parts.n_basis, n_harmonics)
     else:
         used = np.arange(len(mixing) * parts.n_basis * n_harmonics)
-    pairs = pair_table(bonds, config.species, config.spline_step)
+    pairs = pair_table(bonds, tuple(map(int, config.species)), config.spline_step)
     return _Tables(parts, cluster, n_harmonics, pairs, kinds, kind, used, mixing, bool(config.spline_step))
 
 
 def identity(parts: Definition) -> Float[Array, "n_pairs n_max n_degrees n_basis"]:
     """c_nlk = δ_nk of every pair."""
-    n_max, l_max = (max(bond[k] for bond in parts.bonds) for k in (5, 6))
+    n_max, l_max = max(bond.n_max for bond in parts.bonds), max(bond.l_max for bond in parts.bonds)
     one = jnp.broadcast_to(jnp.eye(n_max, parts.n_basis)[:, None], (n_max, l_max + 1, parts.n_basis))
     return jnp.broadcast_to(one[None], (len(parts.bonds), *one.shape))
 

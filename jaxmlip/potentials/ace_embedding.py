@@ -50,7 +50,12 @@ def embedded(
     return total
 
 
-def faded(energy: Array, core: Array, species: Array, centres: Sequence[Centre]) -> Float[Array, " n_atoms"]:
+def faded(
+    energy: Float[Array, " n_atoms"],
+    core: Float[Array, " n_atoms"],
+    species: Int[Array, " n_atoms"],
+    centres: Sequence[Centre],
+) -> Float[Array, " n_atoms"]:
     """E S(ρ_core; ρ_cut, Δρ_cut): what is left of an energy where the core repulsion ``core`` in eV is large."""
     end, width = (jnp.asarray([c[k] for c in centres], core.dtype)[species] for k in (2, 3))
     return energy * switch_off(core, end, width)

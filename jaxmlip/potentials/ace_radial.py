@@ -94,7 +94,7 @@ def pair_functions(
 
 
 def hermite(
-    function: Callable[[Array], Array],
+    function: Callable,
     r: Float[Array, "*pairs"],
     h: Float[Array, "*pairs"],
     last: Float[Array, "*pairs"],
@@ -113,7 +113,9 @@ def hermite(
     return jnp.where(r < last * h, cubic, 0)
 
 
-def switch_off(x: Array, end: Array, width: Array) -> Array:
+def switch_off(
+    x: Float[Array, "*pairs"], end: Float[Array, "*pairs"], width: Float[Array, "*pairs"]
+) -> Float[Array, "*pairs"]:
     """S = 1 − 10 t³ + 15 t⁴ − 6 t⁵, t = (x − end + width)/width in 0 … 1: 1 below, 0 from ``end`` on; width 0: a step.
 
     >>> switch_off(jnp.array([0.0, 1.5, 3.0]), jnp.full(3, 2.0), jnp.ones(3)).tolist()
@@ -123,7 +125,7 @@ def switch_off(x: Array, end: Array, width: Array) -> Array:
     return jnp.where(width > 0, 1 - t**3 * (10 - t * (15 - 6 * t)), (x <= end).astype(x.dtype))
 
 
-def core_repulsion(r: Array, pairs: Pairs, inner: str) -> Array:
+def core_repulsion(r: Float[Array, "*pairs"], pairs: Pairs, inner: str) -> Float[Array, "*pairs"]:
     """Energy u in eV that a pair adds to each of its atoms."""
     if inner == "zbl":
         t = jnp.maximum(r - pairs.cutoff + pairs.width, 0)

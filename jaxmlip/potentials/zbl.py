@@ -6,7 +6,7 @@ from typing import Any
 import ase.units
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Positive
 from jaxmlip.graph.batch import Graph
@@ -83,13 +83,15 @@ def zbl(config: ZBLConfig) -> Potential:
     return Potential(config, init, atomic_energies)
 
 
-def screening(x: Array) -> Array:
+def screening(x: Any) -> Any:
     """φ(x); also for NumPy arrays."""
     exp = np.exp if isinstance(x, np.ndarray) else jnp.exp
-    return sum(c * exp(-d * x) for c, d in _SCREENING)  # type: ignore[return-value]
+    return sum(c * exp(-d * x) for c, d in _SCREENING)
 
 
-def switch(charge: np.ndarray, length: np.ndarray, r: Any, width: Any) -> tuple[np.ndarray, ...]:
+def switch(
+    charge: Float[np.ndarray, "*pairs"], length: Float[np.ndarray, "*pairs"], r: float, width: float
+) -> tuple[Float[np.ndarray, "*pairs"], ...]:
     """A, B, C of a switch of ``width`` that ends at ``r``: S = −V, S′ = −V′, S″ = −V″ there; all in eV and Å."""
     c, d = np.array(_SCREENING).T[:, :, None, None]
     k = d / length  # of each exponential, 1/Å

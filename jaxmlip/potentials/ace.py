@@ -203,8 +203,13 @@ def ace(config: ACEConfig) -> Potential:
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
         return scalar_slopes(tables.cluster.contraction, _slopes(config), total)
 
-    rough = np.array([sum((n + 1) ** 2 + degree**2 for n, degree in zip(f.ns, f.ls)) for f in parts.functions], float)
-    stages = Linear(density, invariants, jacobian if config.definition is None else None, smoothness=rough)
+    def roughness() -> np.ndarray:
+        return np.array(
+            [sum((n + 1) ** 2 + degree**2 for n, degree in zip(f.ns, f.ls)) for f in parts.functions], float
+        )
+
+    own = jacobian if config.definition is None else None
+    stages = Linear(density, invariants, own, roughness=roughness)
     return Potential(config, init, atomic_energies, stages if parts.is_linear else None)
 
 

@@ -82,7 +82,7 @@ def fit_linear(
     n_species = len(potential.config.species)
     penalised[:n_species] = False
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
-    solution = solve(problem, penalty_mask=penalised, column_scale=potential.stages.smoothness is None, **folds)
+    solution = solve(problem, penalty_mask=penalised, column_scale=potential.stages.roughness is None, **folds)
     offsets = solution.coefficients[:n_species] + given
     coefficients = (solution.coefficients / roughness)[n_species:].reshape(fixed["coefficients"].shape)
     fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
@@ -103,7 +103,7 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
     problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
     groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
-    roughness = _roughness(potential.stages, params)[None]  # type: ignore[arg-type]
+    roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
     factors = structure_factors(atoms, settings)
     work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
     for batch in track(work, "design matrix", show=show):
@@ -124,7 +124,7 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
 def _roughness(stages: Linear, params: Params) -> np.ndarray:
     """What each column is divided by, so that a ridge on its coefficient is one on coefficient times roughness."""
     c = np.ones(np.shape(params["coefficients"]))
-    features = c if stages.smoothness is None else c * stages.smoothness
+    features = c if stages.roughness is None else c * stages.roughness()
     return np.concatenate([np.ones(np.size(params["offsets"])), features.ravel()])
 
 

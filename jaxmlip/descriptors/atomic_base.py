@@ -24,14 +24,11 @@ def harmonics(directions: Float[Array, "3 *pairs"], l_max: int) -> Float[Array, 
 
 
 def neighbor_sums(
-    g: Float[Array, "n_basis n_atoms max_neighbors"],
-    Y: Float[Array, "n_harmonics n_atoms max_neighbors"],
-    channels: Float[Array, "n_channels n_atoms max_neighbors"] | None,
+    g: Float[Array, "n_channels n_basis n_atoms max_neighbors"], Y: Float[Array, "n_harmonics n_atoms max_neighbors"]
 ) -> Sums:
-    """G of all atoms; ``channels``: weights of the neighbours, None for one channel."""
-    weighted = g[None] if channels is None else channels[:, None] * g[None]
-    flat = weighted.reshape(-1, *g.shape[1:])
-    return jnp.einsum("kam,lam->kla", flat, Y).reshape(*weighted.shape[:2], Y.shape[0], -1)
+    """G of all atoms from the weighted radial functions ``g`` and the harmonics of their neighbours."""
+    flat = g.reshape(-1, *g.shape[2:])
+    return jnp.einsum("kam,lam->kla", flat, Y).reshape(*g.shape[:2], Y.shape[0], -1)
 
 
 def combined(

@@ -11,8 +11,9 @@ from jaxmlip.descriptors.cluster_functions import Function
 from jaxmlip.files import atomic_path
 from jaxmlip.formats.ace import OFFSETS, STEP
 from jaxmlip.formats.ace_products import groups_of, real_products
-from jaxmlip.potentials.ace import ACEConfig, identity
+from jaxmlip.potentials.ace import ACEConfig
 from jaxmlip.potentials.ace_definition import pair_index
+from jaxmlip.potentials.ace_evaluation import identity
 from jaxmlip.potentials.ace_radial import Bond
 from jaxmlip.potentials.model import Model
 

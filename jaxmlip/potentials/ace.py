@@ -15,24 +15,32 @@ References:
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
-from jaxmlip.descriptors.atomic_base import columns, combined, harmonics, neighbor_sums
 from jaxmlip.descriptors.cluster_functions import Sizes, functions
-from jaxmlip.descriptors.cluster_tables import ClusterTables, cluster_tables
-from jaxmlip.descriptors.contraction import Slopes, scalar_moments, scalar_slopes, slopes
+from jaxmlip.descriptors.contraction import scalar_moments, scalar_slopes, slopes
 from jaxmlip.descriptors.soap import alchemical_embedding
 from jaxmlip.graph.batch import Graph
-from jaxmlip.potentials.ace_definition import Definition, from_text, pair_index
-from jaxmlip.potentials.ace_embedding import Centre, Embedding, embedded, faded
-from jaxmlip.potentials.ace_radial import Basis, Bond, Inner, Pairs, pair_functions, pair_table
+from jaxmlip.potentials.ace_definition import Definition, from_text
+from jaxmlip.potentials.ace_embedding import Centre, Embedding, embedded
+from jaxmlip.potentials.ace_evaluation import (
+    basic_moments,
+    identity,
+    make_tables,
+    needed_sums,
+    neighbor_terms,
+    pair_terms,
+    with_core,
+)
+from jaxmlip.potentials.ace_radial import Basis, Bond, Inner
 from jaxmlip.potentials.base import Config, Linear, Params, Potential, factory
+from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.registry import Family, Format
 
 MANY_CHANNELS = 3  # elements that keep a channel each unless told otherwise
@@ -139,20 +147,6 @@ def _parts(config: ACEConfig) -> Definition:
     return Definition((bond,) * n_pairs, (centre,) * n_species, found, (every,) * n_species, config.inner_cutoff)
 
 
-class _Tables(NamedTuple):
-    """What is made once for a potential, in NumPy."""
-
-    parts: Definition
-    cluster: ClusterTables
-    n_harmonics: int
-    pairs: Float[np.ndarray, "n_species n_species n_values"]
-    kinds: tuple[str, ...]  # bases that occur
-    kind: Int[np.ndarray, "n_species n_species"]  # which of them a pair has
-    sums: Int[np.ndarray, " n_columns"]  # which of all sums G_{c k l m} are needed, in the order of the density
-    mixing: Float[np.ndarray, "n_channels n_species"]
-    splines: bool
-
-
 @factory
 def ace(config: ACEConfig) -> Potential:
     """The potential of ``config``.
@@ -164,8 +158,10 @@ def ace(config: ACEConfig) -> Potential:
     >>> ace(ACEConfig(species=("Li", "O"), n_max=(6, 3), l_max=(0, 2))).config.n_features
     75
     """
-    tables = _tables(config)
+    numbers, radial = tuple(map(int, config.species)), config.definition is not None
+    tables = make_tables(config.parts, numbers, config.mixing, config.spline_step, radial=radial)
     parts, n_species, n_features = tables.parts, len(config.species), config.n_features
+    lists = tables.cluster.contraction
     shape = (n_features,) if parts.is_linear else (parts.n_densities, n_features)
 
     def init(key: Array | None, graph: Graph | None = None) -> Params:
@@ -173,136 +169,59 @@ def ace(config: ACEConfig) -> Potential:
         if len(shape) > 1 and parts.n_densities > 1:  # densities that are not all alike
             start = 1e-3 * jax.random.normal(jax.random.key(0) if key is None else key, start.shape)
         params = {"offsets": jnp.zeros(n_species), "coefficients": start}
-        return params if config.definition is None else {**params, "radial": identity(parts)}
+        return {**params, "radial": identity(parts)} if radial else params
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
-        g, u, r, Y = _pair_terms(tables, graph, vectors)
-        sums = neighbor_sums(g, Y, _channels(tables, graph, vectors.dtype))
-        B = scalar_moments(
-            _basic(tables, params, graph, sums.reshape(-1, r.shape[0])[tables.sums]), tables.cluster.contraction
-        )
-        c = params["coefficients"][graph.species]
-        offsets = params["offsets"][graph.species]
+        terms = pair_terms(tables, graph, vectors)
+        B = scalar_moments(basic_moments(tables, params, graph, needed_sums(tables, terms)), lists)
+        c, offsets = params["coefficients"][graph.species], params["offsets"][graph.species]
         if parts.is_linear:
             return offsets + jnp.sum(c * B.T, axis=1)
         energy = embedded(jnp.einsum("apf,fa->ap", c, B), graph.species, parts.centres)
-        return offsets + _with_core(tables, graph, r, energy, u.sum(axis=1))
+        return offsets + with_core(tables, graph, terms, energy)
 
     def density(params: Params, graph: Graph, vectors: Array) -> Array:
-        g, _, _, Y = _pair_terms(tables, graph, vectors)
-        channels = _channels(tables, graph, vectors.dtype)
-        weighted = g[None] if channels is None else channels[:, None] * g[None]
-        n_functions, n_harmonics = g.shape[0], Y.shape[0]
-        channel, rest = np.divmod(tables.sums, n_functions * n_harmonics)
-        k, lm = np.divmod(rest, n_harmonics)
-        return jnp.moveaxis(weighted[channel, k] * Y[lm], 0, -1)
+        return neighbor_terms(tables, pair_terms(tables, graph, vectors))
 
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
-        return scalar_moments(_basic(tables, params, graph, total.T), tables.cluster.contraction).T
+        return scalar_moments(basic_moments(tables, params, graph, total.T), lists).T
+
+    steps = lru_cache(lambda: slopes(lists))  # made when they are needed
 
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
-        return scalar_slopes(tables.cluster.contraction, _slopes(config), total)
+        return scalar_slopes(lists, steps(), total)
 
     def roughness() -> np.ndarray:
         return np.array(
             [sum((n + 1) ** 2 + degree**2 for n, degree in zip(f.ns, f.ls)) for f in parts.functions], float
         )
 
-    own = jacobian if config.definition is None else None
-    stages = Linear(density, invariants, own, roughness=roughness)
+    stages = Linear(density, invariants, None if radial else jacobian, roughness=roughness)
     return Potential(config, init, atomic_energies, stages if parts.is_linear else None)
 
 
-@lru_cache(maxsize=16)
-def _slopes(config: ACEConfig) -> Slopes:
-    return slopes(_tables(config).cluster.contraction)
+def widened(model: Model, potential: Potential) -> Model:
+    """A model as the start of a larger potential of ACE: what it has it keeps, further functions start at 0.
 
+    Ladder fitting: functions are added by degree, and each fit starts from the last one.
 
-@lru_cache(maxsize=64)
-def _tables(config: ACEConfig) -> _Tables:
-    parts, n_species = config.parts, len(config.species)
-    cluster = cluster_tables(parts.functions)
-    bonds = parts.table
-    kinds = tuple(sorted({bond.basis for bond in parts.bonds}))
-    kind = np.array([[kinds.index(bond.basis) for bond in row] for row in bonds])
-    l_max = max((bond.l_max for bond in parts.bonds), default=0)
-    n_harmonics = (l_max + 1) ** 2
-    mixing = np.eye(n_species) if config.mixing is None else np.array(config.mixing).T
-    if config.definition is None:
-        radial = np.pad(cluster.radial, ((0, 0), (0, 2)))
-        used = columns(np.concatenate([radial, cluster.angular]), parts.n_basis, n_harmonics)
-    else:
-        used = np.arange(len(mixing) * parts.n_basis * n_harmonics)
-    pairs = pair_table(bonds, tuple(map(int, config.species)), config.spline_step)
-    return _Tables(parts, cluster, n_harmonics, pairs, kinds, kind, used, mixing, bool(config.spline_step))
+    >>> rungs = [ace(ACEConfig(species=("Mo",), degree=degree)) for degree in (3, 6)]
+    >>> model = Model(rungs[0], rungs[0].init(None, None))
+    >>> [np.shape(one.params["coefficients"]) for one in (model, widened(model, rungs[1]))]
+    [(1, 6), (1, 28)]
 
-
-def identity(parts: Definition) -> Float[Array, "n_pairs n_max n_degrees n_basis"]:
-    """c_nlk = δ_nk of every pair."""
-    n_max, l_max = max(bond.n_max for bond in parts.bonds), max(bond.l_max for bond in parts.bonds)
-    one = jnp.broadcast_to(jnp.eye(n_max, parts.n_basis)[:, None], (n_max, l_max + 1, parts.n_basis))
-    return jnp.broadcast_to(one[None], (len(parts.bonds), *one.shape))
-
-
-def _pair_terms(tables: _Tables, graph: Graph, vectors: Array) -> tuple[Array, Array, Array, Array]:
-    """Radial functions g ``[n_basis, n_atoms, max_neighbors]`` and u, zero for padding, distances, harmonics."""
-    v = jnp.moveaxis(vectors, -1, 0)
-    r = jnp.sqrt(jnp.sum(v**2, axis=0))
-    values = _of_pairs(tables.pairs, graph, r.dtype)
-    pairs = Pairs(*(values[..., k] for k in range(len(Pairs._fields))))
-    n_basis, inner = tables.parts.n_basis, tables.parts.inner
-    found = jnp.zeros((n_basis + 1, *r.shape), r.dtype)
-    for k, basis in enumerate(tables.kinds):
-        mine = graph.mask if len(tables.kinds) == 1 else graph.mask & (_of_pairs(tables.kind, graph, int) == k)
-        terms = pair_functions(r, pairs, basis, inner, n_basis, splines=tables.splines)
-        found = jnp.where(mine[None], terms, found)
-    Y = harmonics(v / r[None], int(np.sqrt(tables.n_harmonics)) - 1)
-    return found[:-1], found[-1], r, Y
-
-
-def _of_pairs(table: np.ndarray, graph: Graph, dtype: Any) -> Array:
-    """Values ``[n_species, n_species, …]`` of the two species of each pair."""
-    if len(table) == 1:
-        return jnp.broadcast_to(jnp.asarray(table[0], dtype), (*graph.mask.shape, *table.shape[2:]))
-    return jnp.asarray(table, dtype)[graph.species[:, None], graph.neighbor_species]
-
-
-def _channels(tables: _Tables, graph: Graph, dtype: Any) -> Array | None:
-    """Weight of each neighbour in each channel ``[n_channels, n_atoms, max_neighbors]``."""
-    if tables.mixing.shape == (1, 1):
-        return None
-    return jnp.asarray(tables.mixing, dtype)[:, graph.neighbor_species]
-
-
-def _basic(tables: _Tables, params: Params, graph: Graph, sums: Float[Array, "n_columns n_atoms"]) -> Array:
-    """The basic moments ``[n_basic, n_atoms]`` of `ClusterTables` from the sums that are needed."""
-    if "radial" not in params:
-        return sums
-    n_species, n_atoms = len(tables.parts.centres), sums.shape[1]
-    sums = sums.reshape(-1, tables.parts.n_basis, tables.n_harmonics, n_atoms)
-    place = np.array([[pair_index(i, j, n_species) for j in range(n_species)] for i in range(n_species)])
-    by_centre = params["radial"][place]
-    A = combined(sums, by_centre if n_species == 1 else by_centre[graph.species])
-    radial, angular = tables.cluster.radial, tables.cluster.angular
-    first = sums[radial[:, 0], radial[:, 1], 0]
-    rest = A.reshape(-1, n_atoms)[columns(angular, A.shape[1], A.shape[2])]
-    return jnp.concatenate([first, rest])
-
-
-def _with_core(tables: _Tables, graph: Graph, r: Array, energy: Array, core: Array) -> Array:
-    """Energies with the core repulsion ``core`` = Σ_j u, and faded where it is large or a neighbour is near."""
-    parts = tables.parts
-    if parts.inner != "zbl":
-        return faded(energy, core, graph.species, parts.centres) + core
-    values = _of_pairs(tables.pairs, graph, r.dtype)
-    cutoff, inner, width = (values[..., Pairs._fields.index(name)] for name in ("cutoff", "inner", "inner_width"))
-    depth = jnp.where(graph.mask & (r < cutoff), r - (inner - width), jnp.inf)
-    nearest = jnp.argmin(depth, axis=1)[:, None]
-    d, w = (jnp.take_along_axis(x, nearest, axis=1)[:, 0] for x in (depth, width))
-    t = jnp.where(w > 0, d / jnp.where(w > 0, w, 1), (d > 0).astype(r.dtype))
-    t = jnp.clip(jnp.where(jnp.isfinite(d), t, 1), 0, 1)
-    f = t**3 * (10 - t * (15 - 6 * t))
-    return f * energy + (1 - f) * core
+    Raises:
+        ValueError: other elements or densities, or a function that the larger potential does not have.
+    """
+    small, large = model.potential.config.parts, potential.config.parts
+    places = {function: k for k, function in enumerate(large.functions)}
+    same = model.potential.config.species == potential.config.species and small.centres == large.centres
+    if not same or not set(small.functions) <= set(places):
+        raise ValueError("the larger potential must have the elements, the densities and all functions of the smaller")
+    params = potential.init(jax.random.key(0), None)
+    coefficients = np.zeros(params["coefficients"].shape)
+    coefficients[..., [places[f] for f in small.functions]] = model.params["coefficients"]
+    return Model(potential, {**params, "offsets": model.params["offsets"], "coefficients": coefficients})
 
 
 _FORMAT = Format("jaxmlip.formats.ace:read_ace", "jaxmlip.formats.ace_write:write_ace")

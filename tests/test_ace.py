@@ -19,7 +19,9 @@ import jaxmlip
 from jaxmlip.descriptors.cluster_functions import Function, Sizes, coefficients, functions, momenta
 from jaxmlip.descriptors.cluster_tables import cluster_tables
 from jaxmlip.descriptors.contraction import scalar_moments
-from jaxmlip.potentials.ace import ACEConfig, ace
+from jaxmlip.fitting import GaussNewtonFit, LinearFit, QuasiNewtonFit
+from jaxmlip.fitting.design import design
+from jaxmlip.potentials.ace import ACEConfig, ace, widened
 from jaxmlip.potentials.ace_embedding import FUNCTIONS
 from jaxmlip.potentials.ace_radial import Bond, Pairs, pair_functions, pair_table
 from jaxmlip.testing import cases, check_forces, check_second_derivatives, check_stress, subject
@@ -172,6 +174,40 @@ def test_elements_in_another_order_and_fewer(tmp_path):
     assert model.potential.config.symbols == ("O", "Li")
     assert len(frames) > 3
     np.testing.assert_allclose(predicted(model, frames).energy, z["energy"][chosen], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "settings", [GaussNewtonFit(epochs=3), QuasiNewtonFit(epochs=6)], ids=lambda x: type(x).__name__
+)
+def test_a_ladder_of_fits_with_two_densities(settings):
+    """Each rung starts from the last and ends lower; Gauss-Newton and L-BFGS see the same energies."""
+    frames = jaxmlip.datasets.load("mo", split="test")[:4]
+    config = {"cutoff": 4.0, "n_max": (4, 2), "l_max": (0, 1), "parameters": (1.0, 1.0, 1.0, 0.5)}
+    config["embedding"] = "FinnisSinclairShiftedScaled"
+    first, second = (jaxmlip.build("ace", species=("Mo",), degree=degree, **config) for degree in (3, 8))
+    settings = dataclasses.replace(settings, validation_fraction=0.0)
+    model, history = jaxmlip.fit(first, frames, settings=settings)
+    wide = widened(model, second)
+    np.testing.assert_allclose(predicted(wide, frames).energy, predicted(model, frames).energy, rtol=1e-12)
+    _, further = jaxmlip.fit(wide, frames, settings=settings)
+    losses = [row["train_loss"] for row in (*history.rows, *further.rows)]
+    assert losses[-1] < 0.9 * losses[len(history.rows) - 1] < 0.5 * losses[0]
+
+
+def test_a_ridge_grows_with_roughness():
+    """Coefficients under a strong ridge are those of normal equations with the squared roughness as its weights."""
+    frames = jaxmlip.datasets.load("mo", split="test")[:2]
+    potential = jaxmlip.build("ace", species=("Mo",), cutoff=4.0, n_max=(4, 2), l_max=(0, 1))
+    model, _ = jaxmlip.fit(potential, frames, settings=LinearFit(ridge=1e3, force_weight=0.0, energy_weight=1.0))
+    rows = design(potential, jax.tree.map(jnp.asarray, model.params), jaxmlip.batch(frames, potential.config))
+    energies = [frame.get_potential_energy() for frame in frames]
+    A = np.asarray(rows.energy) / np.array([[len(frame)] for frame in frames])
+    b = np.array(energies) / [len(frame) for frame in frames]
+    rough = potential.stages.roughness()
+    features = A[:, 1:] / rough
+    features, b = features - features.mean(axis=0), b - b.mean()  # the offset takes the mean
+    expected = np.linalg.solve(features.T @ features + 1e3 * np.eye(len(rough)), features.T @ b) / rough
+    np.testing.assert_allclose(model.params["coefficients"][0], expected, rtol=1e-6)
 
 
 DAMAGE = {

@@ -35,9 +35,9 @@ class LinearFit(Weights):
     """
 
     ridge: NotNegative | Literal["folds", "gcv"] = "folds"
-    """Strength on coefficients of columns scaled to unit norm (of a family that says how rough its functions are: on
-    coefficients times roughness, relative to the mean square of all columns); or chosen by cross-validation: "folds"
-    leaves groups of structures out, "gcv" single rows."""
+    """Strength on coefficients of columns scaled to unit norm (of ACE, which says how rough its functions are, on
+    coefficients times roughness); or chosen by cross-validation: "folds" leaves groups of structures out, "gcv" single
+    rows."""
     n_folds: Annotated[int, Bounds(2)] = 5
     """Parts that the structures are dealt into for "folds"."""
     truncation: NotNegative | None = None

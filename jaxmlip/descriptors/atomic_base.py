@@ -19,7 +19,8 @@ Sums = Float[Array, "n_channels n_basis n_harmonics n_atoms"]
 
 def harmonics(directions: Float[Array, "3 *pairs"], l_max: int) -> Float[Array, "n_harmonics *pairs"]:
     """S_lm of unit vectors, degree by degree, m = −l … l."""
-    found = spherical_harmonics(*directions, l_max)
+    x, y, z = directions
+    found = spherical_harmonics(x, y, z, l_max)
     return jnp.sqrt(jnp.asarray(4 * np.pi, directions.dtype)) * jnp.stack([Y for degree in found for Y in degree])
 
 

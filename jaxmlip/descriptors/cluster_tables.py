@@ -94,7 +94,7 @@ class _Builder:
             results.append(result)
         left, right = (results[n] for n in nodes[-1])
         L, phase = every[nodes[-1].left], left.phase + right.phase
-        factor = left.sign * right.sign * (-1) ** (phase // 2) * _real_coupling(L, L, 0)[0, 0, 0]
+        factor = left.sign * right.sign * (-1) ** (phase // 2) * float(_real_coupling(L, L, 0)[0, 0, 0])
         place = self._new(1)
         for i, j in zip(left.places, right.places):
             self._add(i, j, place, factor)
@@ -117,7 +117,7 @@ class _Builder:
             first = self._new(2 * L + 1)
             coupling = _real_coupling(l1, l2, L)
             for a, b, c in np.argwhere(coupling):
-                self._add(left.places[a], right.places[b], first + int(c), coupling[a, b, c])
+                self._add(left.places[a], right.places[b], first + int(c), float(coupling[a, b, c]))
             self._results[name] = _Result(tuple(range(first, first + 2 * L + 1)), 1.0, (l1 + l2 + L) % 2)
         found = self._results[name]
         sign = found.sign * left.sign * right.sign * (-1.0 if swapped and (l1 + l2 - L) % 2 else 1.0)
@@ -164,7 +164,7 @@ class _Builder:
 
     def _add(self, i: int, j: int, k: int, factor: float) -> None:
         name = (min(i, j), max(i, j), k)
-        self._rows[name] = self._rows.get(name, 0.0) + float(factor)
+        self._rows[name] = self._rows.get(name, 0.0) + factor
 
 
 @lru_cache

@@ -15,7 +15,7 @@ References:
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -213,9 +213,10 @@ def widened(model: Model, potential: Potential) -> Model:
     Raises:
         ValueError: other elements or densities, or a function that the larger potential does not have.
     """
-    small, large = model.potential.config.parts, potential.config.parts
+    configs: list[Any] = [model.potential.config, potential.config]
+    small, large = (config.parts for config in configs)
     places = {function: k for k, function in enumerate(large.functions)}
-    same = model.potential.config.species == potential.config.species and small.centres == large.centres
+    same = configs[0].species == configs[1].species and small.centres == large.centres
     if not same or not set(small.functions) <= set(places):
         raise ValueError("the larger potential must have the elements, the densities and all functions of the smaller")
     params = potential.init(jax.random.key(0), None)

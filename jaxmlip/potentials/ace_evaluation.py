@@ -47,7 +47,8 @@ def make_tables(parts: Definition, numbers: tuple[int, ...], mixing: Mixing, ste
     kind = np.array([[kinds.index(bond.basis) for bond in row] for row in bonds])
     n_harmonics = (max(bond.l_max for bond in parts.bonds) + 1) ** 2
     weights = np.eye(len(numbers)) if mixing is None else np.array(mixing).T
-    rows = np.concatenate([np.pad(cluster.radial, ((0, 0), (0, 2))), cluster.angular])
+    scalar = np.column_stack([cluster.radial, np.zeros_like(cluster.radial)])  # l = m = 0
+    rows = np.concatenate([scalar, cluster.angular])
     used = np.arange(len(weights) * parts.n_basis * n_harmonics)
     used = used if radial else columns(rows, parts.n_basis, n_harmonics)
     return Tables(parts, cluster, n_harmonics, pair_table(bonds, numbers, step), kinds, kind, used, weights, bool(step))

@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "jaxmlip"
 BARE_TUPLES = 14
 """The most there may be; three whole numbers, or two limits, are a value and not counted."""
-PROTOCOL = {"primals", "tangents", "args", "axes"}
-"""Of JAX's rules of differentiation and batching, which hand in tuples; so do its loops, to functions inside others."""
+PROTOCOL = {"primals", "tangents", "args", "axes", "rows"}
+"""Of JAX's rules of differentiation and batching, and of maps over blocks, which hand in tuples."""
 ARRAYS = {"Array", "ndarray"}
 SHAPED = {"Float", "Int", "Integer", "Bool", "Shaped", "Num", "Complex", "Inexact", "PRNGKeyArray", "Key", "UInt"}
 

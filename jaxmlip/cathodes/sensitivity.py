@@ -119,7 +119,7 @@ def voltage_gradients(
     >>> slope = voltage_gradients(model, ("Co",))["Co"]  # doctest: +SKIP
     """
     cells = relaxed_ends(model, metals) if ends is None else ends
-    return {metal: _voltage(model, pair, lithium_energy) for metal, pair in cells.items()}
+    return {metal: _voltage(model, *pair, lithium_energy) for metal, pair in cells.items()}
 
 
 def relaxed_ends(
@@ -137,11 +137,12 @@ def relaxed_ends(
     return {metal: (a.atoms, b.atoms) for metal, (a, b) in pairs.items() if a.converged and b.converged}
 
 
-def _voltage(model: Model, ends: tuple[ase.Atoms, ase.Atoms], lithium_energy: float) -> VoltageGradient:
+def _voltage(model: Model, lithiated: ase.Atoms, delithiated: ase.Atoms, lithium_energy: float) -> VoltageGradient:
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.params)
         (a, slope_a), (b, slope_b) = (
-            _energy_and_gradient(model.potential, params, batch(atoms, model.potential.config)) for atoms in ends
+            _energy_and_gradient(model.potential, params, batch(atoms, model.potential.config))
+            for atoms in (lithiated, delithiated)
         )
         gradient = jax.tree.map(lambda x, y: np.asarray(y - x), slope_a, slope_b)
     return VoltageGradient(average_voltage(float(a), float(b), lithium_energy=lithium_energy), gradient)

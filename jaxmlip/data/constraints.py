@@ -6,9 +6,29 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
-from jaxtyping import Bool
+from jaxtyping import Bool, Shaped
 
 from jaxmlip.data.labels import DataWarning
+
+_MOVING = ("move_mask", "selective_dynamics")
+_FIXED = ("fixed", "is_fixed", "fixed_atoms", "fix_atoms", "frozen", "is_frozen", "frozen_atoms")
+_FALSE = ("f", "false", "0", "0.0", "n", "no", ".false.")
+
+
+def is_mask(name: str) -> bool:
+    """Whether a column of atoms says which of them may move: move_mask and selective_dynamics, fixed and frozen."""
+    return name.lower() in (*_MOVING, *_FIXED)
+
+
+def moving_of(name: str, values: Shaped[np.ndarray, "n_atoms *axes"]) -> Bool[np.ndarray, "n_atoms *axes"]:
+    """True where atoms may move, from a column of this name in truth values, numbers or words.
+
+    >>> moving_of("fixed", np.array(["T", "F"])).tolist()
+    [False, True]
+    """
+    if values.dtype.kind in "US":
+        values = np.vectorize(lambda word: str(word).lower() not in _FALSE, otypes=[bool])(values)
+    return ~values.astype(bool) if name.lower() in _FIXED else values.astype(bool)
 
 
 def take_move_mask(atoms: Atoms, mask: Bool[np.ndarray, "n_atoms *axes"]) -> None:

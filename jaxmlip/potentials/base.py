@@ -83,6 +83,7 @@ class Linear(NamedTuple):
     jacobian: Callable | None = None  # the same -> [n_atoms, n_invariants, n_basis]; None: one backward pass each
     products: Callable[[int], Products] | None = None  # n_invariants -> features that follow the invariants
     inner: Inner | None = None
+    roughness: Callable[[], np.ndarray] | None = None  # -> [n_features] that a ridge grows with; None: alike for all
 
 
 class Kernel(NamedTuple):

@@ -32,6 +32,7 @@ _BUILT_IN = {
     "nequip": "jaxmlip.potentials.nequip:NEQUIP",
     "sevennet": "jaxmlip.potentials.sevennet:SEVENNET",
     "gap": "jaxmlip.potentials.gap:GAP",
+    "ace": "jaxmlip.potentials.ace:ACE",
     "zbl": "jaxmlip.potentials.zbl:ZBL",
     "sum": "jaxmlip.potentials.sums:SUM",
 }
@@ -43,6 +44,7 @@ class Format(NamedTuple):
 
     read: str = ""  # (path, species=None) -> Model; empty: cannot be read
     write: str = ""  # (model, path); empty: cannot be written
+    accepts: str = ""  # (path) -> whether it is such a file, where families share a suffix; empty: all others are
 
 
 class Family(NamedTuple):

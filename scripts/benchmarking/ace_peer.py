@@ -13,7 +13,7 @@ from benchmarking.clock import median, timed
 
 def missing() -> str | None:
     """Why python-ace cannot run here, or None."""
-    return None if importlib.util.find_spec("pyace") else "not installed: python-ace (pip install python-ace==0.4.0rc1)"
+    return None if importlib.util.find_spec("pyace") else "not installed: python-ace (uv run --group peers …)"
 
 
 def environment() -> dict[str, str]:

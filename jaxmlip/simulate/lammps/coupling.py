@@ -156,7 +156,8 @@ class Coupling:
         atoms, new_list = atoms_of(self.lmp), self.lmp.extract_setting("neigh_ago") == 0
         if n_owned == 0:
             self._found = None
-            return Evaluated(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 6)), np.array(False))
+            nothing: Any = (np.zeros(0), np.zeros((0, 3)), np.zeros((0, 6)), np.array(False))
+            return Evaluated(*nothing)
         box = box_of(self.lmp)
         if new_list or self._found is None:
             self._listed_by_lammps = atoms.positions[:n_owned].copy()
@@ -216,8 +217,8 @@ class Coupling:
                     inner=self._sizes.inner,
                 )
             )
-        of_own = (np.asarray(x[:n], np.float64) for x in found[:3])
-        return Evaluated(*of_own, found.overflow)
+        of_own: Any = [np.asarray(x[:n], np.float64) for x in found[:3]]
+        return Evaluated(*of_own, overflow=found.overflow)
 
     def _hand_over(self, found: Evaluated, forces: Float[np.ndarray, "n_owned 3"]) -> None:
         """Forces, energies and virials of own atoms to LAMMPS, in its unit."""

@@ -157,7 +157,7 @@ def _tables(pairs: Pairs, species: np.ndarray, counted: np.ndarray, sizes: Sizes
     back = reverse_pairs(Pairs(*(x[both] for x in pairs)))
     reverse[flat[both]] = flat[both][back]
     shape = (n_rows, width)
-    return Tables(
+    padded_arrays: Any = (
         np.pad(species.astype(np.int32), (0, n_points - len(species))),
         neighbors.reshape(shape),
         shifts.reshape(*shape, 3),
@@ -165,6 +165,7 @@ def _tables(pairs: Pairs, species: np.ndarray, counted: np.ndarray, sizes: Sizes
         mask.reshape(shape),
         np.pad(counted, (0, n_rows - len(counted))),
     )
+    return Tables(*padded_arrays)
 
 
 def _checks(pairs: Pairs, tags: np.ndarray, hops: np.ndarray, reach: Reach) -> Int[np.ndarray, "2 n_checked"]:

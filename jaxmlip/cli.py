@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "relax": ("relax positions and cells", "jaxmlip relax snap/model.npz start.xyz --out relaxed.xyz"),
     "md": ("molecular dynamics", "jaxmlip md snap/model.npz start.xyz --ensemble npt --temperature 600 --out run"),
+    "lammps": ("run a LAMMPS input, on any number of ranks", "mpiexec -n 4 jaxmlip lammps mtp/model.npz in.file"),
     "properties": (
         "equation of state, elastic tensor, phonons",
         "jaxmlip properties snap/model.npz crystal.cif --out properties",

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import ase
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 CLOSEST = 0.01  # Å; nearer atoms are a broken structure, not physics: 1/r and directions lose their digits
 
@@ -19,6 +19,31 @@ class Pairs(NamedTuple):
     neighbors: Int[np.ndarray, " n_edges"]
     shifts: Int[np.ndarray, "n_edges 3"]
     distances: Float[np.ndarray, " n_edges"]
+
+
+class Frame(NamedTuple):
+    """Where atoms are, in which box."""
+
+    positions: Float[np.ndarray, "n_atoms 3"]  # Å
+    cell: Float[np.ndarray, "3 3"]  # Å; rows are vectors; any along directions that are not periodic
+    pbc: Bool[np.ndarray, "3"]
+
+
+def still_listed(old: Frame, new: Frame, *, cutoff: float, skin: float) -> bool:
+    """Whether a list of all pairs within cutoff + skin (Å) of ``old`` has all pairs within the cutoff of ``new``.
+
+    The cell's change A = L⁻¹ L′ shrinks a distance at most by its smallest singular value s; what remains of the
+    displacements, u = r′ − r A, changes it by at most 2 max|u|: so it is if s (cutoff + skin) − 2 max|u| ≥ cutoff.
+    """
+    shrink, moved = 1.0, new.positions - old.positions
+    cells = [np.where(one.pbc[:, None], one.cell, np.eye(3)) for one in (old, new)]
+    if old.pbc.any() and not np.array_equal(cells[0], cells[1]):
+        if not old.pbc.all():
+            return False  # rare: a slab whose cell changes
+        change = np.linalg.solve(cells[0], cells[1])
+        shrink = float(np.linalg.svd(change, compute_uv=False).min())
+        moved = new.positions - old.positions @ change
+    return bool(shrink * (cutoff + skin) - 2 * np.linalg.norm(moved, axis=1).max(initial=0) >= cutoff)
 
 
 def neighbor_pairs(atoms: ase.Atoms, cutoff: float) -> Pairs:

@@ -50,6 +50,11 @@ class Config(Settings):
         """Chemical symbols in the order of ``species``."""
         return tuple(chemical_symbols[int(z)] for z in self.species)
 
+    @property
+    def n_hops(self) -> int:
+        """So many cutoffs away an atom still changes the energy of another: the layers of message passing, else one."""
+        return 1
+
 
 class Products(NamedTuple):
     """Further features f B_k B_l of invariants B: which k and l, and the factors f."""

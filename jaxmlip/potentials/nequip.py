@@ -114,6 +114,11 @@ class NequIPConfig(Config):
         return (n,) * (self.l_max + 1) if isinstance(n, int) else n
 
     @property
+    def n_hops(self) -> int:
+        """One a layer."""
+        return self.num_layers
+
+    @property
     def n_embedding(self) -> int:
         """Size of the embedding of a species."""
         return self.channels[0] if self.type_embed_num_features is None else self.type_embed_num_features

@@ -108,6 +108,11 @@ class SevenNetConfig(Config):
         return tuple(parse_irreps(text) for text in self.irreps)
 
     @property
+    def n_hops(self) -> int:
+        """One a layer."""
+        return len(self.irreps) - 1
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Representations and couplings of each layer."""
         return sevennet_layers(self.hidden, self.l_max, parity=self.parity)

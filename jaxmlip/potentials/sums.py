@@ -37,6 +37,11 @@ class SumConfig(Config):
         object.__setattr__(self, "species", first.species)
         object.__setattr__(self, "cutoff", max(first.cutoff, second.cutoff))
 
+    @property
+    def n_hops(self) -> int:
+        """Those of the part that sees farther."""
+        return max(self.first.n_hops, self.second.n_hops)
+
 
 @lru_cache
 def add(potential: Potential, other: Potential) -> Potential:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxmlip.graph.batch import Graph, Shape, batch, max_neighbors
 from jaxmlip.graph.derivatives import atomic_stresses, voigt
-from jaxmlip.graph.neighbors import neighbor_pairs
+from jaxmlip.graph.neighbors import Frame, neighbor_pairs, still_listed
 from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_edges
 from jaxmlip.potentials.model import Model, Prediction, as_model, predict
 from jaxmlip.potentials.registry import label_of
@@ -143,24 +143,12 @@ def _stresses(potential: Potential, params: Params, graph: Graph) -> Float[Array
 
 
 def _still_valid(old: ase.Atoms, new: ase.Atoms, cutoff: float, skin: float) -> bool:
-    """Whether no pair can have come from beyond cutoff + skin to within the cutoff.
-
-    The cell's change A = L⁻¹ L′ shrinks a distance at most by its smallest singular value s; what remains of the
-    displacements, u = r′ − r A, changes it by at most 2 max|u|: valid while s (cutoff + skin) − 2 max|u| ≥ cutoff.
-    """
+    """Whether the neighbours of one structure serve another."""
     same = len(old) == len(new) and np.array_equal(old.numbers, new.numbers) and np.array_equal(old.pbc, new.pbc)
     if not same or not (np.isfinite(new.positions).all() and np.isfinite(new.cell.array).all()):
         return False
-    cells = [np.where(old.pbc[:, None], atoms.cell.complete().array, np.eye(3)) for atoms in (old, new)]
-    if old.pbc.any() and not np.array_equal(cells[0], cells[1]):
-        if not old.pbc.all():
-            return False  # rare: a slab whose cell changes
-        change = np.linalg.solve(cells[0], cells[1])
-        shrink = float(np.linalg.svd(change, compute_uv=False).min())
-        moved = new.positions - old.positions @ change
-    else:
-        shrink, moved = 1.0, new.positions - old.positions
-    return bool(shrink * (cutoff + skin) - 2 * np.linalg.norm(moved, axis=1).max() >= cutoff)
+    frames = [Frame(atoms.positions, atoms.cell.complete().array, atoms.pbc) for atoms in (old, new)]
+    return still_listed(*frames, cutoff=cutoff, skin=skin)
 
 
 def _check_finite(atoms: ase.Atoms, predicted: Prediction) -> None:

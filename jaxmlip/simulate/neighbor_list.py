@@ -27,6 +27,7 @@ from scipy.special import ndtr
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs
+from jaxmlip.graph.tables import first_columns, shortened
 
 _BLOCK = 256  # atoms searched at once: bounds the memory
 _BIN_MARGIN = 1.05  # bins are wider than the reach by this, so that a cell may shrink
@@ -119,8 +120,8 @@ def plan(atoms: ase.Atoms, cutoff: float, skin: float, *, extra: int = 0) -> Pla
     cells = np.floor((scaled - np.floor(scaled)) * bins).astype(int) % bins * atoms.pbc
     fullest = np.bincount(np.ravel_multi_index(tuple(cells.T), tuple(bins))).max()
     capacity = len(atoms) if bins.prod() == 1 else min(len(atoms), int(fullest * 1.15) + 2)
-    width = _rounded(_most_neighbors(pairs, cutoff + skin) + extra, 4)
-    inner = min(width, _rounded(_most_neighbors(pairs, cutoff) + extra, 2))  # every column costs in each step
+    width = _rounded(most_neighbors(pairs, cutoff + skin) + extra, 4)
+    inner = min(width, _rounded(most_neighbors(pairs, cutoff) + extra, 2))  # every column costs in each step
     shape = (_triple(atoms.pbc, bool), cutoff, skin, _triple(bins), _triple(steps))
     return Plan(*shape, capacity, width, inner, _MARGIN * skin)
 
@@ -131,7 +132,7 @@ def grown(old: Plan, new: Plan) -> Plan:
     return new._replace(capacity=sizes[0], width=sizes[1], inner=min(sizes[1:]))
 
 
-def _most_neighbors(pairs: Pairs, cutoff: float) -> float:
+def most_neighbors(pairs: Pairs, cutoff: float) -> float:
     """More than what any atom should have within ``cutoff`` once the distances are smeared by thermal motion."""
     nearer = ndtr((cutoff - pairs.distances) / _SMEARING)
     mean, variance = (np.bincount(pairs.centers.astype(int), x, 1) for x in (nearer, nearer * (1 - nearer)))
@@ -161,7 +162,7 @@ def build_list(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array
         vectors = _cartesian(delta + image[:, :, None, :].astype(at.dtype), box)
         itself = (found == own[:, None, None]) & jnp.all(image == 0, axis=-1)[:, :, None]
         near = (jnp.sum(vectors**2, axis=-1) < (plan.cutoff + plan.skin) ** 2) & (found < n_atoms) & ~itself
-        slot, mask, count = _first(near.reshape(len(own), -1), plan.width)
+        slot, mask, count = first_columns(near.reshape(len(own), -1), plan.width)
         neighbors = jnp.take_along_axis(found.reshape(len(own), -1), slot, axis=1)
         images = jnp.take_along_axis(image, (slot // plan.capacity)[:, :, None], axis=1)
         return jnp.where(mask, neighbors, own[:, None]), jnp.where(mask[:, :, None], images, 0), mask, count
@@ -231,12 +232,9 @@ def within_cutoff(
     n_atoms, inner = len(position), listed.plan.inner
     position = anchored(listed, position)
     near = _near(listed, position, box)
-    slot, mask, _ = _first(near, inner)
-    rank = (jnp.cumsum(near, axis=1, dtype=jnp.int32) - 1).reshape(-1)
+    cut = shortened(near, listed.reverse, inner)
     itself = jnp.arange(n_atoms, dtype=jnp.int32)
-    neighbors = jnp.where(mask, jnp.take_along_axis(listed.neighbors, slot, axis=1), itself[:, None])
-    back = neighbors * inner + rank[jnp.take_along_axis(listed.reverse, slot, axis=1)]
-    unchanged = itself[:, None] * inner + jnp.arange(inner, dtype=jnp.int32)[None]
+    neighbors = jnp.where(cut.mask, jnp.take_along_axis(listed.neighbors, cut.slot, axis=1), itself[:, None])
     return Graph(
         positions=_cartesian(position, box),
         species=species,
@@ -245,9 +243,9 @@ def within_cutoff(
         atom_mask=jnp.ones(n_atoms, bool),
         neighbors=neighbors,
         neighbor_species=species[neighbors],
-        shifts=jnp.where(mask[:, :, None], jnp.take_along_axis(listed.shifts, slot[:, :, None], axis=1), 0),
-        reverse=jnp.where(mask, back, unchanged),
-        mask=mask,
+        shifts=jnp.where(cut.mask[:, :, None], jnp.take_along_axis(listed.shifts, cut.slot[:, :, None], axis=1), 0),
+        reverse=cut.reverse,
+        mask=cut.mask,
     )
 
 
@@ -279,15 +277,6 @@ def _reverse(plan: Plan, neighbors: Array, images: Array, mask: Array) -> Int[Ar
         return jnp.where(there, theirs * plan.width + slot, unchanged)
 
     return in_blocks(block, (itself, neighbors, image, mask), _BLOCK)
-
-
-def _first(chosen: Bool[Array, "n k"], width: int) -> tuple[Array, Array, Array]:
-    """Columns of the first ``width`` true entries of each row, which of them exist, and how many there are."""
-    count = jnp.cumsum(chosen, axis=1, dtype=jnp.int32)
-    wanted = jnp.arange(1, width + 1, dtype=jnp.int32)
-    column = jax.vmap(lambda row: jnp.searchsorted(row, wanted))(count).astype(jnp.int32)
-    total = count[:, -1]
-    return jnp.minimum(column, chosen.shape[1] - 1), wanted[None] <= total[:, None], total
 
 
 def _flat(index: Int[Array, "... 3"], sizes: Sequence[int]) -> Int[Array, " ..."]:

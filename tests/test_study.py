@@ -264,7 +264,7 @@ def test_a_preset_is_a_method_that_settings_complete(atoms):
 def test_the_example_compares_the_families_that_are_trained_from_nothing():
     assert {method.family or name for name, method in StudyConfig().methods.items()} >= {"snap", "qsnap", "nequip"}
     tasks = make_tasks(load_structures("ldr"), StudyConfig(sizes=(30,)))
-    assert {task.method.family for task in tasks} == set(trainable())
+    assert {task.method.family for task in tasks} == set(trainable()) - {"sevennet"}  # its start is a trained model
 
 
 def test_error_tables_name_seeds_where_there_are_several():

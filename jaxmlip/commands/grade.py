@@ -11,6 +11,7 @@ from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import domain, load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
 from jaxmlip.commands.parse import parse, take_config
+from jaxmlip.config import ConfigError
 from jaxmlip.data.options import ReadOptions
 
 
@@ -48,11 +49,12 @@ def main(words: Sequence[str]) -> int:
     with double_precision():
         model, frames = load_model(job.model), structures(job.data, "structures", job)
         active = domain(job, model, job.mode)
-        if active is None or job.select is not None:
-            train = structures(job.train, "training data (--train)", job)
+        if active is None:
+            raise ConfigError(f"no training data (--train): grades of {job.model} are distances to them")
         found = grades(model, active, frames)
         order = list(range(len(frames)))
         if job.select is not None:
+            train = structures(job.train, "training data (--train)", job)
             order = select(model, train, frames, mode=job.mode)[: job.select]
     _show(frames, found.structures, order, job.limit)
     unseen = int((active.rows.index < 0).sum())

@@ -137,8 +137,8 @@ class GradeMonitor:
 def save_active_set(active: ActiveSet, path: str | Path) -> None:
     """Write an active set as ``.npz``."""
     with atomic_path(path) as temporary:
-        parts = {"index": active.rows.index, "inverse": active.rows.inverse, "frozen": np.array(active.frozen, str)}
-        np.savez_compressed(temporary, mode=active.mode, **parts)
+        frozen, rows = np.array(active.frozen, str), active.rows
+        np.savez_compressed(temporary, mode=active.mode, index=rows.index, inverse=rows.inverse, frozen=frozen)
 
 
 def load_active_set(path: str | Path) -> ActiveSet:

@@ -181,7 +181,7 @@ def _checks(pairs: Pairs, tags: np.ndarray, hops: np.ndarray, reach: Reach) -> I
 
 def padded(points: Float[np.ndarray, "n_used 3"], n_points: int) -> Float[np.ndarray, "n_points 3"]:
     """Positions filled up with zeros."""
-    return np.pad(points, ((0, n_points - len(points)), (0, 0)))
+    return np.concatenate([points, np.zeros((n_points - len(points), 3), points.dtype)])
 
 
 def unknown_neighbors(found: Surroundings | None, comm: Any) -> int:

@@ -49,7 +49,7 @@ QUICK: Mapping[str, StudyMethod] = {
 """Settings that take minutes for some hundred structures of the rocksalts.
 
 SNAP as in the published study (twojmax 6, 5 Å) but qSNAP with twojmax 4 (with 6 it has 5,456 coefficients for 11
-elements); MTP, GAP and AENET by their presets for small sets, AENET with fewer epochs; a NequIP of two layers. The
+elements); ACE, MTP, GAP and AENET by their presets for small sets, AENET with fewer epochs; a NequIP of two layers. The
 fits' objective weighs energies 20 to 30 times as much as forces (eV/atom, eV/Å).
 """
 

@@ -40,7 +40,7 @@ def test_every_family_has_a_row_for_each_benchmark_and_precision(smoke):
     direct = ("linear", "gaussian-process")
     kinds += [("fit" if method_of(family) in direct else "train", family) for family in trainable()]
     kinds += [("soap", "gap"), ("soap gradients", "gap"), ("md", "snap"), ("elements", "mtp"), ("trials", "mtp")]
-    expected = {(*kind, p) for kind in kinds for p in ("float64", "float32")}
+    expected = {(*kind, p) for kind in kinds for p in ("float64", "float32")[kind[0] == "train" :]}
     assert rows.keys() >= expected | {("graphs", "", "float64"), ("graphs", "", "float32")}
     for (kind, _, precision), row in rows.items():
         if (kind, precision) == ("fit", "float32"):

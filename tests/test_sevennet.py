@@ -124,9 +124,9 @@ def test_initial_weights():
         ({"irreps": ("8x0e", "4x1e+4x1e", "8x0e")}, "may be named once"),
         ({"irreps": ("8x0e", "eight", "8x0e")}, "must look like"),
         ({"self_connection": ("linear", "nequip")}, "self_connection needs one entry or 3"),
-        ({"cutoff_on": 6.0}, "between 0 and the cutoff"),
-        ({"l_max": 7}, "l_max must be 0"),
-        ({"radial_hidden": (0,)}, "must be positive"),
+        ({"cutoff_on": 6.0}, "within the cutoff"),
+        ({"l_max": 7}, "l_max: expected"),
+        ({"radial_hidden": (0,)}, "radial_hidden: expected"),
     ],
 )
 def test_settings_that_mean_nothing(settings, message):

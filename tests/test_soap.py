@@ -12,7 +12,8 @@ import pytest
 from gap_reference import REFERENCE, described
 
 from jaxmlip.basis.gaussian_radial import Radial, radial_functions, radial_table
-from jaxmlip.descriptors.soap import SOAP, alchemical_embedding, pair_density, power_spectrum, soap, soap_vectors
+from jaxmlip.descriptors.alchemical import alchemical_embedding
+from jaxmlip.descriptors.soap import SOAP, pair_density, power_spectrum, soap, soap_vectors
 from jaxmlip.descriptors.soap_gradient import soap_derivatives
 from jaxmlip.graph import batch, edge_vectors
 

@@ -189,7 +189,12 @@ def _hull(known: Sequence[Content], plateaus: Sequence[Plateau]) -> dict[int, fl
 
 @style.styled
 def voltage_profile_figure(profiles: dict[str, VoltageProfile]) -> Figure:
-    """Voltage against the share of lithium in the host, one staircase a model; right: energies above the hull."""
+    """Voltage against the share of lithium in the host, one staircase a model; right: energies above the hull.
+
+    Not run here, the profile takes a minute:
+
+    >>> voltage_profile_figure({"mtp": voltage_profile(model, layered("Co"))}).savefig("profile.png")  # doctest: +SKIP
+    """
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, profile in profiles.items():

@@ -113,26 +113,36 @@ def voltage_gradients(
 
     Metals whose cells do not relax to minima are left out. ``ends`` (metal → relaxed LiTMO2 and TMO2) saves the
     relaxation: near a minimum the derivatives change little.
+
+    Not run here, it takes a minute:
+
+    >>> slope = voltage_gradients(model, ("Co",))["Co"]  # doctest: +SKIP
     """
     cells = relaxed_ends(model, metals) if ends is None else ends
-    return {metal: _voltage(model, pair, lithium_energy) for metal, pair in cells.items()}
+    return {metal: _voltage(model, full, empty, lithium_energy) for metal, (full, empty) in cells.items()}
 
 
 def relaxed_ends(
     model: Model, metals: Sequence[str], *, fmax: float = 1e-3, smax: float = 1e-5
 ) -> dict[str, tuple[ase.Atoms, ase.Atoms]]:
-    """The relaxed LiTMO2 and TMO2 of each metal, where both are minima; limits in eV/Å and eV/Å³."""
+    """The relaxed LiTMO2 and TMO2 of each metal, where both are minima; limits in eV/Å and eV/Å³.
+
+    Not run here, it takes a minute:
+
+    >>> lithiated, delithiated = relaxed_ends(model, ("Co",))["Co"]  # doctest: +SKIP
+    """
     starts = [layered(metal, lithium=lithium) for metal in metals for lithium in (True, False)]
     found = relax(model, starts, fmax=fmax, smax=smax)
     pairs = {metal: (found[2 * k], found[2 * k + 1]) for k, metal in enumerate(metals)}
     return {metal: (a.atoms, b.atoms) for metal, (a, b) in pairs.items() if a.converged and b.converged}
 
 
-def _voltage(model: Model, ends: tuple[ase.Atoms, ase.Atoms], lithium_energy: float) -> VoltageGradient:
+def _voltage(model: Model, lithiated: ase.Atoms, delithiated: ase.Atoms, lithium_energy: float) -> VoltageGradient:
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.params)
         (a, slope_a), (b, slope_b) = (
-            _energy_and_gradient(model.potential, params, batch(atoms, model.potential.config)) for atoms in ends
+            _energy_and_gradient(model.potential, params, batch(atoms, model.potential.config))
+            for atoms in (lithiated, delithiated)
         )
         gradient = jax.tree.map(lambda x, y: np.asarray(y - x), slope_a, slope_b)
     return VoltageGradient(average_voltage(float(a), float(b), lithium_energy=lithium_energy), gradient)

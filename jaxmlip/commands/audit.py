@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     _show(job, len(frames), findings)
     n_broken = len({item.index for item in findings if item.severity == "broken"})
     if job.write is not None:
-        _write(job, (frames, clean(frames, findings, drop=job.drop)), findings, ["audit", *words])
+        _write(job, frames, clean(frames, findings, drop=job.drop), findings, ["audit", *words])
     return 1 if n_broken else 0
 
 
@@ -73,11 +73,10 @@ def _show(job: Audit, n_frames: int, findings) -> None:
     out.print(f"{n_frames} structures: {words}", highlight=False)
 
 
-def _write(job: Audit, sets: tuple[list, list], findings, words: list[str]) -> None:
+def _write(job: Audit, frames: list, kept: list, findings, words: list[str]) -> None:
     from jaxmlip.data import write
 
     assert job.write is not None  # the caller checked
-    frames, kept = sets
     if not kept:
         raise ConfigError(f"nothing written to {job.write}: every structure is {job.drop}")
     severities = {item.index: item.severity for item in reversed(findings)}

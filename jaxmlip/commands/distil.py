@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> int:
     with double_precision():
         seeds = structures(job.data, "structures to start from (--data)", job)
         test = structures(job.test, "test data", job) if job.test else []
-        _distil(job, kind[0], (seeds, test), ["distil", *words])
+        _distil(job, kind[0], seeds, test, ["distil", *words])
     return 0
 
 
@@ -95,11 +95,10 @@ def _parse(kind: tuple[str, str], given: tuple[dict[str, Any], str], words: list
     return parse(cls, words, prog=f"jaxmlip distil --student {family}", mapping=given[0], where=given[1])
 
 
-def _distil(job: Any, family: str, data: tuple[list[ase.Atoms], list[ase.Atoms]], words: list[str]) -> None:
+def _distil(job: Any, family: str, seeds: list[ase.Atoms], test: list[ase.Atoms], words: list[str]) -> None:
     from jaxmlip.commands.study import executor_of
     from jaxmlip.learning import Place, Student, distil
 
-    seeds, test = data
     out = console()
     teacher = load_model(job.teacher)
     with executor_of(job.dask) as executor:

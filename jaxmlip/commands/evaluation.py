@@ -21,16 +21,15 @@ def report_errors(
     scopes = ("all", "group") if group_key else ("all",)
     console().print(rich_table(tables, scopes=scopes))
     if out is not None:
-        _write(model, (sets, predicted, tables), out)
+        _write(model, sets, predicted, tables, out)
 
 
-def _write(model, results: tuple, out: Path) -> None:
+def _write(model, sets: Mapping, predicted: Mapping, tables: Mapping, out: Path) -> None:
     from jaxmlip.evaluate.parity import AXES, parity, parity_figure
     from jaxmlip.evaluate.provenance import write_rows
     from jaxmlip.evaluate.style import save_figure
     from jaxmlip.potentials import family_of
 
-    sets, predicted, tables = results
     write_rows(out, "errors", [{"data": name, **row} for name, table in tables.items() for row in table.records()])
     family = family_of(model.potential.config).name
     for quantity in AXES:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase
 import tyro
@@ -167,22 +167,28 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
     return parse(cls, words, prog=f"jaxmlip fit {family}", mapping=mapping, where=where)
 
 
-def _data(job: FitJob) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
-    """Training and test structures; the test set may be empty."""
+class Sets(NamedTuple):
+    """What a potential is fitted to and tested on; the test set may be empty."""
+
+    train: list[ase.Atoms]
+    test: list[ase.Atoms]
+
+
+def _data(job: FitJob) -> Sets:
     from jaxmlip.data.split import split
 
     train = structures(job.train, "training data", job)
     if job.test:
-        return train, structures(job.test, "test data", job)
+        return Sets(train, structures(job.test, "test data", job))
     if not 0 <= job.test_fraction < 1:
         raise ConfigError(f"test_fraction must lie in 0 … 1 (1 excluded), got {job.test_fraction}")
     if job.test_fraction == 0:
-        return train, []
+        return Sets(train, [])
     parts = split(train, test=job.test_fraction, by=job.split, seed=job.seed)
-    return [train[i] for i in parts.train], [train[i] for i in parts.test]
+    return Sets([train[i] for i in parts.train], [train[i] for i in parts.test])
 
 
-def _potential(family: str, job: Any, data: tuple[list[ase.Atoms], list[ase.Atoms]]) -> Any:
+def _potential(family: str, job: Any, data: Sets) -> Any:
     """The potential of the settings, completed from the data."""
     import jaxmlip
     from jaxmlip.config import to_mapping
@@ -195,7 +201,7 @@ def _potential(family: str, job: Any, data: tuple[list[ase.Atoms], list[ase.Atom
     return jaxmlip.build(family, **suggested(family, settings, train))
 
 
-def _fit(job: Any, data: tuple[list[ase.Atoms], list[ase.Atoms]], start: Any, words: list[str]) -> None:
+def _fit(job: Any, data: Sets, start: Any, words: list[str]) -> None:
     import jaxmlip
     from jaxmlip.commands.progress import training_progress
     from jaxmlip.config import to_mapping

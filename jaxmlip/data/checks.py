@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
+from jaxtyping import Float
 
 from jaxmlip.data.elsewhere import elsewhere, how_to_read
 from jaxmlip.data.findings import AuditSettings, Finding, Severity, structure_name
@@ -146,7 +147,12 @@ def _is_impossible(residual: float, item: Labels, settings: AuditSettings) -> bo
     return bool(residual < -limit or residual > 10 * limit or (residual > limit and is_calm))
 
 
-def robust_fit(matrix: np.ndarray, values: np.ndarray, *, n_iterations: int = 50) -> np.ndarray:
+def robust_fit(
+    matrix: Float[np.ndarray, "n_values n_coefficients"],
+    values: Float[np.ndarray, " n_values"],
+    *,
+    n_iterations: int = 50,
+) -> Float[np.ndarray, " n_coefficients"]:
     """The coefficients of ``values ≈ matrix @ coefficients``, unmoved by outliers.
 
     Huber's loss is minimised by reweighted least squares, its scale being 1.4826 times the median absolute residual,

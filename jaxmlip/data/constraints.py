@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
+from jaxtyping import Bool, Shaped
 
 from jaxmlip.data.labels import DataWarning
 
@@ -19,7 +20,7 @@ def is_mask(name: str) -> bool:
     return name.lower() in (*_MOVING, *_FIXED)
 
 
-def moving_of(name: str, values: np.ndarray) -> np.ndarray:
+def moving_of(name: str, values: Shaped[np.ndarray, "n_atoms *axes"]) -> Bool[np.ndarray, "n_atoms *axes"]:
     """True where atoms may move, from a column of this name in truth values, numbers or words.
 
     >>> moving_of("fixed", np.array(["T", "F"])).tolist()
@@ -30,7 +31,7 @@ def moving_of(name: str, values: np.ndarray) -> np.ndarray:
     return ~values.astype(bool) if name.lower() in _FIXED else values.astype(bool)
 
 
-def take_move_mask(atoms: Atoms, mask: np.ndarray) -> None:
+def take_move_mask(atoms: Atoms, mask: Bool[np.ndarray, "n_atoms *axes"]) -> None:
     """Constraints from a mask ``[n_atoms]`` or ``[n_atoms, 3]``, True where atoms may move; FixCartesian for parts.
 
     Raises:
@@ -47,7 +48,7 @@ def take_move_mask(atoms: Atoms, mask: np.ndarray) -> None:
     atoms.set_constraint(constraints)
 
 
-def move_mask(atoms: Atoms) -> np.ndarray | None:
+def move_mask(atoms: Atoms) -> Bool[np.ndarray, "n_atoms *axes"] | None:
     """True where atoms may move, ``[n_atoms]`` or, with `FixCartesian`, ``[n_atoms, 3]``; None without constraints.
 
     >>> move_mask(Atoms("H2", constraint=FixAtoms([0]))).tolist()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from jaxtyping import Int
 
 from jaxmlip.data.checks import finding, is_finite
 from jaxmlip.data.findings import AuditSettings, Finding, structure_name
@@ -59,7 +60,7 @@ def leakage(train: Sequence[Atoms], test: Sequence[Atoms], *, settings: AuditSet
     return findings
 
 
-def trajectories(frames: Sequence[Atoms], *, settings: AuditSettings | None = None) -> np.ndarray:
+def trajectories(frames: Sequence[Atoms], *, settings: AuditSettings | None = None) -> Int[np.ndarray, " n_graphs"]:
     """A number for each structure, ``[n_graphs]``, the same for those that are near twins, directly or through others.
 
     >>> from ase.build import bulk

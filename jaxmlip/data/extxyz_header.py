@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 
 _TENSOR = re.compile(
     r"""(?:^|(?<=\s))(?P<key>(?:(?:ref|dft|qm|vasp)_)?(?:stress|virials?))\s*=\s*"""
@@ -63,7 +64,7 @@ def _without_tensors(line: str, where: str) -> tuple[str, dict[str, np.ndarray]]
     return line, found
 
 
-def lattice(value: Any, where: str) -> np.ndarray | None:
+def lattice(value: Any, where: str) -> Num[np.ndarray, "3 3"] | None:
     """The cell vectors as rows; ``value`` has them as columns, which is how the file's nine numbers are counted."""
     if value is None:
         return None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -92,6 +93,11 @@ def attach(atoms: Atoms, labels: Labels, **other: Any) -> None:
 
     The stress is kept as six Voigt numbers, as ASE's calculators do. No label at all removes the calculator.
 
+    >>> atoms = Atoms("H")
+    >>> attach(atoms, Labels(-13.6, np.zeros((1, 3)), None))
+    >>> atoms.get_potential_energy()
+    -13.6
+
     Raises:
         ValueError: a label has the wrong shape.
     """
@@ -119,7 +125,7 @@ def as_energy(value: Any) -> float:
     return float(array.reshape(()))
 
 
-def as_forces(value: Any, n_atoms: int) -> Array:
+def as_forces(value: Any, n_atoms: int) -> Float[np.ndarray, "n_atoms 3"]:
     """``value`` as forces ``[n_atoms, 3]`` in eV/Å.
 
     Raises:
@@ -131,7 +137,7 @@ def as_forces(value: Any, n_atoms: int) -> Array:
     return array
 
 
-def as_stress(value: Any) -> Array:
+def as_stress(value: Any) -> Float[np.ndarray, "3 3"]:
     """``value`` (3 × 3, nine numbers, or six in Voigt order xx, yy, zz, yz, xz, xy) as a symmetric ``[3, 3]``.
 
     Raises:

@@ -58,10 +58,9 @@ def chebyshev_fingerprints(
     v = jnp.swapaxes(vectors, 1, 2)
     r2 = jnp.sum(v * v, axis=1, keepdims=True)
     r = jnp.sqrt(r2)
-    x, y, z = jax.lax.split(v / r, [1, 1, 1], axis=1)
     inside = mask[:, None]
     R = _radial(r, jnp.where(inside, cosine_cutoff(r, expansion.radial_cutoff), 0) * weights, expansion)
-    A = _angular((x, y, z), jnp.where(inside, cosine_cutoff(r, expansion.angular_cutoff), 0) * weights, expansion)
+    A = _angular(v / r, jnp.where(inside, cosine_cutoff(r, expansion.angular_cutoff), 0) * weights, expansion)
     return jnp.concatenate([R, A], axis=-1).reshape(vectors.shape[0], -1)
 
 
@@ -71,12 +70,11 @@ def _radial(r: Array, weight: Array, expansion: Expansion) -> Float[Array, "n_at
     return _products(left, right, weight) @ jnp.asarray(unfolding(expansion.radial_order), r.dtype)
 
 
-def _angular(
-    direction: tuple[Array, Array, Array], weight: Array, expansion: Expansion
-) -> Float[Array, "n_atoms n_sets n_angular"]:
+def _angular(unit: Array, weight: Array, expansion: Expansion) -> Float[Array, "n_atoms n_sets n_angular"]:
     """½ (Σ_jk − Σ_{j=k}) weight_j weight_k T_n(cos θ_jk)."""
     order = expansion.angular_order
-    left, right = sphere_factors(*direction, order)
+    x, y, z = jax.lax.split(unit, [1, 1, 1], axis=1)
+    left, right = sphere_factors(x, y, z, order)
     Y = _products(left, right, weight) @ jnp.asarray(harmonics(order), weight.dtype)
     all_pairs = (Y * Y) @ jnp.asarray(squares_to_chebyshev(order), weight.dtype)
     return (all_pairs - jnp.sum(weight * weight, axis=-1)[:, :, None]) / 2

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxmlip.basis.chebyshev import chebyshev_factors
 from jaxmlip.basis.cutoff import transition_cutoff
@@ -188,36 +188,7 @@ def power_spectrum(
     return _spectrum(with_centre(blocks, graph, settings, table), settings)
 
 
-def alchemical_embedding(species: Sequence[int | str], n_channels: int) -> tuple[tuple[float, ...], ...]:
-    """Weights that put ``species`` into ``n_channels`` channels so that chemically similar elements share them.
-
-    The leading eigenvectors, times the square root of their eigenvalues, of κ_ab = exp(−|u_a − u_b|²/2) with
-    u = (period, group/6) of an element in the periodic table.
-
-    >>> np.array(alchemical_embedding(("Li", "Mn", "Fe", "O"), 2)).shape
-    (4, 2)
-    """
-    numbers = [atomic_numbers[s] if isinstance(s, str) else s for s in species]
-    if not 1 <= n_channels <= len(numbers):
-        raise ConfigError(f"n_channels must be 1 … {len(numbers)}, the number of species: got {n_channels}")
-    u = np.array([_place(z) for z in numbers])
-    values, vectors = np.linalg.eigh(np.exp(-np.sum((u[:, None] - u) ** 2, axis=-1) / 2))
-    chosen = vectors[:, ::-1][:, :n_channels] * np.sqrt(values[::-1][:n_channels])
-    chosen = chosen * np.where(chosen[np.abs(chosen).argmax(axis=0), np.arange(n_channels)] < 0, -1, 1)
-    return tuple(tuple(float(x) for x in row) for row in chosen)
-
-
 _soap = jax.jit(lambda settings, graph, vectors: soap_vectors(graph, vectors, settings), static_argnums=0)
-
-
-def _place(number: int) -> tuple[float, float]:
-    """Period, and group over 6; lanthanides and actinides count as group 3."""
-    noble = (0, 2, 10, 18, 36, 54, 86, 118)
-    period = int(np.searchsorted(noble, number))
-    place, length = number - noble[period - 1], noble[period] - noble[period - 1]
-    from_end = length - place
-    group = 18 - from_end if from_end < 16 and place > 2 else (place if place <= 2 else 3)
-    return float(period), (18 if place == length else group) / 6
 
 
 def _pair_functions(graph: Graph, vectors: Array, settings: SOAP, table: RadialTable) -> list[tuple[Array, Array]]:
@@ -229,7 +200,10 @@ def _pair_functions(graph: Graph, vectors: Array, settings: SOAP, table: RadialT
 
 
 def radial_part(
-    r: Float[Array, "n_atoms 1 max_neighbors"], mask: Array, settings: SOAP, table: RadialTable
+    r: Float[Array, "n_atoms 1 max_neighbors"],
+    mask: Bool[Array, "n_atoms max_neighbors"],
+    settings: SOAP,
+    table: RadialTable,
 ) -> Float[Array, "n_atoms n_degrees n_max max_neighbors"]:
     """f_c(r) g_ln(r) of each neighbour; 0 if masked.
 
@@ -247,7 +221,9 @@ def radial_part(
     return g.reshape(g.shape[0], settings.l_max + 1, settings.n_max, -1)
 
 
-def angular_part(unit: Float[Array, "n_atoms 3 max_neighbors"], l_max: int) -> list[Array]:
+def angular_part(
+    unit: Float[Array, "n_atoms 3 max_neighbors"], l_max: int
+) -> list[Float[Array, "n_atoms _ max_neighbors"]]:
     """Y_lm of unit vectors, [n_atoms, 2l + 1, max_neighbors] for each degree."""
     x, y, z = jax.lax.split(unit, [1, 1, 1], axis=1)
     return [jnp.concatenate(Y, axis=1) for Y in spherical_harmonics(x, y, z, l_max)]
@@ -258,7 +234,9 @@ def neighbor_channels(graph: Graph, settings: SOAP, dtype) -> Float[Array, "n_at
     return jnp.swapaxes(jnp.asarray(settings.channels, dtype)[graph.neighbor_species], 1, 2)
 
 
-def with_centre(blocks: list[Array], graph: Graph, settings: SOAP, table: RadialTable) -> list[Array]:
+def with_centre(
+    blocks: list[Float[Array, "n_atoms n_functions _"]], graph: Graph, settings: SOAP, table: RadialTable
+) -> list[Float[Array, "n_atoms n_functions _"]]:
     """The coefficients with the central atom's, which is in l = 0, n = 1 alone."""
     dtype, weights = blocks[0].dtype, settings.channels
     own = np.broadcast_to(weights.sum(axis=0), weights.shape) if settings.central_everywhere else weights

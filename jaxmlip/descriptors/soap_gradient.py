@@ -64,7 +64,10 @@ def _vectors_and_slopes(settings: SOAP, graph: Graph, vectors: Array) -> tuple[A
 
 
 def overlap_slopes(
-    graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"], settings: SOAP, points: Array
+    graph: Graph,
+    vectors: Float[Array, "n_atoms max_neighbors 3"],
+    settings: SOAP,
+    points: Float[Array, "n_sparse n_features"],
 ) -> tuple[Float[Array, "n_atoms n_sparse"], Float[Array, "n_atoms max_neighbors 3 n_sparse"]]:
     """p_i · s_m and ∂(p_i · s_m)/∂r_ij for the exact spectrum (ν_R = ν_S = 2); ``points`` [n_sparse, n_features]."""
     pairs, density = _pair_derivatives(graph, vectors, settings)
@@ -87,7 +90,10 @@ def overlap_slopes(
 
 
 def overlap_slopes_by_density(
-    graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"], settings: SOAP, points: Array
+    graph: Graph,
+    vectors: Float[Array, "n_atoms max_neighbors 3"],
+    settings: SOAP,
+    points: Float[Array, "n_sparse n_features"],
 ) -> tuple[Float[Array, "n_atoms n_sparse"], Float[Array, "n_atoms max_neighbors 3 n_sparse"]]:
     """As `overlap_slopes`, but contracts the points with the density first: cheaper where vectors are long.
 

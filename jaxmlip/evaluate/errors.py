@@ -50,6 +50,7 @@ class ErrorTable:
     """
 
     rows: tuple[ErrorRow, ...]
+    """One a quantity and scope."""
 
     def __getitem__(self, quantity: str) -> ErrorRow:
         """The row of a quantity over all structures.
@@ -121,7 +122,7 @@ def residuals(quantity: str, predicted: Predicted, atoms: Sequence[ase.Atoms]) -
         reference = finite_label(frame, quantity, index)
         if reference is None:
             continue
-        difference = _difference(quantity, index, predicted, (reference, len(frame)))
+        difference = _difference(quantity, index, predicted, reference, len(frame))
         values.append(difference)
         structure.append(np.full(difference.size, index))
         element.append(np.repeat(frame.symbols, 3) if quantity == "forces" else np.empty(0, str))
@@ -146,8 +147,7 @@ def finite_label(frame: ase.Atoms, quantity: str, index: int) -> Any:
     return value
 
 
-def _difference(quantity: str, index: int, predicted: Predicted, reference: tuple[Any, int]) -> np.ndarray:
-    value, n_atoms = reference
+def _difference(quantity: str, index: int, predicted: Predicted, value: Any, n_atoms: int) -> np.ndarray:
     if quantity == "energy":
         return np.array([(predicted.energy[index] - value) / n_atoms])
     if quantity == "forces":
@@ -177,7 +177,12 @@ def _row(quantity: str, scope: Literal["all", "element", "group"], name: str, va
 
 
 def rich_table(tables: dict[str, ErrorTable], *, scopes: Sequence[str] = ("all",)):
-    """A `rich.table.Table` of ``tables`` (name, as "train" or "test" → errors) in meV/atom, eV/Å and GPa."""
+    """A `rich.table.Table` of ``tables`` (name, as "train" or "test" → errors) in meV/atom, eV/Å and GPa.
+
+    >>> row = ErrorRow("energy", "all", "all", 2, 0.003, 0.0025, 0.004, "eV/atom")
+    >>> rich_table({"test": ErrorTable((row,))}).row_count
+    1
+    """
     from rich.table import Table
 
     table = Table("data", "quantity", "of", "n", "RMSE", "MAE", "max", "unit", title="Errors", title_justify="left")

@@ -63,7 +63,12 @@ def active_set(model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "struct
 
 
 def grades(model: Model, active: ActiveSet, atoms: Sequence[ase.Atoms]) -> Grades:
-    """The grade of each structure; in an active set of atoms it is that of its worst atom."""
+    """The grade of each structure; in an active set of atoms it is that of its worst atom.
+
+    Not run here, see `active_set`; a structure beyond 2 extrapolates:
+
+    >>> worst = grades(model, active, frames).structures.max()  # doctest: +SKIP
+    """
     vectors = _vectors(model, atoms, active.mode)
     found = [row_grades(active.rows, rows) for rows in vectors]
     worst = np.array([one.max(initial=0.0) for one in found])
@@ -76,6 +81,12 @@ def select(
     """Which structures of a pool belong in the training set: those that enter the active set of both together.
 
     The most informative ones first: by their grade over the training set alone.
+
+    >>> import jaxmlip
+    >>> frames = jaxmlip.datasets.load("mo", split="test")[:6]
+    >>> model, _ = jaxmlip.fit(jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2), frames)
+    >>> set(select(model, frames[:4], frames[4:])) <= {0, 1}
+    True
     """
     known, new = _vectors(model, train, mode), _vectors(model, pool, mode)
     sizes = [len(rows) for rows in (*known, *new)]

@@ -78,7 +78,14 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 @styled
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write ``figure`` as PNG, SVG or PDF by the suffix of ``path``; the old file stays until the new one is whole."""
+    """Write ``figure`` as PNG, SVG or PDF by the suffix of ``path``; the old file stays until the new one is whole.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "empty.png"
+    >>> save_figure(Figure(), path)
+    >>> path.exists()
+    True
+    """
     suffix = Path(path).suffix
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata={"Date": None} if suffix == ".svg" else None, bbox_inches="tight")

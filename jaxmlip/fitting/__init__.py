@@ -127,7 +127,12 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
 
 
 def default_settings(potential: Potential) -> Any:
-    """How `fit` fits a potential unless told otherwise: as its family says, else as its stages allow."""
+    """How `fit` fits a potential unless told otherwise: as its family says, else as its stages allow.
+
+    >>> import jaxmlip
+    >>> type(default_settings(jaxmlip.build("snap", species=("Mo",), cutoff=4.0))).__name__
+    'LinearFit'
+    """
     try:
         method = family_of(potential.config).method
     except ConfigError:  # of no registered family

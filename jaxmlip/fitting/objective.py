@@ -22,8 +22,9 @@ from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
 from jaxmlip.fitting.rows import Multipliers, weighted_rows
-from jaxmlip.graph.batch import Graph, GraphLabels
+from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.derivatives import per_graph, voigt
+from jaxmlip.graph.labels import GraphLabels
 from jaxmlip.potentials.base import Params, Potential, regressor
 from jaxmlip.potentials.model import Model, predict, predict_energy
 from jaxmlip.potentials.offsets import Energies, Offsets
@@ -95,8 +96,16 @@ def terms(potential: Potential, params: Params, example: Example, weights: Weigh
     return Terms(objective, *squares, *counts)
 
 
-def residuals(potential: Potential, params: Params, example: Example, weights: Weights) -> tuple[Array, Array, Array]:
-    """Weighted residuals of energies [n_graphs], forces [n_atoms, 3] and stresses [n_graphs, 6]; 0 without a label."""
+class Residuals(NamedTuple):
+    """Predicted − reference of energies per atom, forces and stresses; 0 without a label."""
+
+    energy: Float[Array, " n_graphs"]
+    forces: Float[Array, "n_atoms 3"]
+    stress: Float[Array, "n_graphs 6"]
+
+
+def residuals(potential: Potential, params: Params, example: Example, weights: Weights) -> Residuals:
+    """Weighted residuals."""
     return _weighted(_differences(potential, params, example, weights), example.labels, weights)
 
 
@@ -111,9 +120,9 @@ def structure_factors(atoms: Sequence[ase.Atoms], weights: Weights) -> Float[np.
     return residual_factors(atoms, weights, sigmas)
 
 
-def _weighted(found: tuple[Array, Array, Array], labels: GraphLabels, weights: Weights) -> tuple[Array, Array, Array]:
+def _weighted(found: Residuals, labels: GraphLabels, weights: Weights) -> Residuals:
     energy, forces, stress = found
-    return (
+    return Residuals(
         weights.energy_weight * labels.energy_factor * energy,
         weights.force_weight * labels.forces_factor[:, None] * forces,
         weights.stress_weight * labels.stress_factor[:, None] * stress,
@@ -131,9 +140,7 @@ def linearized(
     return rows.matrix[:, : len(linear)] @ linear - rows.target, rows.matrix.T
 
 
-def _differences(
-    potential: Potential, params: Params, example: Example, weights: Weights
-) -> tuple[Array, Array, Array]:
+def _differences(potential: Potential, params: Params, example: Example, weights: Weights) -> Residuals:
     """Residuals in eV/atom, eV/Å and eV/Å³.
 
     Without weights on forces and stresses only energies are evaluated, and from given descriptors where there are any.
@@ -149,7 +156,8 @@ def _differences(
         energy = predict_energy(Model(potential, params), graph)
     else:
         energy = _regressed(potential, params, graph, descriptors)
-    return jnp.where(labels.has_energy, (energy - labels.energy) / n_atoms(graph).clip(1), 0), forces, stress
+    energy = jnp.where(labels.has_energy, (energy - labels.energy) / n_atoms(graph).clip(1), 0)
+    return Residuals(energy, forces, stress)
 
 
 def n_atoms(graph: Graph) -> Float[Array, " n_graphs"]:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmlip.graph.batch import Graph, GraphLabels
+from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.derivatives import voigt
+from jaxmlip.graph.labels import GraphLabels
 
 
 class Multipliers(NamedTuple):

@@ -72,6 +72,13 @@ def save(model: Model, path: str | Path) -> None:
 
     ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's, ``.yace`` LAMMPS's (ACE); ``.yaml`` of an ACE is pacemaker's.
 
+    >>> import jaxmlip, tempfile
+    >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
+    >>> path = Path(tempfile.mkdtemp()) / "mo.npz"
+    >>> save(Model(potential, potential.init(None, None)), path)
+    >>> load(path)
+    Model(SNAP of Mo; cutoff 4 Å; 6 parameters)
+
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.

@@ -22,25 +22,39 @@ class Setup:
     """A fingerprint set-up file; lengths in Å."""
 
     atom: str
-    environment: tuple[str, ...]  # ENV; its order sets the type weights
+    """Symbol of the central atom."""
+    environment: tuple[str, ...]
+    """Symbols of its neighbours."""
     rmin: float
+    """Å; no neighbour may be nearer."""
     radial_cutoff: float
+    """Å."""
     radial_order: int
+    """Highest degree of the radial Chebyshev polynomials."""
     angular_cutoff: float
+    """Å."""
     angular_order: int
+    """Highest degree of the angular Chebyshev polynomials."""
     description: str = ""
+    """Free text."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Input:
     """What an input file names; paths as they are written there, relative to its folder."""
 
-    types: dict[str, float | None] = dataclasses.field(default_factory=dict)  # element: atomic energy in eV
-    networks: dict[str, str] = dataclasses.field(default_factory=dict)  # element: network file
-    hidden: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # element: ("15:tanh", ...)
-    setups: dict[str, str] = dataclasses.field(default_factory=dict)  # element: .stp file
-    files: tuple[str, ...] = ()  # structures, .xsf
-    keywords: dict[str, str] = dataclasses.field(default_factory=dict)  # method, iterations, testpercent, ...
+    types: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    """Element: atomic energy in eV."""
+    networks: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Element: network file."""
+    hidden: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Element: ("15:tanh", ...)."""
+    setups: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Element: .stp file."""
+    files: tuple[str, ...] = ()
+    """Structures, .xsf."""
+    keywords: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Method, iterations, testpercent, ..."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +62,13 @@ class Folder:
     """What an aenet folder says of a model before it is trained."""
 
     config: AENETConfig
-    offsets: np.ndarray | None  # E_atom [n_species] in eV, if generate.in is there
-    files: tuple[Path, ...]  # structures to train on
-    keywords: dict[str, str]  # of train.in: method, iterations, testpercent, maxenergy, ...
+    """Settings of the potential."""
+    offsets: np.ndarray | None
+    """E_atom [n_species] in eV, if generate.in is there."""
+    files: tuple[Path, ...]
+    """Structures to train on."""
+    keywords: dict[str, str]
+    """Of train.in: method, iterations, testpercent, maxenergy, ..."""
 
 
 def read_setup(path: str | Path) -> Setup:

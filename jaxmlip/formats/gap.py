@@ -149,7 +149,7 @@ def write_gap(model: Model, path: str | Path) -> None:
         content = "".join(f"{x:.20e}\n" for x in points.ravel()).encode()
         with atomic_path(file) as temporary:
             temporary.write_bytes(content)
-        term = _coordinates(own, name, text, (alpha, points))
+        term = _coordinates(own, name, text, alpha, points)
         term.attrib |= {"label": f"{label}{k}", "sparseX_filename": file.name}
         term.set("sparseX_md5sum", hashlib.md5(content, usedforsecurity=False).hexdigest())
         sparse.append(term)
@@ -180,8 +180,7 @@ def _filled_terms(params: Params, config: GAPConfig):
                 yield name, text, a[kept], x[kept]
 
 
-def _coordinates(config: GAPConfig, name: str, text: str, values: tuple[np.ndarray, np.ndarray]) -> Any:
-    alpha, points = values
+def _coordinates(config: GAPConfig, name: str, text: str, alpha: np.ndarray, points: np.ndarray) -> Any:
     soap = name == "soap"
     delta = config.delta if soap else config.distance_2b_delta
     term = ElementTree.Element("gpCoordinates", dimensions=str(points.shape[1]), signal_variance=repr(delta))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
+from jaxtyping import Float
 
 from jaxmlip.config import unknown_name
 from jaxmlip.descriptors.bispectrum import bispectrum_indices
@@ -94,7 +95,9 @@ def write_snap(model: Model, path: str | Path) -> None:
     _write_lines(Path(path).with_suffix(".snapcoeff"), lines)
 
 
-def symmetrized(coefficients: np.ndarray, config: SNAPConfig) -> np.ndarray:
+def symmetrized(
+    coefficients: Float[np.ndarray, "n_species n_features"], config: SNAPConfig
+) -> Float[np.ndarray, "n_species n_features"]:
     """Coefficients of equal multi-element components replaced by their mean: [n_species, n_features].
 
     B^{efg}_{j1 j2 j}/(j + 1) does not change when the pairs (e, j1), (f, j2), (g, j) change places.

@@ -165,7 +165,7 @@ def _pairs(target: dict, values: list[Any]) -> None:
         target[key] = value
 
 
-def _tensor(storage: Any, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
+def _tensor(storage: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Tensor:
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, Storage) or len(shape) != len(strides):
         raise PickleError("the pickle has a tensor without a storage")

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxmlip.config import unknown_name
-from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.data.structures import frames_of
+from jaxmlip.graph.labels import GraphLabels, label_arrays
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs, reverse_pairs
 
 
@@ -59,20 +59,6 @@ class Graph(NamedTuple):
         return self.cell.shape[0]
 
 
-class GraphLabels(NamedTuple):
-    """What DFT says of a `Graph`; a missing label has weight zero in its mask."""
-
-    energy: Float[Array, " n_graphs"]  # eV
-    forces: Float[Array, "n_atoms 3"]  # eV/Å
-    stress: Float[Array, "n_graphs 3 3"]  # eV/Å³, ASE sign
-    has_energy: Bool[Array, " n_graphs"]
-    has_forces: Bool[Array, " n_atoms"]
-    has_stress: Bool[Array, " n_graphs"]
-    energy_factor: Float[Array, " n_graphs"]  # multiplies the residual, beside the weights of a fit
-    forces_factor: Float[Array, " n_atoms"]
-    stress_factor: Float[Array, " n_graphs"]
-
-
 class Batch(NamedTuple):
     """A graph, its labels, and where each of its structures stood in the data (−1: padding)."""
 
@@ -93,7 +79,14 @@ ROUNDING = Shape(n_graphs=8, n_atoms=64, max_neighbors=8)
 
 
 def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
-    """Vectors r_ij = r_j − r_i + shift · cell in Å; zero for padding."""
+    """Vectors r_ij = r_j − r_i + shift · cell in Å; zero for padding.
+
+    >>> import jaxmlip
+    >>> config = jaxmlip.build("snap", species=("Li", "O"), cutoff=4.0).config
+    >>> graph = batch(ase.Atoms("LiO", [[0, 0, 0], [0, 0, 1.9]]), config)
+    >>> round(float(edge_vectors(graph)[0, 0, 2]), 4)
+    1.9
+    """
     cell = graph.cell[graph.atom_graph]
     shifts = graph.shifts.astype(cell.dtype)
     # Three products written out: a batched matrix product of so small matrices costs several times more.
@@ -121,7 +114,7 @@ def check_scope(graph: Graph, config: Any) -> None:
     )
 
 
-def species_index(numbers: np.ndarray, species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
+def species_index(numbers: Integer[np.ndarray, " n_atoms"], species: Sequence[int]) -> Int[np.ndarray, " n_atoms"]:
     """The position of each atomic number in ``species``.
 
     Raises:
@@ -182,6 +175,12 @@ def batches(
     Structures are sorted by their number of neighbours and filled into batches of about ``max_atoms`` atoms (one
     larger structure stands alone); ``Batch.index`` tells which structure is where. ``factors`` of the residuals of
     energy, forces and stress of each structure end in the labels (1 where None).
+
+    >>> import jaxmlip
+    >>> config = jaxmlip.build("snap", species=("Mo",), cutoff=4.0).config
+    >>> found = batches(jaxmlip.datasets.load("mo", split="test")[:3], config, max_atoms=60)
+    >>> sorted(int(k) for one in found for k in one.index if k >= 0)
+    [0, 1, 2]
 
     Raises:
         ValueError: as `batch`.
@@ -284,32 +283,3 @@ def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tu
     flat = (centers + start) * arrays.mask.shape[1] + slots
     arrays.reverse[at] = flat[reverse_pairs(pairs)]
     arrays.mask[at] = True
-
-
-def label_arrays(
-    frames: list[ase.Atoms], shape: Shape, dtype, factors: Float[np.ndarray, "n_structures 3"] | None = None
-) -> GraphLabels:
-    """Labels padded like the graph, on the host; missing ones are zero with a False mask."""
-    factors = np.ones((len(frames), 3)) if factors is None else factors
-    energy, stress = np.zeros(shape.n_graphs), np.zeros((shape.n_graphs, 3, 3))
-    forces = np.zeros((shape.n_atoms, 3))
-    has_energy, has_stress = np.zeros(shape.n_graphs, bool), np.zeros(shape.n_graphs, bool)
-    has_forces = np.zeros(shape.n_atoms, bool)
-    energy_factor, stress_factor = np.ones(shape.n_graphs), np.ones(shape.n_graphs)
-    forces_factor = np.ones(shape.n_atoms)
-    start = 0
-    for k, frame in enumerate(frames):
-        given, rows = read_labels(frame), slice(start, start + len(frame))
-        start += len(frame)
-        energy_factor[k], forces_factor[rows], stress_factor[k] = factors[k]
-        if given.energy is not None:
-            energy[k], has_energy[k] = given.energy, True
-        if given.forces is not None:
-            forces[rows], has_forces[rows] = given.forces, True
-        if given.stress is not None:
-            stress[k], has_stress[k] = given.stress, True
-    values: dict[str, Any] = {"energy": energy, "forces": forces, "stress": stress, "energy_factor": energy_factor}
-    values |= {"forces_factor": forces_factor, "stress_factor": stress_factor}
-    values = {name: array.astype(dtype) for name, array in values.items()}
-    values |= {"has_energy": has_energy, "has_forces": has_forces, "has_stress": has_stress}
-    return GraphLabels(**values)

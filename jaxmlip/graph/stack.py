@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.graph.batch import Batch, Graph, GraphLabels, Shape, graph_arrays, label_arrays, max_neighbors
+from jaxmlip.graph.batch import Batch, Graph, Shape, graph_arrays, max_neighbors
+from jaxmlip.graph.labels import GraphLabels, label_arrays
 from jaxmlip.graph.neighbors import neighbor_pairs
 
 _ROUND_ATOMS, _ROUND_NEIGHBORS = 4, 8
@@ -80,7 +81,15 @@ def _stacked(parts: list) -> Any:
 
 
 def take(graphs: Graph, labels: GraphLabels, rows: Int[Array, " n_graphs"]) -> tuple[Graph, GraphLabels]:
-    """One graph of the structures ``rows`` of a bucket; a negative row is an empty structure. Works under ``jit``."""
+    """One graph of the structures ``rows`` of a bucket; a negative row is an empty structure. Works under ``jit``.
+
+    >>> import jaxmlip
+    >>> config = jaxmlip.build("snap", species=("Mo",), cutoff=4.0).config
+    >>> (bucket,) = stack(jaxmlip.datasets.load("mo", split="test")[:3], config, n_shapes=1)
+    >>> graph, labels = take(bucket.graphs, bucket.labels, jnp.array([2, -1]))
+    >>> labels.has_energy.tolist()
+    [True, False]
+    """
     graphs, labels = jax.tree.map(lambda x: x[rows], (graphs, labels))
     there = rows >= 0
     masks = {"has_energy": labels.has_energy & there[:, None], "has_stress": labels.has_stress & there[:, None]}

@@ -73,15 +73,14 @@ def around(seeds: Sequence[ase.Atoms], settings: Around) -> list[ase.Atoms]:
     found = []
     for number in range(settings.number):
         rng = np.random.default_rng([settings.seed, number])
-        one = _one(seeds, usable, (settings, metals), rng)
+        one = _one(seeds, usable, settings, metals, rng)
         found += [] if one is None else [one]
     return found
 
 
 def _one(
-    seeds: Sequence[ase.Atoms], usable: list[int], how: tuple[Around, tuple[str, ...]], rng: np.random.Generator
+    seeds: Sequence[ase.Atoms], usable: list[int], settings: Around, metals: tuple[str, ...], rng: np.random.Generator
 ) -> ase.Atoms | None:
-    settings, metals = how
     weights = np.array(settings.shares) / sum(settings.shares)
     for _ in range(_TRIES):
         kind, k = str(rng.choice(KINDS, p=weights)), int(rng.choice(usable))

@@ -130,7 +130,7 @@ def distil(
     candidates = _candidates(student, seeds, settings, place)
     jobs = job_list(seeds, candidates, settings)
     place.report(f"{sum(len(job.frames) for job in jobs)} structures in {len(jobs)} jobs for the teacher")
-    run_jobs(jobs, teacher_file, place.folder / "jobs", (place.executor, place.report))
+    run_jobs(jobs, teacher_file, place.folder / "jobs", place.executor, place.report)
     train, held_out = _training_set(seeds, jobs, settings, place)
     start = _start(student, train)
     model, history = fit_model(start, train, settings=student.fit, folder=place.folder / "fit")

@@ -55,10 +55,9 @@ def job_list(seeds: Sequence[ase.Atoms], candidates: Sequence[ase.Atoms], settin
 
 
 def run_jobs(
-    jobs: Sequence[Job], teacher: Path, folder: Path, where: tuple[Executor | None, Callable[[str], None]]
+    jobs: Sequence[Job], teacher: Path, folder: Path, executor: Executor | None, report: Callable[[str], None]
 ) -> None:
     """Run what has not been run, here or on the executor."""
-    executor, report = where
     open_jobs = [job for job in jobs if not (folder / job.name).exists()]
     if executor is None:
         for number, job in enumerate(open_jobs, 1):

@@ -17,6 +17,13 @@ def aligned(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32")
     min_δ Σ_k (ΔE_k/N_k − Σ_s n_ks δ_s/N_k)², of all minima the smallest δ: one number an element, in closed form, which
     changes no force.
 
+    >>> import jaxmlip
+    >>> frames = jaxmlip.datasets.load("mo", split="test")[:3]
+    >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
+    >>> found = aligned(Model(potential, potential.init(None, None)), frames)
+    >>> bool(found.params["offsets"][0] < -10)  # eV: the mean energy of an atom
+    True
+
     Raises:
         ValueError: no structure has an energy.
     """

@@ -17,6 +17,12 @@ def informative(model: Model, atoms: Sequence[ase.Atoms], n: int, *, seed: int =
     ``n`` random directions are the rows of a matrix of which MaxVol takes the ``n`` that span the largest volume. What
     a model of fewer parameters leaves open is drawn at random.
 
+    >>> import jaxmlip
+    >>> frames = jaxmlip.datasets.load("mo", split="test")[:4]
+    >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
+    >>> len(informative(Model(potential, potential.init(None, None)), frames, 2))
+    2
+
     References:
         Podryabinkin, Shapeev, Comput. Mater. Sci. 140, 171 (2017): D-optimal training sets. Random projections keep
         volumes: Magen, Zouzias, RANDOM 2008 (LNCS 5171, p. 523).

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
+from jaxtyping import Int
 
 from jaxmlip.graph.neighbors import neighbor_pairs
 
@@ -95,7 +96,7 @@ def delithiated(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
     return found
 
 
-def metal_sites(atoms: ase.Atoms) -> np.ndarray:
+def metal_sites(atoms: ase.Atoms) -> Int[np.ndarray, " n_metals"]:
     """Indices of the atoms that are neither anions nor carriers."""
     return np.flatnonzero(~np.isin(atoms.symbols, (*ANIONS, *CARRIERS)))
 

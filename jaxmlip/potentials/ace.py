@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
+from jaxmlip.descriptors.alchemical import alchemical_embedding
 from jaxmlip.descriptors.cluster_functions import Sizes, functions
 from jaxmlip.descriptors.contraction import scalar_moments, scalar_slopes, slopes
-from jaxmlip.descriptors.soap import alchemical_embedding
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.ace_definition import Definition, from_text
 from jaxmlip.potentials.ace_embedding import Centre, Embedding, embedded

@@ -158,6 +158,12 @@ def factory(build: Callable[[Any], Potential]) -> Callable[[Any], Potential]:
     """A function from settings to a potential that gives the same object for equal settings, so that JAX compiles once.
 
     Settings that hold numbers which JAX traces (``settings_as_params``) are built anew each time.
+
+    >>> @factory
+    ... def build(config):
+    ...     return Potential(config, lambda key, graph: {}, lambda params, graph, vectors: vectors[:, 0, 0])
+    >>> build(Config(("Mo",), 4.0)) is build(Config(("Mo",), 4.0))
+    True
     """
     cached = lru_cache(build)
 
@@ -213,7 +219,11 @@ class Prediction(NamedTuple):
 
 
 def linear_energies(stages: Linear) -> AtomFn:
-    """Energies of atoms from the stages of a linear potential: enough for a family without a shorter way."""
+    """Energies of atoms from the stages of a linear potential: enough for a family without a shorter way.
+
+    >>> stages = Linear(lambda params, graph, vectors: vectors, lambda params, graph, density: density)
+    >>> atomic_energies = linear_energies(stages)  # of Σ_j r_ij · coefficients
+    """
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
         B = stages.invariants(params, graph, stages.density(params, graph, vectors).sum(axis=1))
@@ -231,7 +241,9 @@ def product_features(B: Float[Array, "n_atoms n_invariants"], of: Products) -> F
     return B[:, of.first] * B[:, of.second] * of.factors.astype(B.dtype)[None]
 
 
-def invariant_jacobian(stages: Linear, params: Params, graph: Graph, density: Array) -> Array:
+def invariant_jacobian(
+    stages: Linear, params: Params, graph: Graph, density: Float[Array, "n_atoms n_basis"]
+) -> Float[Array, "n_atoms n_invariants n_basis"]:
     """∂B/∂density ``[n_atoms, n_invariants, n_basis]``: the family's own, else by one backward pass an invariant."""
     if stages.jacobian is not None:
         return stages.jacobian(params, graph, density)
@@ -251,12 +263,16 @@ def safe_edges(graph: Graph, config: Config) -> Float[Array, "n_atoms max_neighb
     return safe_vectors(edge_vectors(graph), graph, config.cutoff)
 
 
-def safe_vectors(vectors: Array, graph: Graph, cutoff: float) -> Array:
+def safe_vectors(
+    vectors: Float[Array, "n_atoms max_neighbors 3"], graph: Graph, cutoff: float
+) -> Float[Array, "n_atoms max_neighbors 3"]:
     """Padding gets a harmless vector, so that no norm or division inside a potential makes a NaN gradient."""
     return jnp.where(graph.mask[:, :, None], vectors, jnp.asarray([0.3, 0.2, 0.4], vectors.dtype) * cutoff)
 
 
-def energies_and_gradient(potential: Potential, params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
+def energies_and_gradient(
+    potential: Potential, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
+) -> tuple[Float[Array, " n_atoms"], Float[Array, "n_atoms max_neighbors 3"]]:
     """Energies per atom and ∂E/∂vectors, in blocks of atoms that stay in the processor's cache where that helps."""
     block = CPU_BLOCK if jax.default_backend() == "cpu" else 32768
     if not potential.local or graph.n_atoms <= block:
@@ -264,7 +280,7 @@ def energies_and_gradient(potential: Potential, params: Params, graph: Graph, ve
     return map_blocks(partial(_gradient, potential, params), graph, vectors, block)
 
 
-def map_blocks(function: Callable, graph: Graph, vectors: Array, block: int) -> Any:
+def map_blocks(function: Callable, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"], block: int) -> Any:
     """``function(part of the graph, part of the vectors)`` over blocks of atoms; results stacked along atoms.
 
     A part has the species, masks and neighbour species of its atoms; its positions and indices are the whole graph's.

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.cutoff import transition_cutoff
 from jaxmlip.config import Bounds, ConfigError, Count, Positive, Range, replaced
-from jaxmlip.descriptors.soap import SOAP, alchemical_embedding
+from jaxmlip.descriptors.alchemical import alchemical_embedding
+from jaxmlip.descriptors.soap import SOAP
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config
 

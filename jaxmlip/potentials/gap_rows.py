@@ -60,9 +60,16 @@ class _Derivatives(NamedTuple):
     gradient: Float[Array, "n_atoms max_neighbors 3 n_sparse"]
 
 
-def species_blocks(
-    graph: Graph, n_species: int
-) -> tuple[Int[np.ndarray, "n_blocks block"], Int[np.ndarray, " n_blocks"]]:
+class SpeciesBlocks(NamedTuple):
+    """Atoms in blocks of one species each."""
+
+    atoms: Int[Any, "n_blocks block"]
+    """Indices; the number of atoms: none."""
+    kinds: Int[Any, " n_blocks"]
+    """Their species."""
+
+
+def species_blocks(graph: Graph, n_species: int) -> SpeciesBlocks:
     """Atoms in blocks of one species each, on the host: their indices (the number of atoms: none), and the species.
 
     There are as many blocks as any graph of this shape can need, so that one compiled function serves all.
@@ -78,12 +85,12 @@ def species_blocks(
             part = atoms[start : start + CPU_BLOCK]
             blocks[filled, : len(part)], kinds[filled] = part, kind
             filled += 1
-    return blocks, kinds
+    return SpeciesBlocks(blocks, kinds)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
 def kernel_rows(
-    config: GAPConfig, points: Points, graph: Graph, blocks: tuple[Array, Array], with_stress: bool = False
+    config: GAPConfig, points: Points, graph: Graph, blocks: SpeciesBlocks, with_stress: bool = False
 ) -> KernelRows:
     """The rows of one batch; ``blocks`` from `species_blocks`.
 
@@ -108,7 +115,7 @@ def kernel_rows(
 
 
 def _soap_derivatives(
-    config: GAPConfig, points: Array, graph: Graph, vectors: Array, blocks: tuple[Array, Array]
+    config: GAPConfig, points: Array, graph: Graph, vectors: Array, blocks: SpeciesBlocks
 ) -> _Derivatives:
     """Kernels and derivatives of all atoms, computed in blocks of one species."""
     order, kinds = blocks

@@ -46,7 +46,9 @@ class Model:
     """
 
     potential: Potential
+    """Static: settings and pure functions."""
     params: Params
+    """The leaves of the pytree."""
     posterior: Any = None
     """What a Gaussian process leaves open, for ``predict_variance``: of the model that `fit` returned, not of its file
     and not of changed parameters."""

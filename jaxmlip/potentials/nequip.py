@@ -163,7 +163,9 @@ def nequip(config: NequIPConfig) -> Potential:
     return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "average_neighbors"))
 
 
-def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array) -> list[Float[Array, "n_atoms _"]]:
+def features(
+    config: NequIPConfig, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
+) -> list[Float[Array, "n_atoms _"]]:
     """The features of all atoms after the embedding and after each layer, flat."""
     convolve = convolution(config.edge_basis, params.get("bessel"), graph, vectors)
     norm = jax.lax.rsqrt(params["average_neighbors"])[graph.species]

@@ -105,6 +105,10 @@ FAMILIES = _Table()
 def register(family: Family) -> None:
     """Make a family known while the program runs; an installed package uses an entry point.
 
+    Not run here, it would stay for the whole session:
+
+    >>> register(Family("pairs", PairsConfig, pairs))  # doctest: +SKIP
+
     Raises:
         ConfigError: there is another family of that name.
     """
@@ -135,6 +139,9 @@ def named(family: str) -> Family:
 
 def family_of(config: Config) -> Family:
     """The family that settings belong to.
+
+    >>> family_of(build("snap", species=("Mo",), cutoff=4.0).config).label
+    'SNAP'
 
     Raises:
         ConfigError: none.

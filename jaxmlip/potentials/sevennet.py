@@ -17,13 +17,13 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmlip.config import ConfigError, Range
+from jaxmlip.config import Bounds, ConfigError, Count, NotNegative, Range
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import in_blocks
 from jaxmlip.potentials.base import Config, Params, Potential, Regressor, factory
@@ -62,7 +62,7 @@ class SevenNetConfig(Config):
     """Å."""
     irreps: tuple[str, ...] = ("16x0e", "16x0e+8x1o+4x2e", "16x0e+8x1o+4x2e", "16x0e")
     """Features after the embedding and after each layer, as e3nn writes them; the last ones are even scalars."""
-    l_max: int = 2
+    l_max: Annotated[int, Bounds(0, 6)] = 2
     """Highest degree of the harmonics of a pair."""
     parity: bool = True
     """Harmonics of odd degree are odd. False: all representations are even, as in SevenNet-0, and a structure and its
@@ -71,20 +71,20 @@ class SevenNetConfig(Config):
     """One for each layer, or one for all: a linear map, or one for each element (as nequip has it)."""
     bias: bool = False
     """Linear maps add a bias to even scalars; self-connections never do."""
-    radial_hidden: tuple[int, ...] = (64, 64)
+    radial_hidden: tuple[Count, ...] = (64, 64)
     """Nodes of the hidden layers of the radial network."""
-    num_bessels: int = 8
+    num_bessels: Count = 8
     """Bessel functions of a distance; their frequencies are trained."""
     envelope: Literal["xplor", "polynomial"] = "polynomial"
     """What takes the Bessel functions to zero at the cutoff; XPLOR's has a jump of the second derivative where it
     begins."""
-    cutoff_on: float | None = None
+    cutoff_on: NotNegative | None = None
     """Å; where XPLOR's envelope begins to fall. None: nine tenths of the cutoff."""
-    polynomial_cutoff_p: int = 6
+    polynomial_cutoff_p: Annotated[int, Bounds(2)] = 6
     """Power of the polynomial envelope."""
     unit_harmonics: bool = True
     """Harmonics of the direction; False: of the vector (checkpoints before July 2024)."""
-    n_types: int | None = None
+    n_types: Count | None = None
     """Elements that the weights were made for, whose number divides some of them. None: as many as ``species``."""
     tunable: ClassVar[Mapping[str, Range]] = {"cutoff": Range(3.5, 6.0), "l_max": Range(2, 3, step=1)}
 
@@ -96,12 +96,10 @@ class SevenNetConfig(Config):
             raise ConfigError(f"irreps must begin and end with even scalars, at least two entries; got {self.irreps}")
         if len(self.self_connection) not in (1, len(hidden) - 1):
             raise ConfigError(f"self_connection needs one entry or {len(hidden) - 1}, got {len(self.self_connection)}")
-        if not 0 <= self.l_max <= 6 or self.num_bessels < 1 or self.polynomial_cutoff_p < 2:
-            raise ConfigError("l_max must be 0 … 6, num_bessels at least 1 and polynomial_cutoff_p at least 2")
-        if any(n < 1 for n in self.radial_hidden) or hidden[-1][0].channels < 2:
-            raise ConfigError("radial_hidden must be positive, and the last layer needs at least two scalars")
-        if self.cutoff_on is not None and not 0 <= self.cutoff_on < self.cutoff:
-            raise ConfigError(f"cutoff_on must lie between 0 and the cutoff, got {self.cutoff_on} Å")
+        if hidden[-1][0].channels < 2:
+            raise ConfigError(f"irreps: the last layer needs at least two scalars, got {self.irreps[-1]}")
+        if self.cutoff_on is not None and self.cutoff_on >= self.cutoff:
+            raise ConfigError(f"cutoff_on must lie within the cutoff {self.cutoff} Å, got {self.cutoff_on}")
         sevennet_layers(hidden, self.l_max, parity=self.parity)
 
     @property
@@ -172,7 +170,9 @@ def sevennet(config: SevenNetConfig) -> Potential:
     return Potential(config, init, atomic_energies, stages, local=False, fixed=("scales", "denominators"))
 
 
-def features(config: SevenNetConfig, params: Params, graph: Graph, vectors: Array) -> Float[Array, "n_atoms n"]:
+def features(
+    config: SevenNetConfig, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
+) -> Float[Array, "n_atoms n"]:
     """The scalars of all atoms after the last layer."""
     convolve = convolution(config.edge_basis, params["frequencies"] * (config.cutoff / math.pi), graph, vectors)
     embedding = params["embedding"]

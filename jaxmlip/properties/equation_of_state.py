@@ -83,7 +83,12 @@ def equation_of_state(
 
 @styled
 def equation_of_state_figure(found: EquationOfState, n_atoms: int) -> Figure:
-    """Energies in meV/atom above the minimum against volume: the points, and the fit through them."""
+    """Energies in meV/atom above the minimum against volume: the points, and the fit through them.
+
+    Not run here, the relaxations take some seconds:
+
+    >>> equation_of_state_figure(equation_of_state(model, atoms), len(atoms)).savefig("eos.png")  # doctest: +SKIP
+    """
     figure = Figure(figsize=(3.6, 2.8), layout="constrained")
     axes, scale = figure.subplots(), MEV / n_atoms
     volumes = np.linspace(found.volumes[0], found.volumes[-1], 200)

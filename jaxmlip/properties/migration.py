@@ -35,6 +35,10 @@ def migration_barrier(
 ) -> Barrier:
     """The barrier between two sites of an atom: ends relaxed at fixed cell, then a climbing-image NEB.
 
+    Not run here, it takes a minute:
+
+    >>> migration_barrier(model, initial, final).energy  # doctest: +SKIP
+
     Args:
         model: a potential with its parameters.
         initial: the start, such as a cell with a vacancy beside a lithium atom.

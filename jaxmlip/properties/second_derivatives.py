@@ -6,7 +6,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxmlip.data.labels import VOIGT
 from jaxmlip.graph.batch import Graph, batch
@@ -15,7 +15,7 @@ from jaxmlip.potentials.base import Params, Potential, cast_params, safe_edges
 from jaxmlip.potentials.model import Model, predict, predict_energy
 
 
-def hessian(model: Model, atoms: ase.Atoms, rows: np.ndarray) -> Float[np.ndarray, "n_rows n"]:
+def hessian(model: Model, atoms: ase.Atoms, rows: Int[np.ndarray, " n_rows"]) -> Float[np.ndarray, "n_rows n"]:
     """Rows of the second derivatives with respect to displacements (Å) and the strain (six numbers, Voigt), in eV.
 
     x = (u_1x, …, u_Nz, η_xx, …, η_xy);  r = (1 + ε)(r⁰ + u), with ε_xy = η_xy / 2.

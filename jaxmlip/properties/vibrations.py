@@ -48,6 +48,10 @@ def phonon_bands(
     with respect to the vectors to its neighbours and P_im,a = δ_{j,a} e^{iq·R} − δ_{i,a}: exact, from one cell. A
     potential that passes messages has no such H_i; it gets force constants of a supercell.
 
+    Not run here, it takes some seconds:
+
+    >>> bands = phonon_bands(model, bulk("Mo"), path="GHNGP")  # doctest: +SKIP
+
     Args:
         model: a potential with its parameters.
         atoms: a relaxed primitive cell.
@@ -122,14 +126,24 @@ def phonopy_supercell(atoms: ase.Atoms, repeat: Sequence[int]) -> ase.Atoms:
 
 
 def default_supercell(atoms: ase.Atoms, cutoff: float) -> tuple[int, int, int]:
-    """Repetitions that make a supercell twice as wide as ``cutoff`` (Å) along each vector."""
+    """Repetitions that make a supercell twice as wide as ``cutoff`` (Å) along each vector.
+
+    >>> from ase.build import bulk
+    >>> default_supercell(bulk("Mo", cubic=True), 4.0)
+    (3, 3, 3)
+    """
     heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
     a, b, c = np.ceil(2 * cutoff / heights).astype(int)
     return int(a), int(b), int(c)
 
 
 def write_force_constants(path: str | Path, model: Model, atoms: ase.Atoms, repeat: Sequence[int]) -> None:
-    """A ``FORCE_CONSTANTS`` file that phonopy reads (``phonopy --dim … --readfc``), compact, in eV/Å²."""
+    """A ``FORCE_CONSTANTS`` file that phonopy reads (``phonopy --dim … --readfc``), compact, in eV/Å².
+
+    Not run here, it takes some seconds:
+
+    >>> write_force_constants("FORCE_CONSTANTS", model, bulk("Mo"), (4, 4, 4))  # doctest: +SKIP
+    """
     constants = force_constants(model, atoms, repeat)
     n_cells = int(np.prod(repeat))
     lines = [f"{len(atoms):4d} {constants.shape[1]:4d}"]
@@ -143,7 +157,12 @@ def write_force_constants(path: str | Path, model: Model, atoms: ase.Atoms, repe
 
 @styled
 def bands_figure(bands: Bands) -> Figure:
-    """The dispersion: frequencies in THz along the path, imaginary ones below zero."""
+    """The dispersion: frequencies in THz along the path, imaginary ones below zero.
+
+    Not run here, the bands take some seconds:
+
+    >>> bands_figure(phonon_bands(model, bulk("Mo"))).savefig("bands.png")  # doctest: +SKIP
+    """
     figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.subplots()
     breaks = np.flatnonzero(np.diff(bands.distance) < 1e-9) + 1  # where the path jumps to another point

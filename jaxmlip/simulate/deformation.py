@@ -80,7 +80,7 @@ def coordinates(positions: Float[Array, "b n 3"]) -> Float[Array, "b m"]:
     return jnp.concatenate([positions, jnp.zeros((b, 3, 3), positions.dtype)], axis=1).reshape(b, -1)
 
 
-def geometry(structures: Structures, x: Float[Array, "b m"]) -> tuple[Array, Array]:
+def geometry(structures: Structures, x: Float[Array, "b m"]) -> tuple[Float[Array, "b n 3"], Float[Array, "b 3 3"]]:
     """Positions [b, n, 3] and cells [b, 3, 3] in Å."""
     rows = x.reshape(len(x), -1, 3)
     return _placed(structures, rows[:, :-3], exponential(_logarithm(structures, rows[:, -3:])))

@@ -144,7 +144,7 @@ def placed(atoms: ase.Atoms, positions: Any, box: Any) -> ase.Atoms:
 
 
 @lru_cache(maxsize=64)
-def energy_function(potential: Potential, precision: str) -> Callable[..., Array]:
+def energy_function(potential: Potential, precision: str) -> Callable[..., Float[Array, ""]]:
     """E(positions, neighbor=, box=, params=, species=, perturbation=None): shared, so that equal shapes compile once.
 
     The potential computes in ``precision``; everything else is in the precision of the positions.
@@ -163,14 +163,14 @@ def energy_function(potential: Potential, precision: str) -> Callable[..., Array
             _refuse_old(right)
             graph = within_cutoff(neighbor, jax.lax.stop_gradient(position), jax.lax.stop_gradient(box), species)
             cartesian = space.transform(box, anchored(neighbor, position))
-            energy = _energy((potential, precision), params, graph, cartesian @ strain.T, strain @ box)
+            energy = _energy(Evaluation(potential, precision), params, graph, cartesian @ strain.T, strain @ box)
             return energy * jnp.where(right, 1, jnp.nan)
 
     return energy_fn
 
 
 @lru_cache(maxsize=1)
-def shift_function() -> Callable[..., Array]:
+def shift_function() -> Callable[..., Float[Array, "n_atoms 3"]]:
     """jax-md's shift of fractional positions by Cartesian displacements, which are never wrapped; it needs a box."""
     from jax_md import space
 
@@ -182,22 +182,33 @@ def shift_function() -> Callable[..., Array]:
     return shift_fn
 
 
+class Evaluation(NamedTuple):
+    """How energies are computed: static."""
+
+    potential: Potential
+    precision: str
+
+
 def measure(
-    potential: Potential, precision: str, fixed: tuple[Params, Array], neighbor: NeighborList, at: tuple[Array, Array]
+    how: Evaluation,
+    params: Params,
+    neighbor: NeighborList,
+    species: Int[Array, " n_atoms"],
+    position: Float[Array, "n_atoms 3"],
+    box: Float[Array, "3 3"],
 ) -> Measured:
-    """Energy, forces and stress ``at`` fractional positions and a box; ``fixed``: parameters and species.
+    """Energy, forces and stress at fractional positions in a box.
 
     Vectors, sums and what comes back are in the precision of the positions whatever the potential computes in.
     """
-    params, species = fixed
-    graph = within_cutoff(neighbor, *at, species)
-    energy, force, (vectors, gradient) = _assembled((potential, precision), params, graph)
+    graph = within_cutoff(neighbor, position, box, species)
+    energy, force, (vectors, gradient) = _assembled(how, params, graph)
     virial = vectors.reshape(-1, 3).T @ gradient.reshape(-1, 3)
     stress = (virial + virial.T) / 2 / jnp.abs(jnp.linalg.det(graph.cell[0]))
     return Measured(energy, force, stress)
 
 
-def _assembled(how: tuple[Potential, str], params: Params, graph: Graph) -> tuple[Array, Array, tuple[Array, Array]]:
+def _assembled(how: Evaluation, params: Params, graph: Graph) -> tuple[Array, Array, tuple[Array, Array]]:
     """Energy, forces, and the edge vectors with ∂E/∂vectors."""
     potential, precision = how
     vectors = safe_vectors(edge_vectors(graph), graph, potential.config.cutoff)
@@ -207,12 +218,12 @@ def _assembled(how: tuple[Potential, str], params: Params, graph: Graph) -> tupl
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _energy(how: tuple[Potential, str], params: Params, graph: Graph, cartesian: Array, box: Array) -> Array:
+def _energy(how: Evaluation, params: Params, graph: Graph, cartesian: Array, box: Array) -> Array:
     """Σ E_i in blocks of atoms: one backward pass over the edge vectors serves all first derivatives."""
     return _assembled(how, params, _moved(graph, cartesian, box))[0]
 
 
-def _energy_jvp(how: tuple[Potential, str], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+def _energy_jvp(how: Evaluation, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     params, graph, cartesian, box = primals
     graph = _moved(graph, cartesian, box)
     energy, force, (vectors, gradient) = _assembled(how, params, graph)
@@ -227,7 +238,7 @@ def _energy_jvp(how: tuple[Potential, str], primals: tuple, tangents: tuple) -> 
         moves = [_filled(move) for move in moves]
 
         def total(*leaves: Array) -> Array:
-            energies = how[0].atomic_energies(tree.unflatten(leaves), graph, vectors.astype(how[1]))
+            energies = how.potential.atomic_energies(tree.unflatten(leaves), graph, vectors.astype(how.precision))
             return energies.astype(energy.dtype).sum()
 
         change = change + jax.jvp(total, tuple(leaves), tuple(moves))[1]

@@ -57,7 +57,9 @@ class FIREState(NamedTuple):
     inner: Any
 
 
-def lbfgs(energy_fn: Callable[..., Array], shift_fn: Callable[..., Array]) -> tuple[Callable, Callable]:
+def lbfgs(
+    energy_fn: Callable[..., Float[Array, ""]], shift_fn: Callable[..., Float[Array, "..."]]
+) -> tuple[Callable, Callable]:
     """L-BFGS with backtracking as a pair ``(init, apply)`` of jax-md's form; ``state.position`` is the last point.
 
     >>> init, apply = lbfgs(lambda x: jnp.sum((x - 1) ** 2), lambda x, step: x + step)

@@ -65,14 +65,22 @@ class NeighborList:
     Positions are fractional, wrapped into the cell or not. A pytree, whose leaves JAX may replace by anything.
     """
 
-    reference_position: Any  # [n_atoms, 3]
-    box: Any  # [3, 3], of the reference; lattice vectors are columns
-    neighbors: Any  # [n_atoms, width], padding points at the atom itself
-    shifts: Any  # [n_atoms, width, 3]
-    reverse: Any  # [n_atoms, width]
-    mask: Any  # [n_atoms, width]
-    did_buffer_overflow: Any  # []
+    reference_position: Any
+    """[n_atoms, 3]."""
+    box: Any
+    """[3, 3], of the reference; lattice vectors are columns."""
+    neighbors: Any
+    """[n_atoms, width], padding points at the atom itself."""
+    shifts: Any
+    """[n_atoms, width, 3]."""
+    reverse: Any
+    """[n_atoms, width]."""
+    mask: Any
+    """[n_atoms, width]."""
+    did_buffer_overflow: Any
+    """Whether there were more pairs than room: []."""
     plan: Plan
+    """Sizes of the arrays and the search: static."""
 
     def update(self, position: Float[Array, "n_atoms 3"], *, box: Float[Array, "3 3"], **_: Any) -> "NeighborList":
         """The same list while it stays right for one more step, else a new one: on the device."""
@@ -200,7 +208,7 @@ def anchored(listed: NeighborList, position: Float[Array, "n_atoms 3"]) -> Float
     return position - jnp.where(jnp.asarray(listed.plan.pbc), lattice, 0)
 
 
-def room_left(listed: NeighborList, position: Array, box: Array) -> Array:
+def room_left(listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> Float[Array, ""]:
     """By how much, in Å, all pairs that are not listed must be farther than the cutoff.
 
     A strain of the box shrinks a distance at most by 1 − |A − 1|; what remains of the displacements, u, by 2 max|u|.

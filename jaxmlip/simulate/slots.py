@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.constraints import FixAtoms
+from jaxtyping import Float
 
 from jaxmlip.graph.batch import Shape, graph_arrays, max_neighbors
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs
@@ -57,7 +58,7 @@ def find_symmetry(slots: Slots) -> None:
     slots.symmetry = {k: operations(frame) for k, frame in enumerate(slots.frames)}
 
 
-def put(slots: Slots, slot: int, which: int) -> np.ndarray:
+def put(slots: Slots, slot: int, which: int) -> Float[np.ndarray, "n 3"]:
     """Put structure ``which`` into a slot; returns its padded positions.
 
     Raises:
@@ -71,7 +72,9 @@ def put(slots: Slots, slot: int, which: int) -> np.ndarray:
     return slots.graphs.positions[slot]
 
 
-def find_neighbors(slots: Slots, slot: int, positions: np.ndarray, cell: np.ndarray) -> None:
+def find_neighbors(
+    slots: Slots, slot: int, positions: Float[np.ndarray, "n 3"], cell: Float[np.ndarray, "3 3"]
+) -> None:
     """A new neighbour list for the structure in ``slot`` at ``positions`` in ``cell``.
 
     Where the tables have not enough columns the list reaches less far; if that is too little, they grow.
@@ -103,7 +106,7 @@ def _reach_of_width(pairs: Pairs, width: int, reach: float) -> float:
     return float(pairs.distances[order][rank == width].min(initial=reach))
 
 
-def at(slots: Slots, slot: int, positions: np.ndarray, cell: np.ndarray) -> ase.Atoms:
+def at(slots: Slots, slot: int, positions: Float[np.ndarray, "n 3"], cell: Float[np.ndarray, "3 3"]) -> ase.Atoms:
     """The structure in ``slot``, at ``positions`` in ``cell``; vectors that were absent stay absent."""
     old = slots.frames[slots.holds[slot]]
     frame = old.copy()

@@ -34,28 +34,37 @@ LDR_WEIGHTS = {
 weights SNAP cannot tell its neighbours' elements (test energies 76 instead of 56 meV/atom over three splits)."""
 
 
-def default_methods(data: str = "ldr") -> dict[str, StudyMethod]:
-    """All families, with settings that take minutes for some hundred structures of the rocksalts.
+_LINEAR = {"energy_weight": 30.0, "n_folds": 3}
+_MESSAGE_PASSING = {"energy_weight": 30.0, "learning_rate": 0.01, "batch_size": 4, "epochs": 40}
+_MESSAGE_PASSING |= {"validation_fraction": 0.0, "n_shapes": 2}
+QUICK: Mapping[str, StudyMethod] = {
+    "snap": StudyMethod("snap", {"cutoff": 5.0, "twojmax": 6}, _LINEAR),
+    "qsnap": StudyMethod("qsnap", {"cutoff": 5.0, "twojmax": 4}, _LINEAR),
+    "mtp": StudyMethod(preset="mtp-rocksalt"),
+    "gap": StudyMethod(preset="gap-rocksalt"),
+    "aenet": StudyMethod(preset="aenet-forces", fit={"epochs": 80}),
+    "nequip": StudyMethod("nequip", {"cutoff": 4.5, "num_layers": 2}, _MESSAGE_PASSING),
+}
+"""Settings that take minutes for some hundred structures of the rocksalts; a family that is not here has its defaults.
 
-    SNAP as in the published study (twojmax 6, 5 Å) but qSNAP with twojmax 4 (with 6 it has 5,456 coefficients for 11
-    elements); MTP, GAP and AENET by their presets for small sets, AENET with fewer epochs; a NequIP of two layers. The
-    fits' objective weighs energies 20 to 30 times as much as forces (eV/atom, eV/Å).
-    """
-    linear = {"energy_weight": 30.0, "n_folds": 3}
-    weights: dict[str, Any] = {"cutoff": 5.0}
+SNAP as in the published study (twojmax 6, 5 Å) but qSNAP with twojmax 4 (with 6 it has 5,456 coefficients for 11
+elements); MTP, GAP and AENET by their presets for small sets, AENET with fewer epochs; a NequIP of two layers. The
+fits' objective weighs energies 20 to 30 times as much as forces (eV/atom, eV/Å).
+"""
+
+
+def default_methods(data: str = "ldr") -> dict[str, StudyMethod]:
+    """All families that can be trained (`jaxmlip.potentials.trainable`), by `QUICK` where it has them."""
+    from jaxmlip.potentials.registry import FAMILIES, trainable
+
+    elements = {"species": list(LDR_WEIGHTS), "weights": list(LDR_WEIGHTS.values())}
+    methods = {name: QUICK.get(name, StudyMethod(name)) for name in trainable()}
     if data == "ldr":
-        weights |= {"species": list(LDR_WEIGHTS), "weights": list(LDR_WEIGHTS.values())}
-    message_passing = {"energy_weight": 30.0, "learning_rate": 0.01, "batch_size": 4, "epochs": 40}
-    return {
-        "snap": StudyMethod("snap", weights | {"twojmax": 6}, dict(linear)),
-        "qsnap": StudyMethod("qsnap", weights | {"twojmax": 4}, dict(linear)),
-        "mtp": StudyMethod(preset="mtp-rocksalt"),
-        "gap": StudyMethod(preset="gap-rocksalt"),
-        "aenet": StudyMethod(preset="aenet-forces", fit={"epochs": 80}),
-        "nequip": StudyMethod(
-            "nequip", {"cutoff": 4.5, "num_layers": 2}, message_passing | {"validation_fraction": 0.0, "n_shapes": 2}
-        ),
-    }
+        for name in methods:
+            if "weights" in {field.name for field in dataclasses.fields(FAMILIES[name].config)}:
+                given = {**elements, **methods[name].potential}
+                methods[name] = dataclasses.replace(methods[name], potential=given)
+    return methods
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,18 +29,17 @@ def heat_map_figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
     for axis, quantity in zip(axes, quantities, strict=True):
-        _heat_map(figure, axis, rows, (methods, sizes, quantity))
+        _heat_map(axis, rows, methods, sizes, quantity)
     for axis in axes[1:]:
         axis.set_yticklabels([])
     return figure
 
 
-def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[str], list[int], str]) -> None:
+def _heat_map(axis: Any, rows: Sequence[Row], methods: list[str], sizes: list[int], quantity: str) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
-    methods, sizes, quantity = what
     cells = {}
     for part in ("train", "test"):
         for i, method in enumerate(methods):
@@ -60,7 +59,7 @@ def _heat_map(figure: Figure, axis: Any, rows: Sequence[Row], what: tuple[list[s
     axis.set_xlabel("training structures")
     axis.grid(visible=False)
     axis.tick_params(length=0)
-    bar = figure.colorbar(ScalarMappable(norm, colors), ax=axis, pad=0.02)
+    bar = axis.figure.colorbar(ScalarMappable(norm, colors), ax=axis, pad=0.02)
     plain_numbers(bar.ax.yaxis)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import ase
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmlip.evaluate.parity import AXES, Parity, parity
 from jaxmlip.evaluate.report_charts import Axes, Curves, Line, Lines, Points, Scatter
@@ -140,7 +140,7 @@ def _panel(choice: tuple[str, ...], found: Mapping[str, Parity], owners: Int[np.
     )
 
 
-def chosen_points(errors: Sequence[np.ndarray], limit: int) -> Int[np.ndarray, " n"]:
+def chosen_points(errors: Sequence[Float[np.ndarray, " m"]], limit: int) -> Int[np.ndarray, " n"]:
     """Indices, in order, of at most ``limit`` points: the worst of each method, then others by a fixed random order.
 
     >>> chosen_points([np.array([0.0, 5.0, 0.1]), np.array([0.0, -0.2, 9.0])], 40).tolist()

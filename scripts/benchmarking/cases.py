@@ -155,13 +155,15 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
             else []
         )
         for kind, table, size in kinds:
-            for settings in table.get(family, [] if kind == "elements" else [{}])[: 1 if smoke else None]:
+            for settings in table.get(family, [] if kind == "elements" else [_example(family, kind)])[
+                : 1 if smoke else None
+            ]:
                 chosen = settings | (_tiny(settings) if smoke else {})
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
     tiny = TRIALS["mtp"][0] | {"level": 2, "cutoff": 3.0}
     jobs += [Job("trials", "mtp", tiny, 1, folder, repeats=1)] if smoke else _trials(folder)
     for family in ("snap",) if smoke else families:
-        settings = PREDICTIONS.get(family, [{}])[0]
+        settings = PREDICTIONS.get(family, [_example(family, "md")])[0]
         settings = settings | (_tiny(settings) if smoke else {})
         jobs += [
             Job("md", family, settings, n, folder, repeats=1 if smoke else 2 if n == 10000 else 3)
@@ -169,6 +171,15 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
         ]
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]
+
+
+def _example(family: str, kind: str) -> dict[str, Any]:
+    """Settings of a family that has none above: those of its entry in the table of families."""
+    from jaxmlip.fitting import method_of
+    from jaxmlip.potentials import FAMILIES
+
+    found = {name: value for name, value in FAMILIES[family].example.items() if name != "species"} or {"cutoff": 5.0}
+    return found | ({"method": method_of(family)} if kind == "train" else {})
 
 
 def _tiny(settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import jaxmlip
 from benchmarking.cases import HEAVY
 from jaxmlip.simulate.dynamics import Dynamics, Hooks
 from jaxmlip.simulate.dynamics.ensembles import Configuration
-from jaxmlip.simulate.dynamics.motion import Moment
+from jaxmlip.simulate.dynamics.motion import Moment, box_of, positions_of
 from jaxmlip.simulate.dynamics.recorder import Recorder
 from jaxmlip.simulate.dynamics.start import bath_at, first_moment, prepared
 from jaxmlip.simulate.jaxmd import jaxmd_context
+from jaxmlip.simulate.neighbor_list import grown
 from jaxmlip.units import BOLTZMANN
 
 _TEMPERATURE = 300.0
@@ -48,7 +49,14 @@ class Run:
         """The first forces, with their energy, and steps: all that compiles."""
         for name, run in self.runs.items():
             with jaxmd_context("float64"):
-                self.moments[name] = first_moment(run, [Recorder(run.settings, run.hooks)])[1]
+                sizes, moment, _ = first_moment(run, [Recorder(run.settings, run.hooks)])
+                if name == "integration":  # atoms without forces would fly apart, and lists overflow
+                    moment = moment._replace(state=moment.state.set(momentum=0 * moment.state.momentum))
+                while bool(self._advanced(name, moment, n_steps).failed[0]):  # room, as dynamics makes it on its way
+                    sizes = grown(sizes, sizes)
+                    blank = moment._replace(failed=jnp.zeros_like(moment.failed))
+                    moment = run.program.relist(sizes, blank, positions_of(moment.state), box_of(moment))
+                self.moments[name] = moment
         self.steps("nvt", n_steps)
         return self.moments["nvt"].state.force
 
@@ -58,10 +66,12 @@ class Run:
         Raises:
             RuntimeError: the neighbour list overflowed: then what was timed is nothing.
         """
-        run = self.runs[kind]
         with jaxmd_context("float64"):
-            bath = bath_at(run, 0)
-            advance = run.program.advance
-            end = jax.block_until_ready(advance(jnp.asarray(n_steps), self.moments[kind], (bath, bath), run.world))
+            end = self._advanced(kind, self.moments[kind], n_steps)
         if bool(end.failed.any()):
             raise RuntimeError(f"the run failed: room, age of the list, lost atoms {np.asarray(end.failed).tolist()}")
+
+    def _advanced(self, kind: str, moment: Moment, n_steps: int) -> Moment:
+        run = self.runs[kind]
+        bath = bath_at(run, 0)
+        return jax.block_until_ready(run.program.advance(jnp.asarray(n_steps), moment, (bath, bath), run.world))

@@ -41,6 +41,10 @@ class VoltageCurve(NamedTuple):
 def lithium_sites(atoms: ase.Atoms) -> Sites:
     """Sites of a lithiated structure whose lithium may leave, all else fixed.
 
+    >>> from jaxmlip.cathodes import layered
+    >>> ("Li", "X") in [one.symbols for one in lithium_sites(layered("Co")).sublattices]
+    True
+
     Raises:
         ValueError: no lithium.
     """
@@ -59,6 +63,11 @@ def voltage_curve(
     settings: Sampling | None = None,
 ) -> VoltageCurve:
     """x(V) and dx/dV of a host, one chain a voltage, side by side.
+
+    Not run here, it takes minutes:
+
+    >>> from jaxmlip.cathodes import layered
+    >>> curve = voltage_curve(model, layered("Co"), voltages=(3.0, 3.5, 4.0))  # doctest: +SKIP
 
     Args:
         model: a potential with its parameters.
@@ -120,7 +129,7 @@ def _removals(model: Model, lattice: Lattice, codes: Array, held: Array) -> Arra
 
     def without(site: Array) -> Array:
         changed = codes.at[site].set(vacancy)
-        _, new, old = changed_energies(model, lattice, changed, (site[None], energies))
+        _, new, old = changed_energies(model, lattice, changed, site[None], energies)
         return jnp.sum(new - old)
 
     return jax.lax.map(without, held)

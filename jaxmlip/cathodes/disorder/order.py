@@ -42,6 +42,13 @@ def warren_cowley(
 ) -> WarrenCowley:
     """Warren–Cowley parameters of the first shells of a sublattice, with standard errors.
 
+    >>> from jaxmlip.cathodes.disorder.sites import random_numbers, rocksalt
+    >>> sites = rocksalt("LiMnO2", repeat=(2, 2, 2))
+    >>> numbers = np.stack([[random_numbers(sites, {"Li": 1, "Mn": 1, "O": 2}, seed)] for seed in range(2)])
+    >>> found = warren_cowley(sites, numbers, n_shells=2)
+    >>> found.symbols, found.alpha.mean.shape
+    (('Li', 'Mn'), (2, 2, 2))
+
     Args:
         sites: of the cell.
         numbers: atomic numbers of samples, 0 for a vacancy.
@@ -107,6 +114,11 @@ def tetrahedron_fractions(
     """Fractions of tetrahedra with 0 … 4 corners of ``symbol``, ``[5]``; at random binomial in the content.
 
     The last of them, Li4, is the fraction of 0-TM sites.
+
+    >>> import ase.build
+    >>> found = tetrahedra_of(ase.build.bulk("Cu", cubic=True))
+    >>> tetrahedron_fractions(found, np.array([[[3, 3, 3, 25]], [[3, 3, 3, 3]]])).mean.tolist()
+    [0.0, 0.0, 0.0, 0.5, 0.5]
     """
     held = np.asarray(numbers) == atomic_numbers[symbol]
     filled = held[..., tetrahedra.corners].sum(axis=-1)

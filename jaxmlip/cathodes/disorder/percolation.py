@@ -71,7 +71,14 @@ def zero_tm_percolation(tetrahedra: Tetrahedra, lithium: Bool[np.ndarray, " n_si
 def percolating_fraction(
     tetrahedra: Tetrahedra, numbers: Integer[np.ndarray, "n_samples n_chains n_sites"]
 ) -> Float[np.ndarray, "n_samples n_chains"]:
-    """Fraction of lithium in percolating 0-TM clusters of each sample."""
+    """Fraction of lithium in percolating 0-TM clusters of each sample.
+
+    >>> import ase.build
+    >>> from jaxmlip.cathodes.disorder.order import tetrahedra_of
+    >>> found = tetrahedra_of(ase.build.bulk("Cu", cubic=True))
+    >>> percolating_fraction(found, np.array([[[3, 3, 3, 3], [3, 3, 3, 25]]])).tolist()
+    [[1.0, 0.0]]
+    """
     lithium = np.asarray(numbers) == 3
     flat = lithium.reshape(-1, lithium.shape[-1])
     found = [zero_tm_percolation(tetrahedra, one).fraction for one in flat]
@@ -79,7 +86,14 @@ def percolating_fraction(
 
 
 def threshold_content(tetrahedra: Tetrahedra, n_sites: int, rng: np.random.Generator) -> float:
-    """The content of cation sites at which lithium, put on sites in a random order, first percolates."""
+    """The content of cation sites at which lithium, put on sites in a random order, first percolates.
+
+    >>> import ase.build
+    >>> from jaxmlip.cathodes.disorder.order import tetrahedra_of
+    >>> found = tetrahedra_of(ase.build.bulk("Cu", cubic=True))
+    >>> threshold_content(found, 4, np.random.default_rng(0))
+    1.0
+    """
     order = rng.permutation(n_sites)
     low, high = 0, n_sites
     while high - low > 1:  # percolation stays once it is there: more lithium opens more tetrahedra
@@ -98,6 +112,10 @@ def finite_size_threshold(lengths: Sequence[int | float], contents: Sequence[Flo
 
     The mean threshold of a cell of length L differs from that of L → ∞ by a multiple of L^{−1/ν}: a straight line,
     weighted by the standard errors, whose value at L^{−1/ν} = 0 is the threshold.
+
+    >>> contents = [0.5 + length ** (-1 / CORRELATION_EXPONENT) + np.array([-0.01, 0.01]) for length in (4, 8, 16)]
+    >>> round(float(finite_size_threshold((4, 8, 16), contents).mean), 6)
+    0.5
 
     Args:
         lengths: of the cells, in any unit.

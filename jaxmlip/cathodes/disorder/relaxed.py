@@ -76,6 +76,10 @@ def sample_relaxed(
 
     A candidate whose relaxation runs away (the potential has no minimum there) is refused.
 
+    Not run here, it takes minutes:
+
+    >>> samples = sample_relaxed(model, sites, chains)  # doctest: +SKIP
+
     Raises:
         ValueError: what `jaxmlip.cathodes.disorder.sample` refuses, or a start that runs away.
     """

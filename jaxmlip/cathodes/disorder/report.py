@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from jaxmlip.cathodes.disorder.lithium import VoltageCurve
@@ -110,7 +111,7 @@ def energy_figure(samples: Samples, n_sites: int) -> Figure:
 
 
 @style.styled
-def voltage_figure(curve: VoltageCurve, sites: np.ndarray) -> Figure:
+def voltage_figure(curve: VoltageCurve, sites: Float[np.ndarray, " n_sites"]) -> Figure:
     """Left: lithium content over voltage; right: the voltage at which each lithium would leave alone."""
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxmlip.cathodes.disorder.energies import Lattice, all_energies, energies_of_sites
 from jaxmlip.cathodes.disorder.moves import MoveTable
@@ -89,7 +89,9 @@ def advance_all(
 
 
 @jax.jit
-def temper(states: State, conditions: Conditions, key: Key[Array, ""], odd: Int[Array, ""]) -> tuple[State, Array]:
+def temper(
+    states: State, conditions: Conditions, key: Key[Array, ""], odd: Int[Array, ""]
+) -> tuple[State, Bool[Array, " n_pairs"]]:
     """Neighbouring replicas exchange their configurations; which pairs, the even or the odd ones, ``odd`` says.
 
     Replicas i and j do with probability min(1, exp{(β_i − β_j)(E_i − E_j)}), in general with β (E − μ·N) of each
@@ -119,10 +121,10 @@ def trial(model: Model, ensemble: Ensemble, state: State, key: Key[Array, ""]) -
     move = jnp.sum(uniform[0] >= moves.cumulative[:-1].astype(uniform.dtype))
     sublattice, before, after = (table[move] for table in moves[:3])
     bits = jax.random.bits(keys[1], (n_steps, DRAWS), jnp.uint32)
-    sites, found = _choose(lattice, state, (sublattice, before), bits)
+    sites, found = _choose(lattice, state, sublattice, before, bits)
 
     changed = state.occupation.at[sites].set(after, mode="drop")
-    rows, energies, old = changed_energies(model, lattice, changed, (sites, state.energies))
+    rows, energies, old = changed_energies(model, lattice, changed, sites, state.energies)
     counts, bias = _counted(lattice, state.counts, (sublattice, before, after), uniform.dtype)
     work = jnp.sum(jnp.where(before >= 0, conditions.mu[after] - conditions.mu[before], 0))
     change = jnp.sum(energies - old) - work
@@ -135,9 +137,8 @@ def trial(model: Model, ensemble: Ensemble, state: State, key: Key[Array, ""]) -
     )
 
 
-def _choose(lattice: Lattice, state: State, wanted: tuple[Array, Array], bits: Array) -> tuple[Array, Array]:
+def _choose(lattice: Lattice, state: State, sublattice: Array, before: Array, bits: Array) -> tuple[Array, Array]:
     """A site for each step (n_sites for an unused one), and whether all were found and are different."""
-    sublattice, before = wanted
     used = before >= 0
     # The remainder of 32 random bits favours early sites by less than n_sites / 2³².
     place = (bits % lattice.size[sublattice].astype(jnp.uint32)[:, None]).astype(jnp.int32)
@@ -152,10 +153,13 @@ def _choose(lattice: Lattice, state: State, wanted: tuple[Array, Array], bits: A
 
 
 def changed_energies(
-    model: Model, lattice: Lattice, changed: Array, where: tuple[Array, Array]
-) -> tuple[Array, Array, Array]:
+    model: Model,
+    lattice: Lattice,
+    changed: Int[Array, " n_sites"],
+    sites: Int[Array, " n_changed"],
+    energies: Float[Array, " n_sites"],
+) -> tuple[Int[Array, " n_rows"], Float[Array, " n_rows"], Float[Array, " n_rows"]]:
     """Rows, and their energies after and before; each row once."""
-    sites, energies = where
     if not model.potential.local:
         return jnp.arange(lattice.n_sites), all_energies(model, lattice, changed), energies
     rows = lattice.reached.at[sites].get(mode="fill", fill_value=lattice.n_sites)

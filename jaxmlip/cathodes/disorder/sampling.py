@@ -129,7 +129,7 @@ def sample(
         n_moving = sum(len(part.sites) for part in sites.sublattices if len(part.symbols) > 1)
         n_trials = jnp.asarray(max(1, round(chosen.sweeps * n_moving)))
         for k in track(range(run.done, total), "sampling", show=show_progress):
-            run = _sample_once(model, task, run, (chosen, n_trials))
+            run = _sample_once(model, task, run, chosen, n_trials)
             if path is not None and ((k + 1) % chosen.checkpoint_every == 0 or k + 1 == total):
                 _write(path, run, mark)
         tried = run.done * int(n_trials)
@@ -159,8 +159,7 @@ def first_states(model: Model, task: sampler.Ensemble, chains: Chains) -> sample
     return jax.lax.map(lambda one: sampler.start(model, task.lattice, one), codes)
 
 
-def _sample_once(model: Model, task: sampler.Ensemble, run: _Run, how: tuple[Sampling, jax.Array]) -> _Run:
-    settings, n_trials = how
+def _sample_once(model: Model, task: sampler.Ensemble, run: _Run, settings: Sampling, n_trials: jax.Array) -> _Run:
     trials, exchange = jax.random.split(jax.random.fold_in(jax.random.key(settings.seed), run.done))
     states = sampler.advance_all(model, task, run.states, trials, n_trials)
     n_chains, exchanged, tried = len(states.energies), 0, 0

@@ -38,6 +38,10 @@ class DisorderedVoltage(NamedTuple):
 def relaxed_lattice(model: Model, formula: str, *, repeat: tuple[int, int, int] = (2, 2, 2), seed: int = 0) -> float:
     """The lattice constant in Å of a random rocksalt, from the volume that a small cell relaxes to.
 
+    Not run here, it takes a minute:
+
+    >>> lattice = relaxed_lattice(model, "LiMnO2")  # doctest: +SKIP
+
     Raises:
         ValueError: the relaxation ran away: the potential knows no such crystal; give the constant.
     """
@@ -59,6 +63,10 @@ def snapshots(
 ) -> list[ase.Atoms]:
     """Independent structures on unrelaxed sites: ends of chains at a temperature in K, or random ones (None).
 
+    Not run here, it takes a minute:
+
+    >>> frames = snapshots(model, rocksalt("LiMnO2", repeat=(2, 2, 2)), "LiMnO2", temperature=1300.0)  # doctest: +SKIP
+
     Raises:
         ValueError: what `sample` refuses.
     """
@@ -77,6 +85,10 @@ def disordered_voltage(
 
     A snapshot with a relaxation that does not end in a minimum, or a voltage that no oxide has, counts as a problem
     and not in the mean.
+
+    Not run here, it takes a minute:
+
+    >>> disordered_voltage(model, frames).mean  # doctest: +SKIP
 
     Raises:
         ValueError: a frame without lithium.
@@ -110,6 +122,10 @@ def compared_voltages(
     lithium_energy: float = LITHIUM_BCC,
 ) -> dict[str, DisorderedVoltage]:
     """Average voltages of a rocksalt with its cations at random and as they are at a temperature.
+
+    Not run here, it takes minutes:
+
+    >>> compared_voltages(model, "LiMnO2", temperature=1300.0)  # doctest: +SKIP
 
     Args:
         model: a potential with its parameters.

@@ -32,8 +32,9 @@ from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Nois
 from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.objective import check_labels
 from jaxmlip.fitting.rows import Rows
-from jaxmlip.graph.batch import Graph, GraphLabels, Shape, batch, label_arrays
+from jaxmlip.graph.batch import Graph, Shape, batch
 from jaxmlip.graph.derivatives import forces, per_graph
+from jaxmlip.graph.labels import GraphLabels, label_arrays
 from jaxmlip.potentials.base import Config, Kernel, Potential, safe_edges
 from jaxmlip.potentials.offsets import fit_offsets
 from jaxmlip.potentials.registry import potential_of

@@ -25,7 +25,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
@@ -37,8 +37,9 @@ from jaxmlip.fitting.least_squares.column_reduction import condition_number
 from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
 from jaxmlip.fitting.objective import Weights, check_labels, n_atoms
 from jaxmlip.fitting.rows import Multipliers, Rows, WeightedRows, weighted_rows
-from jaxmlip.graph.batch import Batch, Graph, GraphLabels, batches
+from jaxmlip.graph.batch import Batch, Graph, batches
 from jaxmlip.graph.derivatives import per_graph
+from jaxmlip.graph.labels import GraphLabels
 from jaxmlip.potentials.base import Config, Kernel, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets
@@ -198,7 +199,7 @@ def batch_stream(
 
 def covariance_factor(
     stages: Kernel, points: dict[str, Any], jitter: float
-) -> tuple[Float[np.ndarray, "n_used n_used"], np.ndarray, float]:
+) -> tuple[Float[np.ndarray, "n_used n_used"], Bool[np.ndarray, " n_columns"], float]:
     """U with UᵀU = K_mm + jitter, which columns are points rather than padding, and the jitter that it took.
 
     Raises:

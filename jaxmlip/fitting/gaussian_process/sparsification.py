@@ -67,7 +67,7 @@ def choose(
             chosen = SELECTIONS[method](sketch[rows].astype(np.float64), n_sparse, np.random.default_rng(seed))
             rows = rows[np.sort(chosen)]
         atoms.append(place[rows])
-    return Chosen(_vectors(potential, stream(), (atoms, projection)), atoms)
+    return Chosen(_vectors(potential, stream(), atoms, projection), atoms)
 
 
 def cur(x: Sketch, n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
@@ -189,9 +189,8 @@ def _projection(potential: Potential, graph: Graph, seed: int) -> Array:
     return jnp.asarray(directions * np.sqrt(n_features / width))
 
 
-def _vectors(potential: Potential, batches: Iterable[Batch], wanted: tuple[list[np.ndarray], Array]) -> np.ndarray:
+def _vectors(potential: Potential, batches: Iterable[Batch], atoms: list[np.ndarray], projection: Array) -> np.ndarray:
     """Exact SOAP vectors of the chosen atoms, in their order."""
-    atoms, projection = wanted
     width = max(map(len, atoms))
     points = np.zeros((len(atoms), width, len(projection)))
     row_of = {(int(s), int(a)): (k, row) for k, chosen in enumerate(atoms) for row, (s, a) in enumerate(chosen)}

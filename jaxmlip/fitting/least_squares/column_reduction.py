@@ -13,6 +13,7 @@ References:
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import get_lapack_funcs
 
 from jaxmlip.fitting.least_squares.streamed_qr import Factor, absorb, empty_factor, filled_rows
@@ -87,7 +88,7 @@ def reduce(total: Factor, options: Options) -> Reduced:
     return Reduced(scale, free, penalised, zero, block, back, coupling, level, floor, condition)
 
 
-def condition_number(triangle: np.ndarray) -> float:
+def condition_number(triangle: Float[np.ndarray, "n n"]) -> float:
     """Condition number in the 1-norm, LAPACK's O(n²) estimate; ``inf`` if singular."""
     if not len(triangle):
         return 1.0
@@ -109,7 +110,7 @@ def _project_out(factor: Factor, n_free: int, floor: float) -> tuple[Factor, np.
     return block, vt[used].T / s[used], coupling[used], level[used]
 
 
-def expand(reduced: Reduced, penalised: np.ndarray) -> np.ndarray:
+def expand(reduced: Reduced, penalised: Float[np.ndarray, "n_penalised n_ridges"]) -> Float[np.ndarray, "n n_ridges"]:
     """Coefficients ``[n, n_ridges]`` of all columns from the scaled penalised unknowns ``[n_penalised, n_ridges]``."""
     x = np.zeros((len(reduced.scale), penalised.shape[1]))
     x[reduced.penalised] = penalised
@@ -117,6 +118,6 @@ def expand(reduced: Reduced, penalised: np.ndarray) -> np.ndarray:
     return x / reduced.scale[:, None]
 
 
-def column_squares(triangle: np.ndarray) -> np.ndarray:
+def column_squares(triangle: Float[np.ndarray, "_ n"]) -> Float[np.ndarray, " n"]:
     """Squared norm of each column, without a temporary of n²."""
     return np.einsum("ij,ij->j", triangle, triangle)

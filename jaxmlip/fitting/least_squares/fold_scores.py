@@ -13,6 +13,7 @@ References:
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy.linalg import cho_factor, cho_solve
 
 from jaxmlip.fitting.least_squares.streamed_qr import Factor, filled_rows
@@ -30,7 +31,9 @@ class _Normal(NamedTuple):
     right: np.ndarray
 
 
-def score_wide(factors: list[Factor], penalised: np.ndarray, unit: float | None) -> tuple[np.ndarray, np.ndarray]:
+def score_wide(
+    factors: list[Factor], penalised: Bool[np.ndarray, " n"], unit: float | None
+) -> tuple[Float[np.ndarray, " n_ridges"], Float[np.ndarray, " n_ridges"]]:
     """Ridge values tried and the squared error on each fold of the fit to the others, summed over folds.
 
     Args:

@@ -18,6 +18,7 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.linalg import get_lapack_funcs
 
 _tpqrt, _tpmqrt = get_lapack_funcs(("tpqrt", "tpmqrt"), dtype=np.float64)
@@ -46,7 +47,9 @@ def empty_factor(n_columns: int) -> Factor:
     return Factor(np.zeros((n_columns, n_columns), order="F"), np.zeros(n_columns), 0.0)
 
 
-def absorb(factor: Factor, rows: np.ndarray, targets: np.ndarray, *, triangular: bool = False) -> Factor:
+def absorb(
+    factor: Factor, rows: Float[np.ndarray, "m n"], targets: Float[np.ndarray, " m"], *, triangular: bool = False
+) -> Factor:
     """Reduce more rows into a factor, in place: the arrays of ``factor`` and ``rows`` (Fortran order) are overwritten.
 
     Args:
@@ -107,7 +110,7 @@ def merge(factors: Sequence[Factor]) -> Factor:
     return total
 
 
-def filled_rows(triangle: np.ndarray) -> int:
+def filled_rows(triangle: Float[np.ndarray, "_ n"]) -> int:
     """Rows that carry something: fewer rows than columns leave an empty bottom, but for rounding."""
     size = np.abs(triangle).max(axis=1, initial=0.0)
     return int(np.flatnonzero(size > 1e-14 * size.max(initial=0.0)).max(initial=-1)) + 1

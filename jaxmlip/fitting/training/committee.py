@@ -68,7 +68,7 @@ def fit_committee(
         params = jax.tree.map(lambda *x: jnp.stack(x), *[cast_params(one, settings.dtype) for one in members])
         trained, fixed = split_params(potential, params)
         rows = []
-        for number, (state, sums) in enumerate(gradient_states(problem, (trained, fixed), seeds), start=1):
+        for number, (state, sums) in enumerate(gradient_states(problem, trained, fixed, seeds), start=1):
             trained = state
             rows.append({"epoch": number, **_losses(sums)})
         found = jax.tree.map(lambda x: np.asarray(x, np.float64), {**params, **trained})

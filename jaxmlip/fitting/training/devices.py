@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 _AXIS = "structures"
 
@@ -49,7 +50,7 @@ def replicated(tree: Any) -> Any:
     return jax.tree.map(partial(jax.device_put, device=NamedSharding(mesh(), PartitionSpec())), _on_host(tree))
 
 
-def spread(rows: np.ndarray) -> jax.Array:
+def spread(rows: Int[np.ndarray, "n_devices *rows"]) -> Int[jax.Array, "n_devices *rows"]:
     """Numbers of structures ``[n_devices, ...]`` (see `shares`), each row on its own device."""
     if n_devices() == 1:
         return jax.numpy.asarray(rows)
@@ -57,7 +58,7 @@ def spread(rows: np.ndarray) -> jax.Array:
     return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
 
 
-def shares(rows: np.ndarray) -> np.ndarray:
+def shares(rows: Int[np.ndarray, "*rows n"]) -> Int[np.ndarray, "n_devices *rows _"]:
     """``rows [..., n]`` dealt out to all devices, ``[n_devices, ..., ⌈n / n_devices⌉]``, filled up with −1.
 
     >>> shares(np.array([3, 1, 2])).shape == (n_devices(), -(-3 // n_devices()))

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, Int
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import Count, NotNegative, Positive, Range, Whole
@@ -208,8 +209,8 @@ def _steps(objective: Objective, params: Params, data: Data) -> Any:
 
 
 def normal_matrix(
-    objective: Objective, params: Params, data: Data, chosen: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    objective: Objective, params: Params, data: Data, chosen: Int[np.ndarray, " n_chosen"]
+) -> tuple[Float[np.ndarray, "n_chosen n_chosen"], Float[np.ndarray, " n_chosen"]]:
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     with_inner = not data.linear[chosen].all()
     names = design_names(objective.potential, with_inner=with_inner)

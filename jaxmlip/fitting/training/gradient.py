@@ -100,16 +100,16 @@ def gradient_method(problem: Problem) -> Optimizer:
 
 
 def gradient_states(
-    problem: Problem, params: tuple[Params, Params], seeds: Sequence[int]
+    problem: Problem, trained: Params, fixed: Params, seeds: Sequence[int]
 ) -> Iterator[tuple[Params, list[Terms]]]:
     """Epoch by epoch the trained params of several members [n_members, …], and the sums of their minibatches.
 
-    ``params``: the trained and the fixed ones. Each member has an order of the structures of its own, by its seed.
+    Each member has an order of the structures of its own, by its seed.
     """
     settings: GradientFit = problem.settings
     size = settings.batch_size
     n_steps = sum(len(shuffled_rows(part.bucket.n_structures, size, None)) for part in problem.train)
-    (trained, fixed), optimizer = params, _optimizer(settings, n_steps)
+    optimizer = _optimizer(settings, n_steps)
     state = jax.vmap(lambda one: _GradientState(one, one, optimizer.init(one)))(trained)
     one_step = partial(_step, Objective(problem.potential, settings), n_steps)
     step = jax.jit(jax.vmap(one_step, in_axes=(0, 0, None, 0)))

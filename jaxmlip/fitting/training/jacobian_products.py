@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, Int
 
 from jaxmlip.fitting.objective import Example, Terms, linearized, residuals, terms
 from jaxmlip.fitting.training.devices import summed
@@ -38,8 +39,13 @@ def _vector_residuals(objective: Objective, unravel: Any, fixed: Params, example
 
 @partial(jax.jit, static_argnums=(0, 5))
 def normal_equations(
-    objective: Objective, params: Params, fixed: Params, chunk: Chunk, tangents: jax.Array, with_inner: bool
-) -> tuple[jax.Array, jax.Array]:
+    objective: Objective,
+    params: Params,
+    fixed: Params,
+    chunk: Chunk,
+    tangents: Int[jax.Array, " n_tangents"],
+    with_inner: bool,
+) -> tuple[Float[jax.Array, "n n"], Float[jax.Array, " n"]]:
     """JᵀJ and Jᵀr of a chunk for the columns of the design matrix, then for the parameters ``tangents``.
 
     On a CPU one structure after the other, so that its derivatives stay in the cache.
@@ -78,7 +84,7 @@ def _value_and_jacobian(
 
 
 @partial(jax.jit, static_argnums=0)
-def slope_and_diagonal(objective: Objective, params: Params, fixed: Params, chunk: Chunk, seed: jax.Array) -> tuple:
+def slope_and_diagonal(objective: Objective, params: Params, fixed: Params, chunk: Chunk, seed: Int[Any, ""]) -> tuple:
     """Jᵀr, and the diagonal of JᵀJ from random signs."""
 
     def found(rows: jax.Array, part: Part, params: Params, fixed: Params, seed: jax.Array) -> tuple:
@@ -92,7 +98,9 @@ def slope_and_diagonal(objective: Objective, params: Params, fixed: Params, chun
 
 
 @partial(jax.jit, static_argnums=0)
-def normal_product(objective: Objective, params: Params, fixed: Params, chunk: Chunk, x: jax.Array) -> jax.Array:
+def normal_product(
+    objective: Objective, params: Params, fixed: Params, chunk: Chunk, x: Float[jax.Array, " n_params"]
+) -> Float[jax.Array, " n_params"]:
     """JᵀJ x of a chunk."""
 
     def found(rows: jax.Array, part: Part, params: Params, fixed: Params, x: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from jaxmlip.config import Count, Share, Whole
 from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals, structure_factors
@@ -164,7 +165,7 @@ def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Call
 
 
 @jax.jit
-def drawn(part: Part, rows: jax.Array) -> Example:
+def drawn(part: Part, rows: Int[jax.Array, "*rows"]) -> Example:
     """Some structures of a part; negative rows are empty."""
     graph, labels = take(part.bucket.graphs, part.bucket.labels, rows)
     descriptors = None
@@ -173,7 +174,7 @@ def drawn(part: Part, rows: jax.Array) -> Example:
     return Example(graph, labels, descriptors)
 
 
-def chunks(n: int, size: int) -> np.ndarray:
+def chunks(n: int, size: int) -> Int[np.ndarray, "n_rows n_devices _"]:
     """The numbers 0 … n − 1 in rows of ``size``, filled up with −1, dealt out: ``[n_rows, n_devices, …]``."""
     size = min(size, n)
     rows = np.full(-(-n // size) * size, -1)

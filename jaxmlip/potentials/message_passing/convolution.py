@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.basis.couplings import component_harmonics
 from jaxmlip.basis.radial import bessel, polynomial_cutoff, xplor_cutoff
@@ -47,14 +47,34 @@ class EdgeBasis(NamedTuple):
     unit: bool = True  # harmonics of the unit vector; False: of the vector, r^l Y_lm
 
 
-def convolution(basis: EdgeBasis, frequencies: Array | None, graph: Graph, vectors: Array) -> Convolution:
+class Static(NamedTuple):
+    """What a convolution in blocks is compiled for."""
+
+    layer: Layer
+    basis: EdgeBasis
+
+
+class Neighbors(NamedTuple):
+    """Whom an atom hears."""
+
+    neighbors: Int[Array, "n_atoms max_neighbors"]
+    reverse: Int[Array, "n_atoms max_neighbors"]
+    mask: Bool[Array, "n_atoms max_neighbors"]
+
+
+def convolution(
+    basis: EdgeBasis,
+    frequencies: Float[Array, " n_bessel"] | None,
+    graph: Graph,
+    vectors: Float[Array, "n_atoms max_neighbors 3"],
+) -> Convolution:
     """The function ``(layer, radial weights, features [n_atoms, n_in]) -> [n_atoms, n_messages]`` of a graph."""
-    where = (graph.neighbors, graph.reverse, graph.mask)
+    where = Neighbors(graph.neighbors, graph.reverse, graph.mask)
     embedding, Y = edge_embedding(basis, frequencies, vectors, graph.mask)
 
     def convolve(layer: Layer, weights: Any, x: Array) -> Array:
         if many(graph):
-            return _in_blocks((layer, basis), (weights, frequencies), x, vectors, where)
+            return _in_blocks(Static(layer, basis), (weights, frequencies), x, vectors, where)
         senders = gather_neighbors(x, graph.neighbors, graph.reverse)
 
         def messages(rows: tuple) -> Array:
@@ -79,7 +99,10 @@ def _share(layer: Layer) -> int:
 
 
 def edge_embedding(
-    basis: EdgeBasis, frequencies: Array | None, vectors: Float[Array, "n_atoms max_neighbors 3"], mask: Array
+    basis: EdgeBasis,
+    frequencies: Float[Array, " n_bessel"] | None,
+    vectors: Float[Array, "n_atoms max_neighbors 3"],
+    mask: Bool[Array, "n_atoms max_neighbors"],
 ) -> tuple[Float[Array, "n_atoms max_neighbors n_bessel"], Float[Array, "n_atoms max_neighbors n_harmonics"]]:
     """b_n(r) u(r), zero for padding, and Y_lm of the direction up to l_max."""
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
@@ -95,29 +118,29 @@ def edge_embedding(
     return b * jnp.where(mask, envelope, 0)[..., None], Y
 
 
-def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:
-    embedding, Y = edge_embedding(static[1], weights[1], vectors, mask)
-    return perceptron(weights[0], embedding, static[1].gain), Y
+def _radial_and_angular(static: Static, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:
+    embedding, Y = edge_embedding(static.basis, weights[1], vectors, mask)
+    return perceptron(weights[0], embedding, static.basis.gain), Y
 
 
-def _in_blocks(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> Array:
+def _in_blocks(static: Static, weights: Weights, x: Array, vectors: Array, where: Neighbors) -> Array:
     """The convolution of many atoms; ``static``: layer and basis, ``where``: neighbours, their reverse, mask."""
     leaves, tree = jax.tree.flatten((weights, vectors))
     return _convolve.bind(x, *leaves, *where, static=static, tree=tree)
 
 
-def _value(x: Array, *rest: Any, static: tuple, tree: Any) -> Array:
+def _value(x: Array, *rest: Any, static: Static, tree: Any) -> Array:
     weights, vectors = jax.tree.unflatten(tree, rest[:-_N_WHERE])
     neighbors, _, mask = rest[-_N_WHERE:]
 
     def one(rows: tuple) -> Array:
         vectors, neighbors, mask = rows
-        return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
+        return contributions(static.layer, *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
 
-    return in_blocks(one, (vectors, neighbors, mask), _block(static[0], len(x)))
+    return in_blocks(one, (vectors, neighbors, mask), _block(static.layer, len(x)))
 
 
-def _derivative(*args: Any, static: tuple, tree: Any) -> Array:
+def _derivative(*args: Any, static: Static, tree: Any) -> Array:
     """Along the tangents of features, weights and vectors, which come first."""
     n = (len(args) - _N_WHERE) // 2
     moved, primals, (neighbors, reverse, mask) = args[:n], args[n:-_N_WHERE], args[-_N_WHERE:]
@@ -129,15 +152,15 @@ def _derivative(*args: Any, static: tuple, tree: Any) -> Array:
         vectors, dvectors, sent, dsent, mask = rows
 
         def messages(weights: Weights, vectors: Array, sent: Array) -> Array:
-            return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), sent)
+            return contributions(static.layer, *_radial_and_angular(static, weights, vectors, mask), sent)
 
         return jax.jvp(messages, (weights, vectors, sent), (dweights, dvectors, dsent))[1]
 
     sent, dsent = (gather_neighbors(y, neighbors, reverse) for y in (x, dx))
-    return in_blocks(jax.checkpoint(one), (vectors, dvectors, sent, dsent, mask), _block(static[0], len(x)))
+    return in_blocks(jax.checkpoint(one), (vectors, dvectors, sent, dsent, mask), _block(static.layer, len(x)))
 
 
-def _transpose(cotangent: Any, *args: Any, static: tuple, tree: Any) -> list:
+def _transpose(cotangent: Any, *args: Any, static: Static, tree: Any) -> list:
     """Of `_derivative`, in one pass over the blocks."""
     n = (len(args) - _N_WHERE) // 2
     x, (weights, vectors) = args[n], jax.tree.unflatten(tree, args[n + 1 : -_N_WHERE])
@@ -169,7 +192,7 @@ def _primitive(name: str, function: Callable) -> Primitive:
     made = Primitive(name)
     made.def_impl(function)
     made.def_abstract_eval(
-        lambda x, *_, static, tree: x.update(shape=(x.shape[0], sum(b.size for b in static[0].messages)))
+        lambda x, *_, static, tree: x.update(shape=(x.shape[0], sum(b.size for b in static.layer.messages)))
     )
     mlir.register_lowering(made, mlir.lower_fun(function, multiple_results=False))
 

@@ -124,17 +124,22 @@ def gated_layer(inputs: tuple[Block, ...], paths: tuple[Path, ...], wanted: Sequ
     return layer._replace(convolved=tuple(Block(irrep, n) for irrep, n in sorted(counts.items())))
 
 
-def to_flat(features: Mapping[Irrep, Array]) -> Float[Array, "n_atoms n"]:
+Feature = Float[Array, "n_atoms components channels"]
+"""Of one representation."""
+Features = Mapping[Irrep, Feature]
+
+
+def to_flat(features: Features) -> Float[Array, "n_atoms n"]:
     """All features of an atom in one row, which is gathered at once."""
     return jnp.concatenate([x.reshape(len(x), -1) for x in features.values()], axis=1)
 
 
-def from_flat(x: Float[Array, "n_atoms n"], blocks: Sequence[Block]) -> dict[Irrep, Array]:
+def from_flat(x: Float[Array, "n_atoms n"], blocks: Sequence[Block]) -> dict[Irrep, Feature]:
     """The inverse of `to_flat`."""
     parts = pieces(x, [b.size for b in blocks])
     return {b.irrep: part.reshape(len(x), -1, b.channels) for b, part in zip(blocks, parts, strict=True)}
 
 
-def pieces(x: Array, sizes: Sequence[int]) -> list[Array]:
+def pieces(x: Float[Array, "*rows n"], sizes: Sequence[int]) -> list[Float[Array, "*rows _"]]:
     """Consecutive pieces of the last axis. Their gradients are concatenated, where those of slices would be padded."""
     return jnp.split(x, np.cumsum(sizes)[:-1].tolist(), axis=-1)

@@ -13,18 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Key
 
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Params
-from jaxmlip.potentials.message_passing.irreps import Irrep, Layer, pieces
+from jaxmlip.potentials.message_passing.irreps import Feature, Features, Irrep, Layer, pieces
 
 SILU_NORM, TANH_NORM = 1.6791767923989418, 1.5937334472592695
 """1/√E[f(z)²] for normal z as e3nn's sampling found them once; the exact ones differ by 0.1 %."""
 Shapes = dict[str, Any]
+Weights = Mapping[str, Float[Array, "..."]]
 
 
-def linear(weights: Mapping[str, Array], features: Mapping[Irrep, Array]) -> dict[Irrep, Array]:
+def linear(weights: Weights, features: Features) -> dict[Irrep, Feature]:
     """Each representation times W / √n, plus the bias of even scalars."""
     result = {irrep: x @ _scaled(weights[str(irrep)]) for irrep, x in features.items() if str(irrep) in weights}
     if "bias" in weights:
@@ -32,7 +33,7 @@ def linear(weights: Mapping[str, Array], features: Mapping[Irrep, Array]) -> dic
     return result
 
 
-def perceptron(weights: Mapping[str, Array], x: Array, gain: float) -> Array:
+def perceptron(weights: Weights, x: Float[Array, "*rows n_in"], gain: float) -> Float[Array, "*rows n_out"]:
     """W_n … silu(W_1 silu(W_0 x)) without biases; ``gain``/√fan-in after a SiLU, 1/√fan-in of the input."""
     for k in range(len(weights)):
         W = _scaled(weights[f"W{k}"])
@@ -40,7 +41,7 @@ def perceptron(weights: Mapping[str, Array], x: Array, gain: float) -> Array:
     return x
 
 
-def random_weights(shapes: Shapes, key: Array) -> Params:
+def random_weights(shapes: Shapes, key: Key[Array, ""]) -> Params:
     """Weights from N(0, 1) in the nested ``shapes``, and biases (one axis) of zero.
 
     Drawn in one piece and cut on the host: JAX would compile something for each shape.
@@ -71,9 +72,7 @@ def _scaled(W: Array) -> Array:
     return W / W.shape[0] ** 0.5
 
 
-def combined(
-    layer: Layer, weights: Mapping[str, Array], messages: Float[Array, "n_atoms n_messages"]
-) -> dict[Irrep, Array]:
+def combined(layer: Layer, weights: Weights, messages: Float[Array, "n_atoms n_messages"]) -> dict[Irrep, Feature]:
     """The linear map of all messages of a representation, path after path, to the channels before the gate."""
     blocks = layer.messages
     found: dict[Irrep, list[Array]] = {}
@@ -84,8 +83,8 @@ def combined(
 
 
 def self_connection(
-    weights: Mapping[str, Array], embedding: Array, species: Array, x: Mapping[Irrep, Array]
-) -> dict[Irrep, Array]:
+    weights: Weights, embedding: Float[Array, "n_species n_v"], species: Int[Array, " n_atoms"], x: Features
+) -> dict[Irrep, Feature]:
     """Σ_uv x_u a_v W_uvw / √(n_u n_v) with the embedding a of the atom's species; only what both sides have.
 
     With few species the sum over v is done once for each, and an atom picks its own.
@@ -105,19 +104,19 @@ def self_connection(
 
 
 def species_connection(
-    weights: Mapping[str, Array], species: Array, x: Mapping[Irrep, Array], n_types: int
-) -> dict[Irrep, Array]:
+    weights: Weights, species: Int[Array, " n_atoms"], x: Features, n_types: int
+) -> dict[Irrep, Feature]:
     """Σ_u x_u W_usw / √(n_u n_types) with the atom's species s: `self_connection` of a one-hot embedding."""
     chosen = {i: W[:, species].swapaxes(0, 1) / (W.shape[0] * n_types) ** 0.5 for i, W in weights.items()}
     return {irrep: features @ chosen[str(irrep)] for irrep, features in x.items() if str(irrep) in chosen}
 
 
-def plus(a: Mapping[Irrep, Array], b: Mapping[Irrep, Array]) -> dict[Irrep, Array]:
+def plus(a: Features, b: Features) -> dict[Irrep, Feature]:
     """The sum of features; ``b`` may lack some of them."""
     return {irrep: x + b[irrep] if irrep in b else x for irrep, x in a.items()}
 
 
-def gate(layer: Layer, x: Mapping[Irrep, Array]) -> dict[Irrep, Array]:
+def gate(layer: Layer, x: Features) -> dict[Irrep, Feature]:
     """SiLU of even scalars, tanh of odd ones; other features times that of their gates."""
     result = {}
     for block in layer.scalars:

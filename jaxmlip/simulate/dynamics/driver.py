@@ -100,7 +100,12 @@ def nve(
     temperature: float = 300.0,
     seed: int = 0,
 ) -> Trajectory:
-    """A run at constant energy, cell and number of atoms; every tenth step is kept. See `molecular_dynamics`."""
+    """A run at constant energy, cell and number of atoms; every tenth step is kept. See `molecular_dynamics`.
+
+    Not run here, it takes some seconds:
+
+    >>> run = nve(model, bulk("Mo", cubic=True) * (3, 3, 3), timestep=2.0, temperature=300.0)  # doctest: +SKIP
+    """
     settings = Dynamics("nve", timestep=timestep, n_steps=n_steps, temperature=temperature, seed=seed, frame_every=10)
     return molecular_dynamics(model, atoms, settings)
 

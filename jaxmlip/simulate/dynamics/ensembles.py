@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["value", "energy", "stress"], meta_fields=["n_dof"])
@@ -28,10 +28,14 @@ class Configuration:
     jax-md lets a type of positions bring its own steps (its "dispatch by state"): `register` does so for this one.
     """
 
-    value: Any  # [n_atoms, 3], fractional positions, or forces in eV/Å
-    energy: Any  # []
-    stress: Any  # [3, 3]
-    n_dof: int  # of the momenta: 3 N, or 3 N − 3 with the centre of mass at rest
+    value: Any
+    """[n_atoms, 3], fractional positions, or forces in eV/Å."""
+    energy: Any
+    """eV, of a force: []."""
+    stress: Any
+    """eV/Å³, of a force: [3, 3]."""
+    n_dof: int
+    """Of the momenta: 3 N, or 3 N − 3 with the centre of mass at rest."""
 
     @property
     def dtype(self) -> Any:
@@ -145,7 +149,7 @@ def own(simulator: Callable) -> Ensemble:
     return Ensemble(pair, measured=False)
 
 
-def extended_energy(state: Any, bath: Bath) -> Array | float:
+def extended_energy(state: Any, bath: Bath) -> Float[Array, ""] | float:
     """Energy in eV of thermostats, barostat and a moving box, where the state of a pair has them."""
     chains = [getattr(state, name, None) for name in ("chain", "thermostat", "barostat")]
     energy = sum(_chain_energy(chain, bath.kT) for chain in chains if hasattr(chain, "degrees_of_freedom")) + 0.0

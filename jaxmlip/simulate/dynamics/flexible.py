@@ -29,15 +29,24 @@ _CELL_DOF = 6  # of a symmetric box momentum
 class FlexibleState:
     """The names are jax-md's."""
 
-    position: Any  # a Configuration
-    momentum: Any  # [n_atoms, 3]
-    force: Any  # a Configuration
-    mass: Any  # [n_atoms, 1]
-    box: Any  # [3, 3], lattice vectors are columns
-    box_momentum: Any  # [3, 3]
-    box_mass: Any  # []
+    position: Any
+    """A Configuration."""
+    momentum: Any
+    """[n_atoms, 3]."""
+    force: Any
+    """A Configuration."""
+    mass: Any
+    """[n_atoms, 1]."""
+    box: Any
+    """[3, 3], lattice vectors are columns."""
+    box_momentum: Any
+    """[3, 3]."""
+    box_mass: Any
+    """[]."""
     thermostat: Any
+    """Nosé–Hoover chain of the momenta."""
     barostat: Any
+    """Nosé–Hoover chain of the box."""
 
     def set(self, **fields: Any) -> "FlexibleState":
         """A copy with other fields."""

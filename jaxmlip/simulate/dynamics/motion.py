@@ -12,7 +12,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.simulate.dynamics.ensembles import ENSEMBLES, Bath, Configuration, Ensemble, extended_energy, own, register
-from jaxmlip.simulate.jaxmd import Measured, energy_function, fractional, measure, shift_function, strain_matrix
+from jaxmlip.simulate.jaxmd import (
+    Evaluation,
+    Measured,
+    energy_function,
+    fractional,
+    measure,
+    shift_function,
+    strain_matrix,
+)
 from jaxmlip.simulate.neighbor_list import NeighborList, Plan, build_list, crowded, lasts, room_left
 
 _LARGEST_STEP = 0.5  # Å; an atom that moves more in one step is no dynamics any more
@@ -71,7 +79,18 @@ class Program(NamedTuple):
 
 def positions_of(state: Any) -> Any:
     """Fractional positions, (…, n_atoms, 3), of JAX or of NumPy as the state is."""
-    return state.position.value if isinstance(state.position, Configuration) else state.position
+    return getattr(state.position, "value", state.position)
+
+
+class Places(NamedTuple):
+    """Where a run starts."""
+
+    position: Float[Array, "n_atoms 3"]
+    """Fractional."""
+    box: Float[Array, "3 3"]
+    momentum: Float[Array, "n_atoms 3"]
+    """eV·step/Å."""
+    key: Array
 
 
 def box_of(moment: Moment) -> Any:
@@ -93,7 +112,7 @@ def program(kind: Kind) -> Program:
     each = jax.vmap if kind.many else lambda function: function
 
     @partial(jax.jit, static_argnums=0)
-    def start(plan: Plan, at: tuple, bath: Bath, world: World) -> Moment:
+    def start(plan: Plan, at: Places, bath: Bath, world: World) -> Moment:
         return over(lambda at, world: _start(kind, plan, at, bath, world))(at, world)
 
     @partial(jax.jit, static_argnums=0)
@@ -128,7 +147,7 @@ def _ensemble(kind: Kind) -> Ensemble:
 
 def _pair(kind: Kind, bath: Bath, world: World) -> tuple[Callable, Callable]:
     def force_fn(position: Configuration, *, neighbor: NeighborList, box: Array, **_: Any) -> Configuration:
-        found = _measured(kind, neighbor, (position.value, box), world)
+        found = _measured(kind, neighbor, position.value, box, world)
         return Configuration(found.force, found.energy, found.stress, kind.n_dof)
 
     def energy_fn(position: Array, *, neighbor: NeighborList, box: Any = None, perturbation: Any = None, **_: Any):
@@ -150,7 +169,7 @@ def _pair(kind: Kind, bath: Bath, world: World) -> tuple[Callable, Callable]:
     return ensemble.pair(force_fn if ensemble.measured else energy_fn, shift_fn, bath)
 
 
-def _start(kind: Kind, plan: Plan, at: tuple, bath: Bath, world: World) -> Moment:
+def _start(kind: Kind, plan: Plan, at: Places, bath: Bath, world: World) -> Moment:
     position, box, momentum, key = at
     neighbors = build_list(plan, position, box)
     if _ensemble(kind).measured:
@@ -199,10 +218,11 @@ def _refreshed(each: Callable, moment: Moment) -> Moment:
     return moment._replace(neighbors=new, failed=moment.failed.at[..., 0].set(overflow))
 
 
-def _measured(kind: Kind, neighbors: NeighborList, at: tuple[Array, Array], world: World) -> Measured:
-    found = measure(kind.potential, kind.precision, (world.params, world.species), neighbors, at)
+def _measured(kind: Kind, neighbors: NeighborList, position: Array, box: Array, world: World) -> Measured:
+    how = Evaluation(kind.potential, kind.precision)
+    found = measure(how, world.params, neighbors, world.species, position, box)
     if kind.bias is not None:
-        found = jax.tree.map(jnp.add, found, _bias(kind.bias, *at))
+        found = jax.tree.map(jnp.add, found, _bias(kind.bias, position, box))
     return found._replace(force=jnp.where(world.free, found.force, 0))
 
 
@@ -223,8 +243,8 @@ def _kinetic(world: World, momentum: Array) -> Array:
 def _row(kind: Kind, moment: Moment, bath: Bath, world: World) -> Row:
     state, box = moment.state, box_of(moment)
     volume = jnp.abs(jnp.linalg.det(box))
-    carried = isinstance(state.position, Configuration)
-    found = state.force if carried else _measured(kind, moment.neighbors, (state.position, box), world)
+    carried = _ensemble(kind).measured
+    found = state.force if carried else _measured(kind, moment.neighbors, state.position, box, world)
     momentum = jnp.where(world.free, getattr(state, "momentum", jnp.zeros_like(positions_of(state))), 0)
     kinetic, motion = _kinetic(world, momentum), (momentum / world.mass).T @ momentum
     stress = found.stress - motion / volume
@@ -233,10 +253,8 @@ def _row(kind: Kind, moment: Moment, bath: Bath, world: World) -> Row:
     return Row(found.energy, kinetic, conserved, -jnp.trace(stress) / 3, stress, volume, temperature)
 
 
-def first_places(
-    atoms: ase.Atoms, velocities: Float[np.ndarray, "n_atoms 3"], step: float, seed: int
-) -> tuple[Array, Array, Array, Array]:
-    """Fractional positions, box, momenta in eV·step/Å and a random key; ``velocities`` in ASE's units."""
+def first_places(atoms: ase.Atoms, velocities: Float[np.ndarray, "n_atoms 3"], step: float, seed: int) -> Places:
+    """Where atoms are and how they move; ``velocities`` in ASE's units."""
     position, box = fractional(atoms, "float64")
     momentum = jnp.asarray(atoms.get_masses()[:, None] * velocities / step)
-    return position, box, momentum, jax.random.PRNGKey(seed)
+    return Places(position, box, momentum, jax.random.PRNGKey(seed))

@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.native import read_model, write_model
+from jaxmlip.formats.program import export
 from jaxmlip.potentials.hyperparameters import params_as_settings
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.registry import FAMILIES, Format
@@ -65,23 +66,26 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 def save(model: Model, path: str | Path) -> None:
     """Write ``model``: ``.npz`` is ours, ``.snapcoeff`` LAMMPS's, ``.mtp`` MLIP's, ``.nn`` aenet's, ``.yaml`` nequip's.
 
-    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's.
+    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's; ``.lammps-jax.json`` is a program for LAMMPS's ``pair_style jax/kk``
+    (`jaxmlip.formats.lammps_jax.write_bundle` has its settings).
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
     writers = {suffix: one.write for suffix, one in formats().items() if one.write}
+    writers[".lammps-jax.json"] = "jaxmlip.formats.lammps_jax:write_lammps_jax"
     suffix = _checked(Path(path), [".npz", *writers])
     write = write_model if suffix == ".npz" else resolve_name(writers[suffix])
     write(params_as_settings(model), path)
 
 
 def _checked(path: Path, known: Iterable[str]) -> str:
-    suffix = path.suffix.split("-")[0]  # aenet's networks of an iteration end in .nn-01000
+    whole = "".join(path.suffixes[-2:])
+    suffix = whole if whole in known else path.suffix.split("-")[0]  # aenet's of an iteration end in .nn-01000
     if suffix not in known:
         raise ValueError(f"{path}: {unknown_name('suffix of a model file', suffix, known)}")
     return suffix
 
 
-__all__ = ["load", "save"]
+__all__ = ["export", "load", "save"]

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarking import lammps_peer, motep_peer, nequip_peer, quippy_peer, report
+from benchmarking import ace_peer, lammps_peer, motep_peer, nequip_peer, quippy_peer, report
 from benchmarking.cases import PEERS, Job, cases
 from rich.console import Console
 from rich.progress import Progress
@@ -35,7 +35,13 @@ ONE_THREAD = {
 }
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false"
-CODES = {"LAMMPS": lammps_peer, "motep": motep_peer, "nequip": nequip_peer, "quippy": quippy_peer}
+CODES = {
+    "LAMMPS": lammps_peer,
+    "motep": motep_peer,
+    "nequip": nequip_peer,
+    "quippy": quippy_peer,
+    "python-ace": ace_peer,
+}
 BOTH_PRECISIONS = ("nequip",)
 TIMEOUT = 3600  # seconds a measurement
 

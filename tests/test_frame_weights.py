@@ -14,6 +14,7 @@ from jaxmlip.fitting import GaussianProcessFit, GaussNewtonFit, LinearFit
 from jaxmlip.fitting.frame_weights import residual_factors
 from jaxmlip.fitting.objective import Example, Weights, linearized, residuals, structure_factors, terms
 from jaxmlip.graph.batch import batches
+from jaxmlip.potentials import predict_atoms
 
 
 def cells(*infos, n=4):
@@ -72,7 +73,7 @@ def test_sigmas_stand_in_place_of_weights_and_noise():
     (found,) = structure_factors(atoms, Weights(100.0, 1.0, 10.0))
     np.testing.assert_allclose(found, [2 / 100 / 0.1, 1 / 0.5, 32.768 / 10 / 2], rtol=1e-12)
     noise = GaussianProcessFit(sigma_energy=0.005, sigma_force=0.1, sigma_virial=0.02)
-    (found,) = residual_factors(atoms, noise, noise.noise)
+    (found,) = residual_factors(atoms, noise, noise.noise.of)
     np.testing.assert_allclose(found, [0.005 * 2**0.5 / 0.1, 0.1 / 0.5, 0.02 * 2**0.5 / 2], rtol=1e-12)
     (found,) = structure_factors(atoms, Weights(100.0, 1.0, 0.0))  # a weight of 0 leaves stresses out
     assert found[2] == 0
@@ -133,6 +134,24 @@ def test_a_gaussian_process_takes_the_sigma_of_the_structure():
     loud = {**quiet, "sigma_energy": 0.02, "sigma_force": 0.3}
     by_settings, _ = jaxmlip.fit(potential, cells(), settings=GaussianProcessFit(**loud))
     np.testing.assert_allclose(by_frames.params["alpha"]["soap"], by_settings.params["alpha"]["soap"], rtol=1e-8)
+
+
+def test_a_gaussian_process_counts_a_weight_as_copies():
+    """All environments are points, so both fits are the same equations; 1e-6 as for the linear fit above."""
+    potential = jaxmlip.build("gap", species=("Mo",), cutoff=3.5, n_max=2, l_max=1)
+    settings = GaussianProcessFit(sigma_energy=0.01, sigma_force=0.1, n_sparse=100, offsets="zero")
+    weighted, _ = jaxmlip.fit(potential, cells({"Config_Weight": 3.0}), settings=settings)
+    first, *rest = cells()
+    copied, _ = jaxmlip.fit(potential, [first, copy(first), copy(first), *rest], settings=settings)
+    found, expected = (predict_atoms(model, rest).energy for model in (weighted, copied))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_weight_of_no_convention_is_said():
+    frames = cells({"eweight": 3.0, "molecular_weight": 192.0})
+    frames[1].arrays["force_mask"] = np.array([True, False])
+    with pytest.warns(DataWarning, match="^eweight, force_mask of the structures look like weights"):
+        residual_factors(frames, LinearFit(), lambda atoms: (1.0, 1.0, 1.0))
 
 
 def test_structures_that_did_not_converge_are_left_out(snap):

@@ -145,41 +145,52 @@ def test_jitter_grows_until_the_points_are_independent():
     np.testing.assert_allclose(U.T @ U, K + jitter * np.eye(len(K)), rtol=0, atol=1e-14)
 
 
+def weighted(frames):
+    """Copies, the first of which counts more and the second with an energy noise of its own."""
+    copies = [frame.copy() for frame in frames]
+    for copy, frame in zip(copies, frames, strict=True):
+        copy.calc = frame.calc
+    copies[0].info["weight"], copies[1].info["energy_sigma"] = 4.0, 0.05
+    return copies
+
+
 @pytest.fixture(scope="module")
 def problem():
-    return evidence_problem(CONFIG, FRAMES[:3], GaussianProcessFit(n_sparse=10, jitter=1e-6))
+    return evidence_problem(gap(CONFIG), weighted(FRAMES[:3]), GaussianProcessFit(n_sparse=10, jitter=1e-6))
 
 
-START = Hyperparameters(0.005, 0.1, 1.0, 4.0, 0.5)
+START = Hyperparameters(0.005, 0.1, {"delta": 1.0, "sigma_atom": 0.5, "zeta": 4.0})
 
 
 def test_gradient_of_the_likelihood(problem):
     """Against central differences of 1e-4: 1e-7 of the largest, 1e-5 for σ, whose basis is itself a difference."""
-    gradient = evidence(problem, START).gradient
-    for name in START._fields:
-        values = [
-            evidence(problem, START._replace(**{name: getattr(START, name) * np.exp(h)})).value for h in (-1e-4, 1e-4)
-        ]
-        tolerance = 1e-5 if name == "sigma_atom" else 1e-6
-        slope = (values[1] - values[0]) / 2e-4
-        assert abs(slope - getattr(gradient, name)) < tolerance * max(map(abs, gradient)), name
+    leaves, structure = jax.tree.flatten(START)
+    found = jax.tree.leaves(evidence(problem, START).gradient)
+    for k, slope in enumerate(found):
+        moved = [[x * np.exp(h * (i == k)) for i, x in enumerate(leaves)] for h in (-1e-4, 1e-4)]
+        low, high = (evidence(problem, jax.tree.unflatten(structure, one)).value for one in moved)
+        tolerance = 1e-5 if leaves[k] == START.settings["sigma_atom"] else 1e-6
+        assert abs((high - low) / 2e-4 - slope) < tolerance * max(map(abs, found)), k
 
 
 def test_the_likelihood_is_that_of_the_full_covariance(problem):
     """log N(y; 0, Q + Λ) formed as a matrix; energies of the model as gap_fit would have them."""
-    hyper = Hyperparameters(0.02, 0.3, 0.5, 3.0, 0.5)
+    hyper = Hyperparameters(0.02, 0.3, {"delta": 0.5, "zeta": 3.0})
     config = dataclasses.replace(CONFIG, zeta=3.0, delta=0.5)
     x = np.concatenate([np.asarray(soap(frame, CONFIG.soap)) for frame in FRAMES[:3]])
-    points = {"soap": x[problem.sparse][None]}
+    (chosen,) = problem.sparse.atoms
+    points = {"soap": x[chosen][None]}
     rows = kernel_rows(config, points, problem.graph, species_blocks(problem.graph, 1))
-    A = np.concatenate([np.asarray(rows.energy), np.asarray(rows.forces).reshape(-1, len(problem.sparse))])
-    K = 0.25 * (points["soap"][0] @ points["soap"][0].T) ** 3 + problem.jitter * np.eye(len(problem.sparse))
+    A = np.concatenate([np.asarray(rows.energy), np.asarray(rows.forces).reshape(-1, len(chosen))])
+    K = 0.25 * (points["soap"][0] @ points["soap"][0].T) ** 3 + problem.jitter * np.eye(len(chosen))
     sizes = np.array([len(frame) for frame in FRAMES[:3]])
     noise = np.concatenate([0.02**2 * sizes, np.full(3 * sizes.sum(), 0.3**2)])
+    noise[0] /= 4  # the weight of the first structure
+    noise[3 : 3 + 3 * sizes[0]] /= 4
+    noise[1] = 0.05**2  # the second one's own
     C = A @ np.linalg.solve(K, A.T) + np.diag(noise)
-    y = np.concatenate(
-        [np.asarray(problem.labels.energy) - sizes * problem.offsets[0], np.ravel(problem.labels.forces)]
-    )
+    energies = np.asarray(problem.labels.energy) - sizes * problem.offsets[0]
+    y = np.concatenate([energies, np.ravel(problem.labels.forces)])
     expected = -(y @ np.linalg.solve(C, y) + np.linalg.slogdet(C)[1] + len(y) * np.log(2 * np.pi)) / 2
     np.testing.assert_allclose(evidence(problem, hyper).value, expected, rtol=1e-8)
 
@@ -187,7 +198,8 @@ def test_the_likelihood_is_that_of_the_full_covariance(problem):
 def test_hyperparameters_are_improved(problem):
     better, values = improve(problem, START, iterations=4)
     assert values[-1] > values[0] + 1
-    assert all(value > 0 for value in better)
+    assert all(value > 0 for value in jax.tree.leaves(better))
+    assert better.settings.keys() == START.settings.keys()
 
 
 @pytest.mark.parametrize(
@@ -213,5 +225,5 @@ def test_what_cannot_be_fitted_is_refused():
     attach(blank, Labels(None, None, None))
     with pytest.raises(ValueError, match="nothing to fit"):
         jaxmlip.fit(gap(CONFIG), [blank])
-    with pytest.raises(ValueError, match="SOAP alone"):
-        evidence_problem(dataclasses.replace(CONFIG, distance_2b_cutoff=3.0), FRAMES[:1])
+    with pytest.raises(ValueError, match="environments alone"):
+        evidence_problem(gap(dataclasses.replace(CONFIG, distance_2b_cutoff=3.0)), FRAMES[:1])

@@ -8,15 +8,14 @@ import mtp_reference
 import numpy as np
 import pytest
 
+from jaxmlip.descriptors.contraction import moment_energy, scalar_moments
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis, monomials, scalar_graphs
 from jaxmlip.descriptors.moments import (
     basic_moments,
     direction_monomials,
-    moment_energy,
     moment_tables,
     pair_moments,
     radial_functions,
-    scalar_moments,
 )
 from jaxmlip.potentials.mtp import MTPConfig
 
@@ -99,9 +98,9 @@ def test_evaluation_in_layers_is_the_plain_one(basis):
     M = basic_moments(*parts, tables)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(pair_moments(*parts, tables).sum(axis=-1), M, rtol=0, atol=1e-13 * np.abs(M).max())
-    np.testing.assert_allclose(scalar_moments(M, tables).T, expected, rtol=0, atol=1e-12 * scale)
-    xi = jnp.asarray(rng.normal(size=tables.n_scalars))
-    np.testing.assert_allclose(moment_energy(M, xi, tables), expected @ xi, rtol=0, atol=1e-11 * scale)
+    np.testing.assert_allclose(scalar_moments(M, tables.contraction).T, expected, rtol=0, atol=1e-12 * scale)
+    xi = jnp.asarray(rng.normal(size=tables.contraction.n_scalars))
+    np.testing.assert_allclose(moment_energy(M, xi, tables.contraction), expected @ xi, rtol=0, atol=1e-11 * scale)
 
 
 def test_an_own_list_may_leave_out_radial_functions_and_components():
@@ -113,7 +112,9 @@ def test_an_own_list_may_leave_out_radial_functions_and_components():
     r = np.linalg.norm(v, axis=0)
     radial = jnp.cos(np.arange(1, 4)[:, None, None] * r)
     M = basic_moments(radial, direction_monomials(jnp.asarray(v / r), tables.max_degree), tables)
-    np.testing.assert_allclose(scalar_moments(M, tables)[:, 0], plain_scalars(basis, vectors[0]), rtol=1e-12)
+    np.testing.assert_allclose(
+        scalar_moments(M, tables.contraction)[:, 0], plain_scalars(basis, vectors[0]), rtol=1e-12
+    )
 
 
 def test_monomials_are_in_the_order_of_their_exponents():

@@ -11,7 +11,7 @@ from jaxmlip.graph import batch
 from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.model import Model, predict
 from jaxmlip.simulate.jaxmd import fractional, jaxmd_context, species_of
-from jaxmlip.simulate.neighbor_list import build, crowded, grown, holds, plan, within_cutoff
+from jaxmlip.simulate.neighbor_list import build_list, crowded, grown, holds, plan, within_cutoff
 
 
 def large():
@@ -42,7 +42,7 @@ def test_lists_the_pairs_that_the_host_finds(name):
     with jaxmd_context("float64"):
         position, box = fractional(atoms, "float64")
         species = species_of(model().potential, atoms)
-        listed = jax.jit(build, static_argnums=0)(sizes, position, box)
+        listed = jax.jit(build_list, static_argnums=0)(sizes, position, box)
         graph = jax.jit(within_cutoff)(listed, position, box, species)
         assert holds(listed, position, box)
     assert pairs_of(listed.neighbors, listed.shifts, listed.mask) == host_pairs(atoms, 4.0)
@@ -61,7 +61,7 @@ def test_forces_follow_moving_atoms_and_a_moving_box():
     with jaxmd_context("float64"):
         position, box = fractional(atoms, "float64")
         species = species_of(potential, atoms)
-        listed = jax.jit(build, static_argnums=0)(sizes, position, box)
+        listed = jax.jit(build_list, static_argnums=0)(sizes, position, box)
 
         @jax.jit
         def follow(listed, position, box):
@@ -91,7 +91,7 @@ def test_overflow_is_reported():
     sizes = plan(atoms, 3.4, 0.6)
     with jaxmd_context("float64"):
         position, box = fractional(atoms, "float64")
-        compiled = jax.jit(build, static_argnums=0)
+        compiled = jax.jit(build_list, static_argnums=0)
         assert compiled(sizes._replace(width=20), position, box).did_buffer_overflow
         assert compiled(sizes._replace(capacity=2), position, box).did_buffer_overflow
         assert compiled(sizes, position, box * 0.8).did_buffer_overflow  # bins became narrower than the reach

@@ -15,7 +15,7 @@ from jaxmlip.fitting import GradientFit
 from jaxmlip.fitting.training import gradient
 from jaxmlip.graph.messages import gather_neighbors, in_blocks
 from jaxmlip.potentials.base import safe_vectors
-from jaxmlip.potentials.message_passing import convolution
+from jaxmlip.potentials.message_passing import convolution, tensor_product
 from jaxmlip.potentials.message_passing.convolution import edge_embedding
 from jaxmlip.potentials.nequip import NequIPConfig, features, nequip
 
@@ -101,7 +101,7 @@ def small():
 
 
 def test_blocks_of_atoms_change_nothing(small, monkeypatch):
-    """Energies, forces, and the gradient of a loss of both, to rounding (1e-12 of the largest) with blocks of 4."""
+    """Energies, forces, and the gradient of a loss of both, to rounding (1e-12 of the largest); also of wide layers."""
     _, _, graph = small
     potential = nequip(NequIPConfig(("Li", "O", "Ni"), 4.0, num_layers=2, num_features=(3, 2), radial_mlp_depth=1))
     params = potential.init(jax.random.key(1), graph)
@@ -115,15 +115,18 @@ def test_blocks_of_atoms_change_nothing(small, monkeypatch):
         return found.energy.sum() + jnp.sum(found.forces**2), found
 
     results = []
-    for few in (512, 0):
+    for few, wide in ((64, False), (0, False), (64, True)):
         monkeypatch.setitem(convolution.FEW_ATOMS, "cpu", few)
+        monkeypatch.setattr(convolution, "_COLUMNS", 2 if wide else 160)
+        monkeypatch.setattr(tensor_product, "_MANY_CHANNELS", 1 if wide else 32)
         monkeypatch.setitem(convolution.BLOCK, "cpu", 4)
         jax.clear_caches()  # the limit is read when a function is traced
         (_, found), slope = evaluated(params)
         results.append((found, slope))
     jax.clear_caches()
-    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * (1 + float(jnp.abs(a).max(initial=0))))
+    for a, *others in zip(*map(jax.tree.leaves, results), strict=True):
+        for b in others:
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * (1 + float(jnp.abs(a).max(initial=0))))
 
 
 def test_it_is_invariant_with_all_options(small):

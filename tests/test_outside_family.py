@@ -16,7 +16,7 @@ from jaxmlip.evaluate import style
 from jaxmlip.potentials import FAMILIES, Family, descriptors, register, trainable
 from jaxmlip.potentials.hyperparameters import settings_as_params
 from jaxmlip.potentials.registry import GROUP
-from jaxmlip.study.config import Method, StudyConfig
+from jaxmlip.study.config import StudyConfig, StudyMethod
 from jaxmlip.study.fits import outcome
 from jaxmlip.study.tasks import make_tasks, parts
 from jaxmlip.study.tune import tune
@@ -93,10 +93,10 @@ def test_derivative_by_its_cutoff(model):
 
 
 def test_study_and_tuning(tmp_path):
-    config = StudyConfig(methods={"pairs": Method()}, sizes=(4,), voltages=False)
+    config = StudyConfig(methods={"pairs": StudyMethod()}, sizes=(4,), voltages=False)
     (task,) = make_tasks(FRAMES, config)
     assert np.isfinite(outcome(task, parts(FRAMES, config, 0), tmp_path).row["test_energy_rmse"])
-    found = tune(Method("pairs"), FRAMES, n_trials=1, folder=tmp_path)
+    found = tune(StudyMethod("pairs"), FRAMES, n_trials=1, folder=tmp_path)
     assert {"cutoff", "n_functions"} == set(found.method.potential)
 
 

@@ -46,11 +46,15 @@ def as_xyz(atoms: Atoms, draw) -> str:
     unit = draw(st.sampled_from([("eV", 1.0), ("hartree", HARTREE), ("Ry", HARTREE / 2), ("meV", 1e-3)]))
     force = draw(st.sampled_from([("eV/Angstrom", 1.0), ("hartree/bohr", HARTREE / BOHR)]))
     prefix = draw(st.sampled_from(["", "REF_", "dft_"]))
+    case = draw(st.sampled_from([str, str.lower, str.upper]))
     stress, volume = atoms.info["stress"], atoms.get_volume()
-    tensor = draw(st.sampled_from(["six", "nine", "virial"]))
-    text = {"six": f'{prefix}stress="{words(six(stress))}"', "nine": f'{prefix}stress="{words(stress)}"'}.get(
-        tensor, f'{prefix}virial="{words(-stress * volume / unit[1])}"'
+    name, factor = draw(
+        st.sampled_from([("stress", 1.0), ("virial", -volume / unit[1]), ("virials", -volume / unit[1])])
     )
+    numbers = words(draw(st.sampled_from([six, np.ravel]))(factor * stress)).split()
+    text = draw(st.sampled_from(['"{}"', "'{}'", "{{{}}}", '"[{}]"', "[{}]", '"_JSON [{}]"']))
+    between = ", " if "[" in text else draw(st.sampled_from([" ", ", "]))
+    text = f"{prefix}{name}={text.format(between.join(numbers))}"
     columns = {
         "species:S:1": [["Li"], ["O"]],
         "pos:R:3": [[repr(float(x)) for x in row] for row in atoms.positions],
@@ -59,9 +63,11 @@ def as_xyz(atoms: Atoms, draw) -> str:
     }
     order = draw(st.permutations(list(columns)))
     head = [
-        f'Lattice="{words(atoms.cell.array)}"', f"Properties={':'.join(order)}",
-        f"{prefix}energy={atoms.info['energy'] / unit[1]!r}", text, 'pbc="T T T"',
-        f"energy-unit={unit[0]}", f"forces_unit={force[0]}", 'stress-unit="eV/Angstrom^3"', 'virial_unit=' + unit[0],
+        f'{case("Lattice")}="{words(atoms.cell.array)}"', f"{case('Properties')}={':'.join(order)}",
+        f"{prefix}energy={atoms.info['energy'] / unit[1]!r}", text,
+        case("pbc") + draw(st.sampled_from(['="T T T"', "=TTT", '="1 1 1"', "=T", '="True True True"', "=[T,T,T]"])),
+        f"energy-unit={unit[0]}", draw(st.sampled_from(["forces_unit", "unit-forces"])) + f"={force[0]}",
+        'stress-unit="eV/Angstrom^3"', "virial_unit=" + unit[0],
     ]  # fmt: skip
     rows = [" ".join(word for name in order for word in columns[name][k]) for k in range(2)]
     return "2\n" + " ".join(draw(st.permutations(head))) + "\n" + "\n".join(rows) + "\n"

@@ -9,7 +9,7 @@ from jaxmlip.data.labels import Labels, attach
 from jaxmlip.evaluate.report import Section, html
 from jaxmlip.evaluate.report_charts import chart_html
 from jaxmlip.potentials.predictions import Predicted
-from jaxmlip.study.config import Method
+from jaxmlip.study.config import StudyMethod
 from jaxmlip.study.fits import Outcome
 from jaxmlip.study.report_points import chosen_points, learning_curves, parity_chart, study_charts
 from jaxmlip.study.summary import family_parity
@@ -52,7 +52,7 @@ def outcomes(pieces, names=NAMES, sizes=SIZES, seeds=(0,)):
                     "test_energy_rmse": 2.0 + seed,
                 }
                 test = predicted(pieces.test, random)
-                found.append((Task(name, Method(name), size, seed, ""), Outcome(row, train, test)))
+                found.append((Task(name, StudyMethod(name), size, seed, ""), Outcome(row, train, test)))
     return found
 
 
@@ -198,5 +198,5 @@ def test_no_labels_no_chart():
     pieces = Parts(atoms[:2], atoms[2:])
     nothing = Predicted(np.zeros(2), [np.zeros((1, 3))] * 2, np.zeros((2, 3, 3)))
     row = {"method": "snap", "size": 2, "seed": 0}
-    results = [(Task("snap", Method("snap"), 2, 0, ""), Outcome(row, nothing, nothing))]
+    results = [(Task("snap", StudyMethod("snap"), 2, 0, ""), Outcome(row, nothing, nothing))]
     assert study_charts(results, {0: pieces}, atoms) == {"Parity": [], "Learning curve": []}

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 import jaxmlip
 from jaxmlip.config import ConfigError, from_mapping
-from jaxmlip.study import Method, StudyConfig, run_study
+from jaxmlip.study import StudyConfig, StudyMethod, run_study
 from jaxmlip.study import fits as fits_module
 from jaxmlip.study import run as run_module
 from jaxmlip.study.learning_curve import learning_curve_figure, plain_numbers, times_figure
@@ -34,7 +34,7 @@ def study(tmp_path_factory, atoms):
     folder = tmp_path_factory.mktemp("study")
     jaxmlip.write(folder / "si.xyz", atoms)
     fit = {"ridge": 1e-8}
-    methods = {"snap": Method(potential=TINY, fit=fit), "qsnap-0": Method(potential=TINY, fit=fit)}
+    methods = {"snap": StudyMethod(potential=TINY, fit=fit), "qsnap-0": StudyMethod(potential=TINY, fit=fit)}
     config = StudyConfig(str(folder / "si.xyz"), methods, (3, 6), voltages=False, out=folder / "out")
     return config, run_study(config)
 
@@ -92,7 +92,7 @@ def test_finished_fits_are_not_repeated_and_changed_ones_are(study, monkeypatch)
     monkeypatch.setattr(fits_module, "_fit", count)
     assert run_study(config).rows == json.loads(json.dumps(result.rows))
     assert not done
-    changed = dict(config.methods) | {"snap": Method(potential=TINY, fit={"ridge": 1e-7})}
+    changed = dict(config.methods) | {"snap": StudyMethod(potential=TINY, fit={"ridge": 1e-7})}
     with pytest.raises(KeyboardInterrupt):
         run_study(dataclasses.replace(config, methods=changed))
     assert done == [("snap", 3)]
@@ -147,24 +147,24 @@ def test_splits_are_shared_nested_and_drawn_by_the_seed(atoms):
 
 
 def test_a_method_may_have_sizes_of_its_own(atoms):
-    methods = {"snap": Method(), "qsnap": Method(sizes=(4, 2))}
+    methods = {"snap": StudyMethod(), "qsnap": StudyMethod(sizes=(4, 2))}
     config = from_mapping(StudyConfig, {"methods": {"snap": {}, "qsnap": {"sizes": [4, 2]}}, "sizes": [6, 3]})
     assert config.methods == methods
     assert [(t.size, t.name) for t in make_tasks(atoms, config)] == [
         (2, "qsnap"), (3, "snap"), (4, "qsnap"), (6, "snap")
     ]  # fmt: skip
-    alone = make_tasks(atoms, StudyConfig(methods={"qsnap": Method()}, sizes=(2,)))
+    alone = make_tasks(atoms, StudyConfig(methods={"qsnap": StudyMethod()}, sizes=(2,)))
     assert alone[0].key == make_tasks(atoms, config)[0].key  # a finished fit stays one
     with pytest.raises(ConfigError, match=r"60 training structures asked for, but 10 .* leave 8"):
-        parts(atoms, StudyConfig(methods={"snap": Method(sizes=(60,))}, sizes=(3,)), 0)
+        parts(atoms, StudyConfig(methods={"snap": StudyMethod(sizes=(60,))}, sizes=(3,)), 0)
 
 
 def test_mistakes_are_found_before_the_first_fit(atoms):
     cases = [
-        ({"snapp": Method()}, "methods.snapp: unknown family 'snapp'; did you mean 'snap'"),
-        ({"snap": Method(potential={"twojmx": 6})}, "methods.snap: .*did you mean 'twojmax'"),
-        ({"snap": Method(fit={"rigde": 6})}, "methods.snap: .*did you mean 'ridge'"),
-        ({"snap": Method(potential={"cutoff": -1.0})}, "cutoff: expected float > 0"),
+        ({"snapp": StudyMethod()}, "methods.snapp: unknown family 'snapp'; did you mean 'snap'"),
+        ({"snap": StudyMethod(potential={"twojmx": 6})}, "methods.snap: .*did you mean 'twojmax'"),
+        ({"snap": StudyMethod(fit={"rigde": 6})}, "methods.snap: .*did you mean 'ridge'"),
+        ({"snap": StudyMethod(potential={"cutoff": -1.0})}, "cutoff: expected float > 0"),
     ]
     for methods, message in cases:
         with pytest.raises(ConfigError, match=message):
@@ -246,15 +246,18 @@ def test_voltage_table_shows_what_went_wrong():
 
 
 def test_a_preset_is_a_method_that_settings_complete(atoms):
-    methods = {"mine": Method(preset="study-gap", fit={"n_sparse": 7}), "nequip": Method(potential={"l_max": 0})}
+    methods = {
+        "mine": StudyMethod(preset="study-gap", fit={"n_sparse": 7}),
+        "nequip": StudyMethod(potential={"l_max": 0}),
+    }
     tasks = make_tasks(atoms, StudyConfig(methods=methods, sizes=(3,)))
     first, second = (task.method for task in tasks)
     assert (first.family, first.potential["n_max"], first.fit["n_sparse"]) == ("gap", 4, 7)
     assert second.family == "nequip"
     with pytest.raises(ConfigError, match=r"methods.a: preset 'study-gap' is of gap, not of snap"):
-        make_tasks(atoms, StudyConfig(methods={"a": Method("snap", preset="study-gap")}, sizes=(3,)))
+        make_tasks(atoms, StudyConfig(methods={"a": StudyMethod("snap", preset="study-gap")}, sizes=(3,)))
     with pytest.raises(ConfigError, match="did you mean 'study-gap'"):
-        make_tasks(atoms, StudyConfig(methods={"a": Method(preset="study-gp")}, sizes=(3,)))
+        make_tasks(atoms, StudyConfig(methods={"a": StudyMethod(preset="study-gp")}, sizes=(3,)))
 
 
 def test_the_example_compares_the_families_that_are_trained_from_nothing():

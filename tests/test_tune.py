@@ -6,11 +6,11 @@ import jaxmlip
 from jaxmlip.cli import main
 from jaxmlip.config import ConfigError, Range, read_toml, toml_text
 from jaxmlip.potentials import trainable
-from jaxmlip.study import Method
+from jaxmlip.study import StudyMethod
 from jaxmlip.study import tune as module
 from jaxmlip.study.tune import JOURNAL, PRESET, ranges, score, tune
 
-QUICK = Method("snap", {"twojmax": 0}, {"ridge": 1e-8})
+QUICK = StudyMethod("snap", {"twojmax": 0}, {"ridge": 1e-8})
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_every_family_marks_what_can_be_tuned(family):
     for end in ("low", "high"):
         chosen = {
             name: int(getattr(found, end)) if found.step else getattr(found, end)
-            for name, found in ranges(Method(family))["potential"].items()
+            for name, found in ranges(StudyMethod(family))["potential"].items()
         }
         assert chosen
         jaxmlip.build(family, **{"species": ("Si",), "cutoff": 5.0, **chosen})
@@ -66,7 +66,7 @@ def test_every_family_marks_what_can_be_tuned(family):
 def test_whole_numbers_and_real_ones_come_back_from_a_finished_trial():
     import optuna
 
-    method = Method("mtp")
+    method = StudyMethod("mtp")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(lambda trial: module._tried(trial, method, ranges(method)).potential["level"], n_trials=3)
     best = module._tried(study.best_trial, method, ranges(method))
@@ -77,8 +77,8 @@ def test_whole_numbers_and_real_ones_come_back_from_a_finished_trial():
 
 
 def test_what_is_given_is_not_searched():
-    assert "cutoff" not in ranges(Method("mtp", {"cutoff": 5.0}))["potential"]
-    assert ranges(Method("mtp"))["fit"] == {"prior": Range(1e-5, 1.0, log=True)}
+    assert "cutoff" not in ranges(StudyMethod("mtp", {"cutoff": 5.0}))["potential"]
+    assert ranges(StudyMethod("mtp"))["fit"] == {"prior": Range(1e-5, 1.0, log=True)}
 
 
 def test_toml(tmp_path):

@@ -41,13 +41,18 @@ def wigner_3j(l1: int, l2: int, l3: int) -> Float[np.ndarray, "m1 m2 m3"]:
     C = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
     for m1 in range(-l1, l1 + 1):
         for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
-            C[m1 + l1, m2 + l2, m1 + m2 + l3] = _clebsch_gordan((l1, m1), (l2, m2), (l3, m1 + m2))
+            C[m1 + l1, m2 + l2, m1 + m2 + l3] = clebsch_gordan((l1, m1), (l2, m2), (l3, m1 + m2))
     real = np.einsum("ai,bj,ck,abc->ijk", _to_real(l1), _to_real(l2), _to_real(l3).conj(), C).real
     return real / np.linalg.norm(real)
 
 
-def _clebsch_gordan(first: tuple[int, int], second: tuple[int, int], total: tuple[int, int]) -> float:
-    """⟨l1 m1 l2 m2 | l3 m3⟩ by Racah's sum, m3 = m1 + m2."""
+@lru_cache(maxsize=4096)
+def clebsch_gordan(first: tuple[int, int], second: tuple[int, int], total: tuple[int, int]) -> float:
+    """⟨l1 m1 l2 m2 | l3 m3⟩ of three (l, m) by Racah's sum, m3 = m1 + m2; Condon and Shortley's signs.
+
+    >>> round(clebsch_gordan((1, 1), (1, -1), (0, 0)), 6)
+    0.57735
+    """
     (l1, m1), (l2, m2), (l3, m3) = first, second, total
     result = 0.0
     for k in range(l1 + l2 - l3 + 1):
@@ -56,7 +61,7 @@ def _clebsch_gordan(first: tuple[int, int], second: tuple[int, int], total: tupl
             result += (-1) ** k / np.prod([float(factorial(n)) for n in terms])
     above = (l3 + l1 - l2, l3 - l1 + l2, l1 + l2 - l3, l3 + m3, l3 - m3, l1 - m1, l1 + m1, l2 - m2, l2 + m2)
     size = (2 * l3 + 1) * np.prod([float(factorial(n)) for n in above]) / factorial(l1 + l2 + l3 + 1)
-    return float(np.sqrt(size)) * result
+    return float(np.sqrt(size) * result)
 
 
 def _to_real(degree: int) -> Complex[np.ndarray, "m m"]:

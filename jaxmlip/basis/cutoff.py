@@ -11,7 +11,7 @@ Scalar = float | Float[Array, ""]
 _TERMS = {2: 4, 4: 7, 8: 12}  # of the series, by bytes of a number; the next one is below rounding
 
 
-def cosine_cutoff(r: Float[Array, "*shape"], cutoff: Scalar) -> Float[Array, "*shape"]:
+def cosine_cutoff(r: Float[Array, "*shape"], cutoff: Scalar | Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """f_c(r) = ½ (cos(π r / R_c) + 1) for r < R_c (Å), else 0.
 
     Evaluated as ½ (1 + sin π y), y = ½ − r/R_c, with Taylor's series of the sine: on a CPU a polynomial is some five

@@ -16,7 +16,7 @@ _TERMS = {2: (4, 4), 4: (7, 7), 8: (12, 12)}  # of the two series, by bytes of a
 
 
 def bessel(
-    r: Float[Array, "*pairs"], cutoff: Scalar, n: int | Float[Array, " n_functions"]
+    r: Float[Array, "*pairs"], cutoff: Scalar | Float[Array, "*pairs"], n: int | Float[Array, " n_functions"]
 ) -> Float[Array, "*pairs n_functions"]:
     """b_n(r) = (2/R) sin(nπ r/R) / r for 0 < r ≤ R (Å): the first ``n`` functions, or those of the numbers ``n``.
 

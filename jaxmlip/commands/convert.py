@@ -28,7 +28,7 @@ class Convert:
     """Our model.npz, or another program's: W.snapcoeff (its .snapparam stands beside it), a folder of aenet."""
     target: tyro.conf.Positional[str] = ""
     """File to write: .npz is our format, .snapcoeff for LAMMPS, .mtp for MLIP, .nn (.nn.ascii) for aenet, .yaml for
-    nequip, .xml for QUIP."""
+    nequip or pacemaker, .yace for LAMMPS (ACE), .xml for QUIP."""
     species: tuple[str, ...] = ()
     """Elements of a .mtp file in its order; of a .snapcoeff file, those to keep."""
 

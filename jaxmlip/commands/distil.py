@@ -56,7 +56,7 @@ def main(words: Sequence[str]) -> int:
 
 def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str], tuple[str, str]]:
     """The student's family and the method of its fit: by ``--student``, ``--preset`` and ``--fit.method``."""
-    from jaxmlip.fitting import METHODS, method_of
+    from jaxmlip.fitting import FIT_METHODS, method_of
     from jaxmlip.potentials import trainable
     from jaxmlip.study.presets import preset
 
@@ -76,19 +76,19 @@ def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any],
     fit = dict(mapping.pop("fit", {}))
     method: Any
     method, words = take_word(words, "--fit.method", fit.pop("method", method_of(family)))
-    if method not in METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, METHODS))
+    if method not in FIT_METHODS:
+        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
     return {**mapping, "fit": fit}, words, (family, method)
 
 
 def _parse(kind: tuple[str, str], given: tuple[dict[str, Any], str], words: list[str]) -> Any:
     """The job with the student's ``potential`` and ``fit``, and what the teacher is asked."""
-    from jaxmlip.fitting import METHODS
+    from jaxmlip.fitting import FIT_METHODS
     from jaxmlip.potentials import FAMILIES
 
     family, method = kind
     potential = flags_class(FAMILIES[family].config, name=family.upper(), defaults={"species": (), "cutoff": 5.0})
-    parts = (("ask", Distillation), ("potential", potential), ("fit", METHODS[method].settings))
+    parts = (("ask", Distillation), ("potential", potential), ("fit", FIT_METHODS[method].settings))
     fields: list[Any] = [(name, cls, dataclasses.field(default=cls())) for name, cls in parts]
     cls = dataclasses.make_dataclass("Distil", fields, bases=(Distil,), frozen=True)
     cls.__doc__ = Distil.__doc__

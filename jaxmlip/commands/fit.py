@@ -129,26 +129,26 @@ def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list
 
 def _method(mapping: dict[str, Any], words: list[str], default: str) -> tuple[str, list[str]]:
     """How to fit: ``--fit.method``, else ``method`` of the file's ``[fit]``; both are taken out."""
-    from jaxmlip.fitting import METHODS
+    from jaxmlip.fitting import FIT_METHODS
 
     settings = dict(mapping.get("fit", {}))
     method: Any = settings.pop("method", default)
     if "fit" in mapping:
         mapping["fit"] = settings
     method, rest = take_word(words, "--fit.method", method)
-    if method not in METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, METHODS))
+    if method not in FIT_METHODS:
+        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
     return method, rest
 
 
 def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: list[str]) -> Any:
     """The job with the ``potential`` settings of a family and the ``fit`` settings of a method."""
-    from jaxmlip.fitting import METHODS
+    from jaxmlip.fitting import FIT_METHODS
     from jaxmlip.potentials import FAMILIES, trainable
     from jaxmlip.study.presets import presets
 
     family, method = kind
-    settings = METHODS[method].settings
+    settings = FIT_METHODS[method].settings
 
     potential = flags_class(FAMILIES[family].config, name=family.upper(), defaults={"species": (), "cutoff": 5.0})
     fields = [("potential", potential, dataclasses.field(default=potential()))]
@@ -157,7 +157,7 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
     cls.__doc__ = (
         f"Train a {family} potential: jaxmlip fit {family} DATA [flags]. Flags of other families: jaxmlip fit FAMILY "
         f"--help, with FAMILY one of {', '.join(trainable())}. No species: the elements of the data. The fit is "
-        f"{method}; --fit.method takes {', '.join(METHODS)}, each with flags of its own; "
+        f"{method}; --fit.method takes {', '.join(FIT_METHODS)}, each with flags of its own; "
         f"--preset takes {', '.join(presets())}.\n\n"
         f"example: jaxmlip fit {family} train.xyz --test test.xyz --potential.cutoff 5 --out {family}\n\n"
         "The same as a file (jaxmlip fit --config fit.toml):\n\n"

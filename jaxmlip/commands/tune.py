@@ -39,7 +39,7 @@ class Tune(ReadOptions):
 def main(words: Sequence[str]) -> int:
     """Run the command."""
     from jaxmlip.potentials import trainable
-    from jaxmlip.study.config import Method
+    from jaxmlip.study.config import StudyMethod
     from jaxmlip.study.tune import PRESET, tune
     from jaxmlip.units import SHOWN
 
@@ -57,7 +57,7 @@ def main(words: Sequence[str]) -> int:
         numbers = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if k != "trial"}
         out.print(f"trial {row['trial']}: " + ", ".join(f"{k} {v}" for k, v in numbers.items()), highlight=False)
 
-    method = Method(job.family, given["potential"], given["fit"])
+    method = StudyMethod(job.family, given["potential"], given["fit"])
     with double_precision():
         found = tune(method, atoms, n_trials=job.trials, folder=job.out, split_by=job.split, report=report)
     out.print(f"best score {found.score:.4g} eV/Å: {job.out / PRESET}", highlight=False)

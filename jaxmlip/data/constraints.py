@@ -9,6 +9,26 @@ from ase.constraints import FixAtoms, FixCartesian
 
 from jaxmlip.data.labels import DataWarning
 
+_MOVING = ("move_mask", "selective_dynamics")
+_FIXED = ("fixed", "is_fixed", "fixed_atoms", "fix_atoms", "frozen", "is_frozen", "frozen_atoms")
+_FALSE = ("f", "false", "0", "0.0", "n", "no", ".false.")
+
+
+def is_mask(name: str) -> bool:
+    """Whether a column of atoms says which of them may move: move_mask and selective_dynamics, fixed and frozen."""
+    return name.lower() in (*_MOVING, *_FIXED)
+
+
+def moving_of(name: str, values: np.ndarray) -> np.ndarray:
+    """True where atoms may move, from a column of this name in truth values, numbers or words.
+
+    >>> moving_of("fixed", np.array(["T", "F"])).tolist()
+    [False, True]
+    """
+    if values.dtype.kind in "US":
+        values = np.vectorize(lambda word: str(word).lower() not in _FALSE, otypes=[bool])(values)
+    return ~values.astype(bool) if name.lower() in _FIXED else values.astype(bool)
+
 
 def take_move_mask(atoms: Atoms, mask: np.ndarray) -> None:
     """Constraints from a mask ``[n_atoms]`` or ``[n_atoms, 3]``, True where atoms may move; FixCartesian for parts.

@@ -45,6 +45,10 @@ def how_to_read(kind: str, name: str) -> str:
     """What to do with a label of ``kind`` that stands under ``name``."""
     if "per_atom" in name.lower() or "peratom" in name.lower():
         return f"{name!r} is of one atom: multiply it by the number of atoms and store it as {kind}"
+    if "grad" in name.lower():
+        return (
+            f"{name!r} is perhaps the gradient of the energy, the negative of the forces: store its negative as forces"
+        )
     flag = "virial" if kind == "stress" and "virial" in name.lower() else kind
     return f"if that is the {kind}, read it with {flag}_key={name!r} (--{flag}-key {name} on the command line)"
 

@@ -15,23 +15,16 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from jaxmlip.data.constraints import move_mask, take_move_mask
+from jaxmlip.data.constraints import is_mask, move_mask, moving_of, take_move_mask
+from jaxmlip.data.extxyz_header import is_number, lattice, periodic, read_comment
 from jaxmlip.data.labels import labels
 from jaxmlip.data.textfile import EMPTY
 
 _DTYPES: dict[str, Any] = {"R": float, "I": int, "S": str, "L": bool}
 _TRUTHS = frozenset(["T", "F", "true", "false", "True", "False", "TRUE", "FALSE"])
 _MATRICES = ("Lattice", "virial", "stress")  # nine numbers, first index fastest
-_TENSOR = re.compile(
-    r"""(?:^|(?<=\s))(?P<key>(?:(?:ref|dft|qm|vasp)_)?(?:stress|virials?))\s*=\s*"""
-    r"""(?P<value>(?P<quote>["'])[^"']*(?P=quote)|\{[^{}]*\}|\[.*?\]+)(?=\s|$)""",
-    re.I,
-)
-_DECORATION = re.compile(r"""_JSON|array|[\[\](){},"']""")
-_OWN = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 _MOST_ATOMS = 10**9
-_LOGICAL = {"T": True, "True": True, "F": False, "False": False}
-# Other results of ASE's calculators that are kept.
+_LOGICAL = {word: word[0] in "Tt" for word in ("T", "True", "true", "TRUE", "F", "False", "false", "FALSE")}
 _PER_ATOM, _PER_CELL = ("magmoms", "charges", "energies"), ("free_energy", "dipole", "magmom")
 _RENAME = {"mass": "masses", "magmom": "initial_magmoms", "charge": "initial_charges"}
 
@@ -92,7 +85,7 @@ def _n_atoms(line: str, where: str) -> int:
 
 def _read_frame(block: Sequence[str], at: int, where: str) -> Atoms:
     """A frame from its comment, which is line ``at`` of the file, and the lines of its atoms."""
-    info = _read_comment(block[0], f"{where}, line {at}")
+    info = read_comment(block[0], f"{where}, line {at}")
     columns = _read_properties(info.pop("Properties", "species:S:1:pos:R:3"), f"{where}, line {at}")
     rows = [line.split() for line in block[1:]]
     n_columns = columns[-1].stop
@@ -103,17 +96,18 @@ def _read_frame(block: Sequence[str], at: int, where: str) -> Atoms:
                 f"{block[1 + offset][:80]!r}; compare with Properties and the number of atoms ({len(rows)})"
             )
     arrays = {column.name: _read_column(rows, column, f"{where}, line", at + 1) for column in columns}
-    cell = _lattice(info.pop("Lattice", None), f"{where}, line {at}")
-    pbc = _periodic(info.pop("pbc", cell is not None), f"{where}, line {at}")
+    cell = lattice(info.pop("Lattice", None), f"{where}, line {at}")
+    pbc = periodic(info.pop("pbc", cell is not None), f"{where}, line {at}")
     numbers = _numbers(arrays, where, at + 1)
-    mask = arrays.pop("move_mask", None)
+    masks = {name: moving_of(name, arrays.pop(name)) for name in list(arrays) if is_mask(name)}
+    _join_forces(arrays)
     try:
         atoms = Atoms(numbers, positions=arrays.pop("pos"), cell=cell, pbc=pbc, info=info)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}, line {at}: {error}; check Lattice and pbc") from None
     for key, array in arrays.items():
         atoms.set_array(_RENAME.get(key, key), array)
-    if mask is not None:
+    for mask in masks.values():
         try:
             take_move_mask(atoms, mask)
         except ValueError as error:
@@ -121,60 +115,10 @@ def _read_frame(block: Sequence[str], at: int, where: str) -> Atoms:
     return atoms
 
 
-def _lattice(value: Any, where: str) -> np.ndarray | None:
-    """The cell vectors as rows; ``value`` has them as columns, which is how the file's nine numbers are counted."""
-    if value is None:
-        return None
-    matrix = np.asarray(value)
-    if matrix.size != 9 or matrix.dtype.kind not in "fi":
-        raise ValueError(f"{where}: Lattice: expected nine numbers, the three vectors one after the other: got {value}")
-    return (matrix if matrix.ndim == 2 else matrix.reshape(3, 3, order="F")).T
-
-
-def _periodic(value: Any, where: str) -> list[bool]:
-    """Three truth values from T T F, TTF, 1 1 0, or one for all directions."""
-    flags: Any = value
-    if isinstance(value, (bool, np.bool_)):
-        flags = [value] * 3
-    elif re.fullmatch("[TFtf]{3}|[01]{3}", str(value)):
-        flags = [letter in "Tt1" for letter in str(value)]
-    array = np.asarray(flags)
-    if array.shape != (3,) or not (array.dtype.kind == "b" or np.isin(array, (0, 1)).all()):
-        raise ValueError(f'{where}: pbc: expected three of T and F, as pbc="T T F", got {value!r}')
-    return array.astype(bool).tolist()
-
-
-def _read_comment(line: str, where: str) -> dict[str, Any]:
-    from ase.io.extxyz import key_val_str_to_dict
-
-    if "=" not in line:  # plain XYZ: free text, no keys
-        return {"comment": line.strip()} if line.strip() else {}
-    line, tensors = _without_tensors(line, where)
-    try:
-        info = key_val_str_to_dict(line)
-    except (ValueError, IndexError, TypeError) as error:
-        raise ValueError(f"{where}: cannot read the comment line: {error}; check its quotes and numbers") from None
-    info |= tensors
-    for key in [key for key in info if key.lower() in _OWN and key != _OWN[key.lower()]]:
-        info.setdefault(_OWN[key.lower()], info.pop(key))
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in info.items()}
-
-
-def _without_tensors(line: str, where: str) -> tuple[str, dict[str, np.ndarray]]:
-    """Stress and virial taken out of the line: six numbers (xx yy zz yz xz xy) or nine, which ASE wants bare."""
-    found = {}
-    for match in _TENSOR.finditer(line):
-        words = _DECORATION.sub(" ", match["value"]).split()
-        if not all(map(_is_number, words)):
-            continue
-        if len(words) not in (6, 9):
-            raise ValueError(
-                f"{where}: {match['key']}: expected six numbers (xx yy zz yz xz xy) or nine, got {len(words)} in "
-                f"{match['value'][:80]!r}"
-            )
-        found[match["key"]] = np.array(words, float)
-        line = line.replace(match[0], " ", 1)
-    return line, found
+def _join_forces(arrays: dict[str, np.ndarray]) -> None:
+    """Columns fx, fy and fz of their own become forces."""
+    if not any(name.lower() in ("forces", "force") for name in arrays) and {"fx", "fy", "fz"} <= set(arrays):
+        arrays["forces"] = np.stack([arrays.pop(name) for name in ("fx", "fy", "fz")], axis=1)
 
 
 def _read_properties(text: str, where: str) -> list[_Column]:
@@ -183,6 +127,7 @@ def _read_properties(text: str, where: str) -> list[_Column]:
     for name, kind, count in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
         if kind not in _DTYPES or not count.isdigit() or int(count) < 1:
             raise ValueError(f"{where}: Properties has {name}:{kind}:{count}; expected name:R|I|S|L:number of columns")
+        name = name.lower() if name.lower() in ("species", "pos") else name
         columns.append(_Column(name, kind, at, at + int(count)))
         at += int(count)
     names = {column.name: column for column in columns}
@@ -256,8 +201,8 @@ def _format(array: np.ndarray) -> list[list[str]]:
 
 
 def _comment(atoms: Atoms, properties: str, info: dict[str, Any]) -> str:
-    lattice = " ".join(map(str, atoms.cell.array.ravel().tolist()))
-    head = [f'Lattice="{lattice}"'] if atoms.cell.array.any() else []
+    vectors = " ".join(map(str, atoms.cell.array.ravel().tolist()))
+    head = [f'Lattice="{vectors}"'] if atoms.cell.array.any() else []
     pbc = " ".join("T" if periodic else "F" for periodic in atoms.pbc)
     pairs = [f"{_quoted(str(key))}={_quoted(_info_text(key, value))}" for key, value in info.items()]
     return " ".join([*head, f"Properties={properties}", *pairs, f'pbc="{pbc}"'])
@@ -284,15 +229,7 @@ def _would_change(text: str) -> bool:
     """Whether a string reads back as a number, a truth value or JSON, or would break the line."""
     if not text.isprintable() or text.startswith("_JSON") or not text.strip(", "):
         return True
-    return all(_is_number(word) or word in _TRUTHS for word in re.findall(r"[^\s,]+", text))
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    return all(is_number(word) or word in _TRUTHS for word in re.findall(r"[^\s,]+", text))
 
 
 def _quoted(text: str) -> str:

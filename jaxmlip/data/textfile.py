@@ -95,7 +95,7 @@ def text_lines(file: BufferedIOBase, path: Path) -> Iterator[str]:
     """
     while line := file.readline(2**24):
         try:
-            yield line.decode("utf-8")
+            yield line.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not a text file ({error})") from None
 

@@ -1,6 +1,6 @@
 """What a structure says of its own weight in a fit, in the names and conventions of gap_fit, MACE and GPUMD.
 
-Names in ``info``, whose they are, and what they mean here as there:
+Names in ``info``, in any case, whose they are, and what they mean here as there:
 
 - ``weight`` (GPUMD), ``config_weight`` (MACE): factor of all squared residuals of the structure.
 - ``energy_weight`` (GPUMD), ``config_energy_weight`` (MACE): a further factor of that of the energy; ``forces_weight``,
@@ -14,6 +14,7 @@ structure. The weights in the settings of a fit multiply the residual itself (se
 are absolute, as gap_fit takes those of single structures, whatever the number of atoms.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -33,6 +34,11 @@ _SIGMAS = {
     "forces": ("force_sigma", "forces_sigma"),
     "virial": ("virial_sigma",),
 }
+
+_LIKE_A_WEIGHT = re.compile(
+    r"(?<!atomic_)(?<!molecular_)weights?$|sigma$|^force_mask$|^(config_)?w_?(e|f|s|v|energy|forces?|stress|virial)$",
+    re.I,
+)
 
 
 class FrameWeights(NamedTuple):
@@ -81,8 +87,19 @@ def frame_sigmas(atoms: Atoms) -> Sigmas:
     return Sigmas(**found)
 
 
+def unknown_weights(atoms: Atoms) -> list[str]:
+    """Names that look like weights or sigmas, or forces left out, which no convention here knows: they change nothing.
+
+    >>> unknown_weights(Atoms("H", info={"w_energy": 2.0, "eweight": 3.0, "Energy_Weight": 1.0}))
+    ['w_energy', 'eweight']
+    """
+    known = {*_ALL, *(name for names in (*_OF.values(), *_SIGMAS.values()) for name in names)}
+    alike = {key: value for key, value in {**atoms.info, **atoms.arrays}.items() if _LIKE_A_WEIGHT.search(str(key))}
+    return [key for key, value in alike.items() if key.lower() not in known and np.asarray(value).dtype.kind in "fiub"]
+
+
 def _number(info: Mapping[str, Any], names: tuple[str, ...], expected: str) -> float | None:
-    given = {name: info[name] for name in names if info.get(name) is not None}
+    given = {key: value for key, value in info.items() if str(key).lower() in names and value is not None}
     for name, value in given.items():
         array = np.asarray(value)
         if array.size != 1 or array.dtype.kind not in "fiu" or not (np.isfinite(array).all() and array.item() >= 0):

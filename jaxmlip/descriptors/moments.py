@@ -3,8 +3,7 @@
     M_{μ,ν}(i) = Σ_j f_μ(r_ij) r̂_ij ⊗ … ⊗ r̂_ij   (ν factors),
 
 by component: Σ_j f_μ (x/r)^p (y/r)^q (z/r)^t with p + q + t = ν. Index lists say which products of moments are summed
-to others, M_k += m M_i M_j. Moments that are factors of others are stored, in layers: a layer is computed at once from
-those before it. All other moments only enter an energy, with a coefficient, and are never stored.
+to others (`jaxmlip.descriptors.contraction`).
 
 Atoms run fastest in memory, so that a processor works on several at once.
 
@@ -15,23 +14,13 @@ References:
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.chebyshev import chebyshev
+from jaxmlip.descriptors.contraction import Contraction, Lists, contraction, rows_of
 from jaxmlip.descriptors.moment_basis import MomentBasis, monomials
-
-
-class Products(NamedTuple):
-    """Sums of products of two moments: result[k] = Σ factor · M[left] · M[right], sorted by k."""
-
-    left: Int[np.ndarray, " n_products"]
-    right: Int[np.ndarray, " n_products"]
-    factor: Float[np.ndarray, " n_products"]
-    result: Int[np.ndarray, " n_products"]
-    n_results: int
 
 
 class MomentTables(NamedTuple):
@@ -41,44 +30,24 @@ class MomentTables(NamedTuple):
     degrees: tuple[int, ...]  # the highest ν of each μ
     basic: Int[np.ndarray, " n_basic"]  # of all components up to these degrees, μ by μ, those of the list
     names: tuple[Int[np.ndarray, " n_basic"], Int[np.ndarray, " n_basic"]]  # μ and monomial of each basic moment
-    layers: tuple[Products, ...]  # stored moments: the basic ones, then these
-    products: Products  # scalars that are not stored
-    stored: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # scalars that are: their moments, their places
-
-    @property
-    def n_scalars(self) -> int:
-        """Basis functions of an atom."""
-        return self.products.n_results
+    contraction: Contraction
 
 
 def moment_tables(basis: MomentBasis) -> MomentTables:
     """Index lists prepared for evaluation.
 
     >>> from jaxmlip.descriptors.moment_basis import moment_basis
-    >>> [len(layer.left) for layer in moment_tables(moment_basis(16)).layers]
+    >>> [len(layer.left) for layer in moment_tables(moment_basis(16)).contraction.layers]
     [575, 51]
     """
-    n_basic, factors = len(basis.basic), np.unique(basis.times[:, :2])
-    depth = np.zeros(basis.n_moments, int)
-    for i, j, _, k in basis.times.tolist():
-        depth[k] = max(depth[k], depth[i] + 1, depth[j] + 1)
-    place = np.full(basis.n_moments, -1)
-    place[:n_basic] = np.arange(n_basic)
-    n_stored, layers = n_basic, []
-    for level in range(1, int(depth[factors].max(initial=0)) + 1):
-        members = factors[(depth[factors] == level) & (factors >= n_basic)]
-        layers.append(_products(basis.times, place, members))
-        place[members] = n_stored + np.arange(len(members))
-        n_stored += len(members)
-    stored = place[basis.scalars] >= 0
-    at = (place[basis.scalars[stored]].astype(np.int32), np.flatnonzero(stored).astype(np.int32))
-    final = np.where(stored, -1, basis.scalars)
     degrees = tuple(
         int(basis.basic[basis.basic[:, 0] == mu, 1:].sum(axis=1).max(initial=0)) for mu in range(basis.n_mu)
     )
     columns = _columns(degrees, basis.basic)
     names = (basis.basic[:, 0], _columns((max(degrees),), basis.basic * [0, 1, 1, 1]))
-    return MomentTables(max(degrees), degrees, columns, names, tuple(layers), _products(basis.times, place, final), at)
+    pairs, factors = basis.times[:, [0, 1, 3]], basis.times[:, 2].astype(float)
+    lists = Lists(len(basis.basic), pairs, factors, basis.scalars, basis.n_moments)
+    return MomentTables(max(degrees), degrees, columns, names, contraction(lists))
 
 
 def radial_functions(
@@ -160,62 +129,11 @@ def radial_slopes(
     return moments.reshape(n_atoms, n_columns, -1), pairs.reshape(n_atoms, -1, n_columns)
 
 
-def stored_moments(basic: Float[Array, "n_basic n_atoms"], tables: MomentTables) -> Float[Array, "n_stored n_atoms"]:
-    """Basic moments and all others that are factors."""
-    moments = basic
-    for layer in tables.layers:
-        moments = jnp.concatenate([moments, _sums(_multiply(moments, layer), layer)])
-    return moments
-
-
-def scalar_moments(basic: Float[Array, "n_basic n_atoms"], tables: MomentTables) -> Float[Array, "n_scalars n_atoms"]:
-    """The basis functions B_n of each atom."""
-    moments = stored_moments(basic, tables)
-    rows, places = tables.stored
-    return _sums(_multiply(moments, tables.products), tables.products).at[places].set(moments[rows])
-
-
-def moment_energy(
-    basic: Float[Array, "n_basic n_atoms"], coefficients: Float[Array, " n_scalars"], tables: MomentTables
-) -> Float[Array, " n_atoms"]:
-    """Σ_n ξ_n B_n of each atom, without the scalars that are not factors."""
-    moments = stored_moments(basic, tables)
-    rows, places = tables.stored
-    weights = coefficients[tables.products.result]
-    final = jnp.sum(weights[:, None] * _multiply(moments, tables.products), axis=0)
-    return final + jnp.sum(coefficients[places][:, None] * moments[rows], axis=0)
-
-
 def _rest(radial: Array, monomials: Array, tables: MomentTables) -> list[Array]:
     """All but μ = 0, which has the highest degree by far: no work on monomials that only it needs."""
     degrees = tables.degrees[1:]
     every = jnp.einsum("uam,cam->uca", radial[1:], monomials[: _count(max(degrees, default=0))])
     return [every[k, : _count(degree)] for k, degree in enumerate(degrees)]
-
-
-def _products(times: np.ndarray, place: np.ndarray, members: np.ndarray) -> Products:
-    """The products that make ``members``, with the places of the stored moments."""
-    rank = np.full(len(place), -1)
-    rank[members[members >= 0]] = np.flatnonzero(members >= 0)
-    rows = times[rank[times[:, 3]] >= 0]
-    rows = rows[np.argsort(rank[rows[:, 3]], kind="stable")]
-    left, right, result = (x.astype(np.int32) for x in (place[rows[:, 0]], place[rows[:, 1]], rank[rows[:, 3]]))
-    return Products(left, right, rows[:, 2].astype(float), result, len(members))
-
-
-def _multiply(moments: Array, products: Products) -> Array:
-    factor = jnp.asarray(products.factor, moments.dtype)[:, None]
-    return factor * _rows(moments, products.left) * _rows(moments, products.right)
-
-
-def _rows(moments: Array, index: np.ndarray) -> Array:
-    return moments.at[index].get(mode="promise_in_bounds")
-
-
-def _sums(terms: Array, products: Products) -> Array:
-    return jax.ops.segment_sum(
-        terms, products.result, products.n_results, indices_are_sorted=True, mode="promise_in_bounds"
-    )
 
 
 def _columns(degrees: tuple[int, ...], basic: np.ndarray) -> np.ndarray:
@@ -228,7 +146,7 @@ def _columns(degrees: tuple[int, ...], basic: np.ndarray) -> np.ndarray:
 def _listed(by_mu: list[Array], tables: MomentTables) -> Array:
     every = jnp.concatenate(by_mu)
     in_order = np.array_equal(tables.basic, np.arange(every.shape[0]))
-    return every if in_order else _rows(every, tables.basic)
+    return every if in_order else rows_of(every, tables.basic)
 
 
 def _count(degree: int) -> int:

@@ -46,7 +46,7 @@ def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
     return run
 
 
-METHODS = {
+FIT_METHODS = {
     "linear": FitMethod(LinearFit, _in_one_piece(fit_linear)),
     "gaussian-process": FitMethod(GaussianProcessFit, _in_one_piece(fit_gaussian_process)),
     "gauss-newton": FitMethod(GaussNewtonFit, partial(train, optimizer=gauss_newton_method)),
@@ -100,16 +100,16 @@ def fit(
     settings = default_settings(potential) if settings is None else settings
     if isinstance(settings, StructureWeights):
         frames, settings = with_isolated(converged(frames, settings), settings)
-    run = {method.settings: method.run for method in METHODS.values()}.get(type(settings))
+    run = {method.settings: method.run for method in FIT_METHODS.values()}.get(type(settings))
     if run is None:
-        kinds = ", ".join(method.settings.__name__ for method in METHODS.values())
+        kinds = ", ".join(method.settings.__name__ for method in FIT_METHODS.values())
         raise TypeError(f"settings must be one of {kinds}; got {settings!r}")
     held_out = None if validation is None else frames_of(validation)
     return run(start, frames, settings, Extras(held_out, None if folder is None else Path(folder), show_progress))
 
 
 def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
-    """The settings of a family's fit from plain values, as in a TOML file: ``method`` names one of `METHODS`.
+    """The settings of a family's fit from plain values, as in a TOML file: ``method`` names one of `FIT_METHODS`.
 
     >>> fit_settings("snap", {"ridge": 0.1}).ridge
     0.1
@@ -121,9 +121,9 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
     """
     values = dict(values)
     method = values.pop("method", method_of(family))
-    if method not in METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, METHODS))
-    return from_mapping(METHODS[method].settings, values, where="fit")
+    if method not in FIT_METHODS:
+        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
+    return from_mapping(FIT_METHODS[method].settings, values, where="fit")
 
 
 def default_settings(potential: Potential) -> Any:
@@ -132,11 +132,11 @@ def default_settings(potential: Potential) -> Any:
         method = family_of(potential.config).method
     except ConfigError:  # of no registered family
         method = None
-    return METHODS[method or _by_stages(potential)].settings()
+    return FIT_METHODS[method or _by_stages(potential)].settings()
 
 
 def method_of(family: str) -> str:
-    """The method in `METHODS` by which a family is fitted unless told otherwise.
+    """The method in `FIT_METHODS` by which a family is fitted unless told otherwise.
 
     >>> method_of("mtp")
     'gauss-newton'
@@ -163,7 +163,7 @@ def _start(start: Any) -> Potential | Model:
     return start if isinstance(start, Potential) else as_model(start)
 
 
-__all__ = ["METHODS", "Committee", "FitMethod", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History"]
+__all__ = ["FIT_METHODS", "Committee", "FitMethod", "GaussNewtonFit", "GaussianProcessFit", "GradientFit", "History"]
 __all__ += ["LinearFit", "Posterior", "QuasiNewtonFit", "Terminated", "Variance", "default_settings", "fit"]
 __all__ += ["fit_committee", "fit_settings", "method_of", "predict_committee", "predict_variance", "read_log"]
 __all__ += ["LossTerms", "Weights", "initial", "loss"]

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxmlip.fitting.rows import Rows
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.derivatives import arriving, forces_by_species, per_graph, stress, virials
 from jaxmlip.potentials.base import (
@@ -32,14 +33,6 @@ from jaxmlip.potentials.base import (
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 
 
-class Design(NamedTuple):
-    """A row times the coefficients is an energy in eV, a force component in eV/Å, a stress component in eV/Å³."""
-
-    energy: Float[Array, "n_graphs n_columns"]
-    forces: Float[Array, "n_atoms 3 n_columns"]
-    stress: Float[Array, "n_graphs 3 3 n_columns"]
-
-
 class _Invariants(NamedTuple):
     """Invariants of each atom and their derivatives with respect to its neighbours' vectors."""
 
@@ -50,8 +43,8 @@ class _Invariants(NamedTuple):
 @partial(jax.jit, static_argnums=(0, 3, 4))
 def design(
     potential: Potential, params: Params, graph: Graph, with_stress: bool = True, with_inner: bool = False
-) -> Design:
-    """The rows of one batch; ``params`` matter only to families whose features have parameters of their own.
+) -> Rows:
+    """Rows of a batch; ``params`` matter only to families whose features have parameters of their own.
 
     With D_im = ∂B_i/∂r_im the force on atom a is Σ_m (D_am − D_reverse(am)) c, each D with the coefficients of its own
     central atom.
@@ -82,7 +75,7 @@ def design(
             tensors.append(_stress(graph, vectors, part, mine, products))
     empty = jnp.zeros((graph.n_graphs, 3, 3, 0), dtype)
     rows = (jnp.concatenate(parts, axis=-1) for parts in (energy, forces, tensors if with_stress else [empty]))
-    return Design(*rows)
+    return Rows(*rows)
 
 
 def _derivatives(linear: Linear, params: Params, with_inner: bool, graph: Graph, vectors: Array) -> list[_Invariants]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from jaxmlip.config import NotNegative, Settings, unknown_name
 from jaxmlip.data.labels import DataWarning, is_converged
-from jaxmlip.data.weights import frame_sigmas, frame_weights
+from jaxmlip.data.weights import frame_sigmas, frame_weights, unknown_weights
 from jaxmlip.potentials.offsets import is_isolated, isolated_energies
 
 _KINDS = ("energy", "forces", "stress")
@@ -58,6 +58,7 @@ def residual_factors(
         ValueError: a weight that is none, with the structure; or a weighted group that does not exist.
     """
     _check_names(atoms, settings)
+    _warn_of_unknown(atoms)
     result = np.ones((len(atoms), 3))
     for k, frame in enumerate(atoms):
         try:
@@ -113,6 +114,13 @@ def _group_weights(frame: ase.Atoms, settings: Any) -> np.ndarray:
     name = str(frame.info.get(settings.groups_of))
     common = settings.group_weights.get(name, 1.0)
     return np.array([common * settings.group_weights.get(f"{name}.{kind}", 1.0) for kind in _KINDS])
+
+
+def _warn_of_unknown(atoms: Sequence[ase.Atoms]) -> None:
+    unknown = {name for frame in atoms for name in unknown_weights(frame)}
+    if unknown:
+        text = f"{', '.join(sorted(unknown))} of the structures look like weights but have no known meaning: not used"
+        warnings.warn(f"{text} (weight, energy_weight, energy_sigma, … are)", DataWarning, stacklevel=4)
 
 
 def _check_names(atoms: Sequence[ase.Atoms], settings: Any) -> None:

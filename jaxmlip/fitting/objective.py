@@ -21,7 +21,8 @@ from jaxmlip.data.elsewhere import refuse_elsewhere
 from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
-from jaxmlip.graph.batch import Graph, Labels
+from jaxmlip.fitting.rows import Multipliers, weighted_rows
+from jaxmlip.graph.batch import Graph, GraphLabels
 from jaxmlip.graph.derivatives import per_graph, voigt
 from jaxmlip.potentials.base import Params, Potential, regressor
 from jaxmlip.potentials.model import Model, predict, predict_energy
@@ -79,7 +80,7 @@ class Example(NamedTuple):
     """Structures and what DFT says of them."""
 
     graph: Graph
-    labels: Labels
+    labels: GraphLabels
     descriptors: Float[Array, "n_atoms n_features"] | None = None
     """Kept ones, of potentials with a regressor: then only energies are evaluated, and from these."""
 
@@ -90,8 +91,7 @@ def terms(potential: Potential, params: Params, example: Example, weights: Weigh
     found = _differences(potential, params, example, weights)
     squares = [jnp.sum(part**2) for part in found]
     objective = jnp.sum(jnp.stack([jnp.sum(part**2) for part in _weighted(found, labels, weights)]))
-    n_atoms = _n_atoms(graph, labels.energy.dtype)
-    counts = _counts(n_atoms, labels, with_forces=bool(weights.force_weight or weights.stress_weight))
+    counts = _counts(n_atoms(graph), labels, with_forces=bool(weights.force_weight or weights.stress_weight))
     return Terms(objective, *squares, *counts)
 
 
@@ -111,7 +111,7 @@ def structure_factors(atoms: Sequence[ase.Atoms], weights: Weights) -> Float[np.
     return residual_factors(atoms, weights, sigmas)
 
 
-def _weighted(found: tuple[Array, Array, Array], labels: Labels, weights: Weights) -> tuple[Array, Array, Array]:
+def _weighted(found: tuple[Array, Array, Array], labels: GraphLabels, weights: Weights) -> tuple[Array, Array, Array]:
     energy, forces, stress = found
     return (
         weights.energy_weight * labels.energy_factor * energy,
@@ -126,20 +126,9 @@ def linearized(
     """All `residuals` in turn and their derivatives by the columns of the `design` matrix of a linear potential."""
     graph, labels, _ = example
     found = design(potential, params, graph, bool(weights.stress_weight), with_inner)
-    per_atom = jnp.where(labels.has_energy, 1 / jnp.maximum(_n_atoms(graph, found.energy.dtype), 1), 0)
-    factors = (
-        weights.energy_weight * labels.energy_factor * per_atom,
-        weights.force_weight * jnp.repeat(jnp.where(labels.has_forces, labels.forces_factor, 0), 3),
-        weights.stress_weight * jnp.repeat(jnp.where(labels.has_stress, labels.stress_factor, 0), 6),
-    )
-    n_columns = found.energy.shape[-1]
-    stress = found.stress if weights.stress_weight else jnp.zeros((graph.n_graphs, 3, 3, n_columns), per_atom.dtype)
-    rows = (found.energy, found.forces.reshape(-1, n_columns), voigt(stress).reshape(-1, n_columns))
-    given = (labels.energy, labels.forces.ravel(), voigt(labels.stress).ravel())
-    J = jnp.concatenate([w[:, None] * x for w, x in zip(factors, rows)])
-    target = jnp.concatenate([w * x for w, x in zip(factors, given)])
+    rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), weights))
     linear = jnp.concatenate([params["offsets"], params["coefficients"].ravel()])
-    return J[:, : len(linear)] @ linear - target, J.T
+    return rows.matrix[:, : len(linear)] @ linear - rows.target, rows.matrix.T
 
 
 def _differences(
@@ -160,18 +149,27 @@ def _differences(
         energy = predict_energy(Model(potential, params), graph)
     else:
         energy = _regressed(potential, params, graph, descriptors)
-    n_atoms = jnp.maximum(_n_atoms(graph, energy.dtype), 1)
-    return jnp.where(labels.has_energy, (energy - labels.energy) / n_atoms, 0), forces, stress
+    return jnp.where(labels.has_energy, (energy - labels.energy) / n_atoms(graph).clip(1), 0), forces, stress
 
 
-def _n_atoms(graph: Graph, dtype: Any) -> Array:
-    return per_graph(graph, graph.atom_mask.astype(dtype))
+def n_atoms(graph: Graph) -> Float[Array, " n_graphs"]:
+    """How many atoms each structure of a batch has."""
+    return per_graph(graph, jnp.asarray(graph.atom_mask, graph.positions.dtype))
 
 
-def _counts(n_atoms: Array, labels: Labels, *, with_forces: bool) -> tuple[Array, ...]:
-    numbers = (n_atoms > 0, labels.has_energy, labels.has_forces, labels.has_stress)
+def multipliers(labels: GraphLabels, sizes: Float[Any, " n_graphs"], weights: Weights) -> Multipliers:
+    """What `Weights` multiply the residuals of structures of ``sizes`` atoms by, of total energies and stresses."""
+    return Multipliers(
+        weights.energy_weight * labels.energy_factor / sizes.clip(1),
+        weights.force_weight * labels.forces_factor,
+        weights.stress_weight * labels.stress_factor,
+    )
+
+
+def _counts(sizes: Array, labels: GraphLabels, *, with_forces: bool) -> tuple[Array, ...]:
+    numbers = (sizes > 0, labels.has_energy, labels.has_forces, labels.has_stress)
     factors = (1, 1, 3 * with_forces, 6 * with_forces)
-    return tuple(k * jnp.sum(x).astype(n_atoms.dtype) for k, x in zip(factors, numbers, strict=True))
+    return tuple(k * jnp.sum(x).astype(labels.energy.dtype) for k, x in zip(factors, numbers, strict=True))
 
 
 def _regressed(potential: Potential, params: Params, graph: Graph, descriptors: Array) -> Array:

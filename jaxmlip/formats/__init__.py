@@ -9,19 +9,23 @@ from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.program import export
 from jaxmlip.potentials.hyperparameters import params_as_settings
 from jaxmlip.potentials.model import Model
-from jaxmlip.potentials.registry import FAMILIES, Format
+from jaxmlip.potentials.registry import FAMILIES, Family, Format
 
 FOLDER = "/"
 """Stands for the suffix of a folder, or of a list of files."""
 
 
-def formats() -> dict[str, Format]:
+def formats() -> dict[str, list[Format]]:
     """What a family can be read from or written to beside our own file: suffixes, and names of pre-trained models.
 
-    >>> formats()[".almtp"].write
+    >>> formats()[".almtp"][0].write
     ''
     """
-    return {suffix: one for family in FAMILIES.values() for suffix, one in family.formats.items()}
+    found: dict[str, list[Format]] = {}
+    for family in FAMILIES.values():
+        for suffix, one in family.formats.items():
+            found.setdefault(suffix, []).append(one)
+    return found
 
 
 def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str] | None = None) -> Model:
@@ -29,8 +33,9 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 
     LAMMPS: ``.snapcoeff`` with ``.snapparam`` beside it; aenet: ``.nn``, one an element, or their folder. MLIP:
     ``.mtp`` and ``.almtp``, which name no elements: give ``species`` in the file's order. nequip: ``NAME.yaml`` with
-    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. sevenn: a checkpoint
-    ``.pth``, or the name of one that an installed sevenn has: ``sevennet-0``, ``sevennet-l3i5``.
+    ``NAME_state_dict.npz`` beside it. QUIP: ``.xml`` of a GAP with its sparse points beside it. pacemaker: ``.yaml``
+    and ``.yace`` of an ACE. sevenn: a checkpoint ``.pth``, or the name of one that an installed sevenn has:
+    ``sevennet-0``, ``sevennet-l3i5``.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -48,16 +53,16 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
         ValueError: an unknown suffix, a damaged file, one of a newer version, or ``species`` for our own format.
     """
     if not isinstance(path, (str, Path)) or Path(path).is_dir():
-        return resolve_name(formats()[FOLDER].read)(path, species=species)
-    readers = {suffix: one.read for suffix, one in formats().items() if one.read and suffix != FOLDER}
+        return resolve_name(formats()[FOLDER][0].read)(path, species=species)
+    readers = {suffix: some for suffix, some in formats().items() if suffix != FOLDER and any(one.read for one in some)}
     if str(path) in readers:  # the name of a pre-trained model
-        return resolve_name(readers[str(path)])(path, species=species)
+        return resolve_name(readers[str(path)][0].read)(path, species=species)
     path = Path(path)
     suffix = _checked(path, [".npz", *readers])
     if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):
         raise FileNotFoundError(f"{path} does not exist")  # NAME.nn of aenet stands for El.NAME.nn
     if suffix != ".npz":
-        return resolve_name(readers[suffix])(path, species=species)
+        return resolve_name(_of_file(readers[suffix], path).read)(path, species=species)
     if species is not None:
         raise ValueError(f"{path} knows its own species: leave `species` out")
     return read_model(path)
@@ -66,18 +71,30 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 def save(model: Model, path: str | Path) -> None:
     """Write ``model``: ``.npz`` is ours, ``.snapcoeff`` LAMMPS's, ``.mtp`` MLIP's, ``.nn`` aenet's, ``.yaml`` nequip's.
 
-    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's; ``.lammps-jax.json`` is a program for LAMMPS's ``pair_style jax/kk``
-    (`jaxmlip.formats.lammps_jax.write_bundle` has its settings).
+    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's, ``.yace`` LAMMPS's (ACE); ``.yaml`` of an ACE is pacemaker's;
+    ``.lammps-jax.json`` is a program for LAMMPS's ``pair_style jax/kk``, whose settings
+    `jaxmlip.formats.lammps_jax.write_bundle` has.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
-    writers = {suffix: one.write for suffix, one in formats().items() if one.write}
+    writers = {suffix: one.write for suffix, some in formats().items() for one in some if one.write}
     writers[".lammps-jax.json"] = "jaxmlip.formats.lammps_jax:write_lammps_jax"
     suffix = _checked(Path(path), [".npz", *writers])
-    write = write_model if suffix == ".npz" else resolve_name(writers[suffix])
+    own = [one.formats[suffix].write for one in FAMILIES.values() if _is_of(one, model) and suffix in one.formats]
+    write = write_model if suffix == ".npz" else resolve_name([*own, writers[suffix]][0])
     write(params_as_settings(model), path)
+
+
+def _is_of(family: Family, model: Model) -> bool:
+    return family.config is type(model.potential.config)
+
+
+def _of_file(some: list[Format], path: Path) -> Format:
+    """The format of a suffix that a file has."""
+    readable = sorted((one for one in some if one.read), key=lambda one: not one.accepts)
+    return next((one for one in readable if not one.accepts or resolve_name(one.accepts)(path)), readable[-1])
 
 
 def _checked(path: Path, known: Iterable[str]) -> str:

@@ -32,10 +32,10 @@ from jaxmlip.formats.gap_descriptor import (
     pair_of,
     settings_key,
 )
-from jaxmlip.potentials.base import Config
+from jaxmlip.potentials.base import Config, Params
 from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.model import Model
-from jaxmlip.potentials.sums import add_models
+from jaxmlip.potentials.sums import SumConfig, add_models
 
 _COVARIANCES = {"distance_2b": "1", "soap": "2"}  # ard_se and dot_product
 
@@ -127,14 +127,13 @@ def _with_elements(path: Path, terms: list[_Term], species: Sequence[int | str] 
 def write_gap(model: Model, path: str | Path) -> None:
     """Write ``NAME.xml`` and a file of sparse points for each element and pair of elements; numbers keep all digits.
 
+    A sum of GAPs becomes one file with several SOAPs or pair terms.
+
     Raises:
-        ValueError: the model is not a GAP, or puts several elements into one channel, which QUIP does not know.
+        ValueError: the model is no GAP, or puts several elements into one channel, which QUIP does not know.
     """
     config, path = model.potential.config, Path(path)
-    if not isinstance(config, GAPConfig):
-        raise ValueError(f"only GAP models can be written as .xml, this is {type(config).__name__}")
-    if config.n_channels is not None:
-        raise ValueError("a GAP with n_channels (embedded species) has no form in QUIP: save it as .npz")
+    gaps = _gaps(config, model.params)
     label = "GAP_jaxmlip"
     root = ElementTree.Element(label)
     ElementTree.SubElement(root, "Potential", label=label, init_args=f"IP GAP label={label}")
@@ -143,14 +142,14 @@ def write_gap(model: Model, path: str | Path) -> None:
     e0 = dict(zip(config.species, np.asarray(model.params["offsets"], float)))
     for number in range(1, 119):
         ElementTree.SubElement(data, "e0", Z=str(number), value=repr(float(e0.get(number, 0.0))))
-    written = list(_filled_terms(model, config))
+    written = [(own, *term) for own, params in gaps for term in _filled_terms(params, own)]
     sparse = ElementTree.SubElement(params, "gpSparse", label=label, n_coordinate=str(len(written)), fitted="T")
-    for k, (name, text, alpha, points) in enumerate(written, 1):
+    for k, (own, name, text, alpha, points) in enumerate(written, 1):
         file = path.with_name(f"{path.name}.sparseX.{label}{k}")
         content = "".join(f"{x:.20e}\n" for x in points.ravel()).encode()
         with atomic_path(file) as temporary:
             temporary.write_bytes(content)
-        term = _coordinates(config, name, text, (alpha, points))
+        term = _coordinates(own, name, text, (alpha, points))
         term.attrib |= {"label": f"{label}{k}", "sparseX_filename": file.name}
         term.set("sparseX_md5sum", hashlib.md5(content, usedforsecurity=False).hexdigest())
         sparse.append(term)
@@ -159,11 +158,22 @@ def write_gap(model: Model, path: str | Path) -> None:
         ElementTree.ElementTree(root).write(temporary)
 
 
-def _filled_terms(model: Model, config: GAPConfig):
+def _gaps(config: Config, params: Params) -> list[tuple[GAPConfig, Params]]:
+    """The GAPs of a sum, or the one there is."""
+    if isinstance(config, SumConfig):
+        return [*_gaps(config.first, params["first"]), *_gaps(config.second, params["second"])]
+    if not isinstance(config, GAPConfig):
+        raise ValueError(f"only GAP models and sums of them can be written as .xml, this is {type(config).__name__}")
+    if config.n_channels is not None:
+        raise ValueError("a GAP with n_channels (embedded species) has no form in QUIP: save it as .npz")
+    return [(config, params)]
+
+
+def _filled_terms(params: Params, config: GAPConfig):
     """Name, descriptor string, α and points of each element and pair that has any; rows of zeros are padding."""
     for name, rows in descriptor_strings(config).items():
-        alpha = np.asarray(model.params["alpha"][name], float)
-        points = np.asarray(model.params["points"][name], float)
+        alpha = np.asarray(params["alpha"][name], float)
+        points = np.asarray(params["points"][name], float)
         for text, a, x in zip(rows, alpha, points.reshape(*alpha.shape, -1)):
             kept = x.any(axis=1)
             if kept.any():

@@ -45,7 +45,11 @@ def descriptor_words(path: Path, text: str) -> dict[str, str]:
     words = shlex.split(text.replace("{", '"').replace("}", '"'))
     name = words[0] if words else ""
     if name not in _NEUTRAL:
-        raise ValueError(f"{path}: {unknown_name('descriptor', name, _NEUTRAL)}: only these are supported")
+        raise ValueError(
+            f"{path}: the descriptor {name!r} is not supported, only {' and '.join(_NEUTRAL)}, one or several; leaving "
+            "its energy out would be wrong: fit the model again without it (jaxmlip fit gap, or gap_fit), or "
+            "label structures with quippy and read these"
+        )
     result = {"": name}
     known = set(_NEUTRAL[name]) | ({*_SOAP, *_FLAGS, *_ALIASES} if name == "soap" else set(_PAIR)) | _REGRESSION
     for word in words[1:]:

@@ -66,7 +66,7 @@ def read_nequip(path: str | Path, *, species: Sequence[int | str] | None = None)
     names = list(settings["type_names"])
     _check_type_names(names, path)
     config = _config(settings, tuple(names), path)
-    state = _State(state_path(path), config)
+    state = _StateReader(state_path(path), config)
     if not config.bessel_trainable and not np.array_equal(state.bessel, np.arange(1, config.num_bessels + 1)):
         config = dataclasses.replace(config, bessel_trainable=True)
     params = state.params() | {"average_neighbors": _average(settings, names, path)}
@@ -145,7 +145,7 @@ def _average(settings: dict[str, Any], names: list[str], path: Path) -> np.ndarr
     return np.array([given[name] for name in names] if isinstance(given, dict) else [given] * len(names), float)
 
 
-class _State:
+class _StateReader:
     """The arrays of a state dict, asked for by their names without prefix."""
 
     def __init__(self, path: Path, config: NequIPConfig):

@@ -77,7 +77,7 @@ def read_sevennet(path: str | Path, *, species: Sequence[int | str] | None = Non
         raise ValueError(f"{path} is a torch file but no checkpoint of sevenn: it has no model_state_dict")
     try:
         config = _config(content.get("config", {}))
-        params = _State(content["model_state_dict"], config, _version(content["config"])).params()
+        params = _StateReader(content["model_state_dict"], config, _version(content["config"])).params()
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: {error if isinstance(error, ValueError) else f'its settings lack {error}'}"
@@ -142,7 +142,7 @@ def _version(given: Mapping[str, Any]) -> tuple[int, int]:
     return int(found[1]), minor
 
 
-class _State:
+class _StateReader:
     """The arrays of a state dict; each is asked for once, in the shape that the settings need."""
 
     def __init__(self, state: Mapping[str, Any], config: SevenNetConfig, version: tuple[int, int]):
@@ -211,7 +211,7 @@ class _State:
         *hidden, last = [f"{k}_convolution.weight_nn.layer{n}.weight" for n in range(len(shapes))]
         result = {f"W{n}": self.get(name, shapes[f"W{n}"]) for n, name in enumerate(hidden)}
         W = self.get(last, (shapes[f"W{len(hidden)}"][0], columns.total))
-        by_path = columns.split(W, unsorted=self.version < (0, 11))
+        by_path = columns.by_path(W, unsorted=self.version < (0, 11))
         kept = [self.sign(k, path) * by_path[path] for path in self.config.layers[k].paths]
         return result | {f"W{len(hidden)}": np.concatenate(kept, axis=1)}
 
@@ -244,7 +244,7 @@ class Columns:
         self.sorted = sorted(self.unsorted, key=lambda path: path.target)
         self.total = sum(self.inputs[path.source].channels for path in self.unsorted)
 
-    def split(self, W: np.ndarray, *, unsorted: bool) -> dict[Coupling, np.ndarray]:
+    def by_path(self, W: np.ndarray, *, unsorted: bool) -> dict[Coupling, np.ndarray]:
         """The columns of each coupling."""
         paths = self.unsorted if unsorted else self.sorted
         ends = list(accumulate(self.inputs[path.source].channels for path in paths))

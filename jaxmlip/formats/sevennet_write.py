@@ -30,13 +30,13 @@ def write_sevennet(model: Model, path: str | Path) -> None:
         raise ValueError(
             f"only SevenNet models can be written as .pth, this is {type(config).__name__}; save it as .npz"
         )
-    state = {name: value.astype(np.float32) for name, value in _State(config, model.params).items()}
+    state = {name: value.astype(np.float32) for name, value in _StateWriter(config, model.params).items()}
     content = {"model_state_dict": state, "config": _settings(config, state), "epoch": 0}
     empty = {"optimizer_state_dict": {}, "scheduler_state_dict": {}, "hash": "", "time": ""}
     write_checkpoint(content | empty, path)
 
 
-class _State:
+class _StateWriter:
     """The state dict of a model, item by item in sevenn's order."""
 
     def __init__(self, config: SevenNetConfig, params: Any):

@@ -59,7 +59,7 @@ class Graph(NamedTuple):
         return self.cell.shape[0]
 
 
-class Labels(NamedTuple):
+class GraphLabels(NamedTuple):
     """What DFT says of a `Graph`; a missing label has weight zero in its mask."""
 
     energy: Float[Array, " n_graphs"]  # eV
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
     """A graph, its labels, and where each of its structures stood in the data (−1: padding)."""
 
     graph: Graph
-    labels: Labels
+    labels: GraphLabels
     index: Int[np.ndarray, " n_graphs"]
 
 
@@ -288,7 +288,7 @@ def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tu
 
 def label_arrays(
     frames: list[ase.Atoms], shape: Shape, dtype, factors: Float[np.ndarray, "n_structures 3"] | None = None
-) -> Labels:
+) -> GraphLabels:
     """Labels padded like the graph, on the host; missing ones are zero with a False mask."""
     factors = np.ones((len(frames), 3)) if factors is None else factors
     energy, stress = np.zeros(shape.n_graphs), np.zeros((shape.n_graphs, 3, 3))
@@ -312,4 +312,4 @@ def label_arrays(
     values |= {"forces_factor": forces_factor, "stress_factor": stress_factor}
     values = {name: array.astype(dtype) for name, array in values.items()}
     values |= {"has_energy": has_energy, "has_forces": has_forces, "has_stress": has_stress}
-    return Labels(**values)
+    return GraphLabels(**values)

@@ -11,6 +11,8 @@ References:
     under periodic boundaries.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -86,7 +88,7 @@ def per_graph(graph: Graph, of_atoms: Float[Array, "n_atoms *columns"]) -> Float
     return jax.ops.segment_sum(of_atoms, graph.atom_graph, graph.n_graphs)
 
 
-def voigt(tensor: Float[Array, "n 3 3 *columns"]) -> Float[Array, "n 6 *columns"]:
+def voigt(tensor: Float[Any, "n 3 3 *columns"]) -> Float[Any, "n 6 *columns"]:
     """xx, yy, zz, yz, xz, xy of symmetric tensors."""
     return tensor[:, *VOIGT]
 

@@ -96,12 +96,25 @@ def in_blocks(function: Callable, arrays: Any, block: int) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], stacked)
 
 
+def even_block(n: int, largest: int) -> int:
+    """A size of blocks between half of ``largest`` and ``largest`` that fills up ``n`` rows with the fewest more.
+
+    >>> even_block(36, 16), even_block(7, 16)
+    (12, 7)
+    """
+    if n <= largest:
+        return n
+    return min(range(largest, largest // 2, -1), key=lambda block: -(-n // block) * block)
+
+
 def split_rows(arrays: Any, block: int, *, mode: str = "edge") -> Any:
     """``[n, …]`` as ``[n_blocks, block, …]``, filled up with copies of the last row, or zeros with "constant"."""
 
-    def split(x: Array) -> Array:
+    def blocks_of(x: Array) -> Array:
         n_blocks = -(-len(x) // block)
-        padding = [(0, n_blocks * block - len(x))] + [(0, 0)] * (x.ndim - 1)
-        return jnp.pad(x, padding, mode=mode).reshape(n_blocks, block, *x.shape[1:])
+        missing = n_blocks * block - len(x)
+        if missing:  # even of nothing, a pad has a gradient that costs a copy
+            x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), mode=mode)
+        return x.reshape(n_blocks, block, *x.shape[1:])
 
-    return jax.tree.map(split, arrays)
+    return jax.tree.map(blocks_of, arrays)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.graph.batch import Batch, Graph, Labels, Shape, graph_arrays, label_arrays, max_neighbors
+from jaxmlip.graph.batch import Batch, Graph, GraphLabels, Shape, graph_arrays, label_arrays, max_neighbors
 from jaxmlip.graph.neighbors import neighbor_pairs
 
 _ROUND_ATOMS, _ROUND_NEIGHBORS = 4, 8
@@ -24,7 +24,7 @@ class Bucket(NamedTuple):
     """Structures of one padded size; every array of ``graphs`` and ``labels`` has a first axis ``n_structures``."""
 
     graphs: Graph
-    labels: Labels
+    labels: GraphLabels
     index: Int[np.ndarray, " n_structures"]  # where each stood in the data
 
     @property
@@ -79,13 +79,13 @@ def _stacked(parts: list) -> Any:
     return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *parts)
 
 
-def take(graphs: Graph, labels: Labels, rows: Int[Array, " n_graphs"]) -> tuple[Graph, Labels]:
+def take(graphs: Graph, labels: GraphLabels, rows: Int[Array, " n_graphs"]) -> tuple[Graph, GraphLabels]:
     """One graph of the structures ``rows`` of a bucket; a negative row is an empty structure. Works under ``jit``."""
     graphs, labels = jax.tree.map(lambda x: x[rows], (graphs, labels))
     there = rows >= 0
     masks = {"has_energy": labels.has_energy & there[:, None], "has_stress": labels.has_stress & there[:, None]}
     masks["has_forces"] = labels.has_forces & there[:, None]
-    return join(graphs, there), Labels(*map(_flat, labels._replace(**masks)))
+    return join(graphs, there), GraphLabels(*map(_flat, labels._replace(**masks)))
 
 
 def shuffled_rows(n: int, size: int, rng: np.random.Generator | None) -> Int[np.ndarray, "n_batches size"]:

@@ -88,6 +88,7 @@ class Linear(NamedTuple):
     jacobian: Callable | None = None  # the same -> [n_atoms, n_invariants, n_basis]; None: one backward pass each
     products: Callable[[int], Products] | None = None  # n_invariants -> features that follow the invariants
     inner: Inner | None = None
+    roughness: Callable[[], np.ndarray] | None = None  # -> [n_features] that a ridge grows with; None: alike for all
 
 
 class Kernel(NamedTuple):
@@ -102,7 +103,7 @@ class Kernel(NamedTuple):
     further_points: Callable  # (batches, n) -> the points of other names, {} if there are none
     covariances: Callable  # points -> for each kind: which points are real [n_sparse], and their K_mm
     rows: Callable  # (points, graph, with_stress) -> energies, forces, virials by α; see `gap_kernels.KernelRows`
-    prior: Callable  # (points, graph) -> covariances of atoms [n_atoms, n_atoms], and with columns [n_atoms, n_columns]
+    prior: Callable  # (points, graph, vectors) -> covariances of atoms [n_atoms, n_atoms], and with columns
     regressor: Callable | None = None  # as `Regressor.energies`, where there are no further points
 
 

@@ -221,10 +221,8 @@ def _covariances(config: GAPConfig, points: Points) -> list[tuple[np.ndarray, np
     return found
 
 
-@partial(jax.jit, static_argnums=0)
-def _prior(config: GAPConfig, points: Points, graph: Graph) -> tuple[Array, Array]:
+def _prior(config: GAPConfig, points: Points, graph: Graph, vectors: Array) -> tuple[Array, Array]:
     """Prior covariances of the atoms with each other [n_atoms, n_atoms], and with all columns of points."""
-    vectors = safe_edges(graph, config)
     x = soap_vectors(graph, vectors, config.soap)
     same = graph.species[:, None] == graph.species[None]
     prior = jnp.where(same, dot_product_kernel(config, x @ x.T), 0)

@@ -12,7 +12,7 @@ References:
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import ase
@@ -22,18 +22,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Range
+from jaxmlip.descriptors.contraction import moment_energy, scalar_jacobian, scalar_moments
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis
 from jaxmlip.descriptors.moments import (
     MomentTables,
     basic_moments,
     direction_monomials,
-    moment_energy,
     moment_tables,
     pair_moments,
     radial_basis,
     radial_functions,
     radial_slopes,
-    scalar_moments,
 )
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.neighbors import neighbor_pairs
@@ -130,13 +129,13 @@ def mtp(config: MTPConfig) -> Potential:
 
     def atomic_energies(params: Params, graph: Graph, vectors: Array) -> Array:
         M = basic_moments(*pairs(params, graph, vectors), tables)
-        return params["offsets"][graph.species] + moment_energy(M, params["coefficients"], tables)
+        return params["offsets"][graph.species] + moment_energy(M, params["coefficients"], tables.contraction)
 
     def density(params: Params, graph: Graph, vectors: Array) -> Array:
         return jnp.moveaxis(pair_moments(*pairs(params, graph, vectors), tables), 0, -1)
 
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
-        return scalar_moments(total.T, tables).T
+        return scalar_moments(total.T, tables.contraction).T
 
     def slopes(params: Params, graph: Graph, vectors: Array, weights: Array) -> tuple[Array, Array]:
         r, directions = _spherical(vectors)
@@ -144,7 +143,10 @@ def mtp(config: MTPConfig) -> Potential:
         neighbor = jax.nn.one_hot(graph.neighbor_species, n_species, dtype=vectors.dtype)
         return radial_slopes(Q, direction_monomials(directions, tables.max_degree), neighbor, weights, tables)
 
-    stages = Linear(density, invariants, partial(_jacobian, tables), inner=Inner("radial", slopes))
+    def jacobian(params: Params, graph: Graph, total: Array) -> Array:
+        return scalar_jacobian(tables.contraction, total, JACOBIAN_ROWS)
+
+    stages = Linear(density, invariants, jacobian, inner=Inner("radial", slopes))
     return Potential(config, init, atomic_energies, stages)
 
 
@@ -193,17 +195,6 @@ def _spherical(vectors: Array) -> tuple[Array, Array]:
     v = jnp.moveaxis(vectors, -1, 0)
     r = jnp.sqrt(jnp.sum(v**2, axis=0))
     return r, v / r[None]
-
-
-def _jacobian(tables: MomentTables, params: Params, graph: Graph, total: Array) -> Array:
-    """∂B/∂M of each atom, ``[n_atoms, n_features, n_basic]``, some rows at a time."""
-    value, pullback = jax.vjp(lambda M: scalar_moments(M, tables), total.T)
-
-    def row(unit: Array) -> Array:
-        return pullback(jnp.broadcast_to(unit[:, None], value.shape))[0]
-
-    rows = jax.lax.map(row, jnp.eye(value.shape[0], dtype=value.dtype), batch_size=JACOBIAN_ROWS)
-    return jnp.transpose(rows, (2, 0, 1))
 
 
 def _initial_size(config: MTPConfig) -> float:

@@ -175,7 +175,7 @@ def features(config: NequIPConfig, params: Params, graph: Graph, vectors: Array)
         sent = linear(weights["linear_1"], {block.irrep: inputs[block.irrep] for block in layer.sent})
         messages = convolve(layer, weights["radial"], norm[:, None] * to_flat(sent))
         update = partial(_updated, layer, weights, params["embedding"])
-        x = in_blocks(jax.checkpoint(update) if many(graph, layer) else update, (messages, x, graph.species), _ROWS)
+        x = in_blocks(jax.checkpoint(update) if many(graph) else update, (messages, x, graph.species), _ROWS)
         result.append(x)
     return result
 

@@ -32,6 +32,7 @@ _BUILT_IN = {
     "nequip": "jaxmlip.potentials.nequip:NEQUIP",
     "sevennet": "jaxmlip.potentials.sevennet:SEVENNET",
     "gap": "jaxmlip.potentials.gap:GAP",
+    "ace": "jaxmlip.potentials.ace:ACE",
     "zbl": "jaxmlip.potentials.zbl:ZBL",
     "sum": "jaxmlip.potentials.sums:SUM",
 }
@@ -43,6 +44,7 @@ class Format(NamedTuple):
 
     read: str = ""  # (path, species=None) -> Model; empty: cannot be read
     write: str = ""  # (model, path); empty: cannot be written
+    accepts: str = ""  # (path) -> whether it is such a file, where families share a suffix; empty: all others are
 
 
 class Family(NamedTuple):
@@ -57,7 +59,7 @@ class Family(NamedTuple):
     build: Callable[[Any], Potential]  # settings -> potential
     label: str = ""  # as it is written in figures and tables; empty: the name
     color: str = ""  # of figures
-    method: str | None = ""  # of fitting, in `jaxmlip.fitting.METHODS`; empty: by its stages; None: has nothing to fit
+    method: str | None = ""  # of fitting, in `FIT_METHODS`; empty: by its stages; None: has nothing to fit
     suggest: Callable[[Sequence[ase.Atoms]], dict[str, Any]] | None = None  # settings that depend on the data
     presets: Mapping[str, Preset] = _NONE
     example: Mapping[str, Any] = _NONE  # settings of a small potential of Li, Mn and O, for tests and benchmarks

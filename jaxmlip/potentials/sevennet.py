@@ -184,7 +184,7 @@ def features(config: SevenNetConfig, params: Params, graph: Graph, vectors: Arra
         sent = linear(weights["linear_1"], {block.irrep: inputs[block.irrep] for block in layer.sent})
         messages = convolve(layer, weights["radial"], to_flat(sent)) / params["denominators"][k]
         update = partial(_updated, layer, weights, config.fan_in)
-        x = in_blocks(jax.checkpoint(update) if many(graph, layer) else update, (messages, x, graph.species), _ROWS)
+        x = in_blocks(jax.checkpoint(update) if many(graph) else update, (messages, x, graph.species), _ROWS)
     return x
 
 

@@ -1,18 +1,19 @@
 """Short-range repulsion of nuclei (ZBL)."""
 
 import dataclasses
+from typing import Any
 
 import ase.units
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Positive
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config, Params, Potential, factory
 from jaxmlip.potentials.registry import Family
 
-_COULOMB = ase.units.Hartree * ase.units.Bohr  # e²/4πε₀ in eV·Å
+COULOMB = ase.units.Hartree * ase.units.Bohr  # e²/4πε₀ in eV·Å
 # Universal screening function and length, as LAMMPS rounds them (documentation of `pair_style zbl`).
 _SCREENING = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
 SCREENING_LENGTH = 0.46850  # Å
@@ -63,8 +64,8 @@ def zbl(config: ZBLConfig) -> Potential:
     """
     Z = np.array(config.species, float)
     length = SCREENING_LENGTH / (Z[:, None] ** SCREENING_POWER + Z[None, :] ** SCREENING_POWER)
-    charge = _COULOMB * Z[:, None] * Z[None, :]
-    A, B, C = _switch(charge, length, config)
+    charge = COULOMB * Z[:, None] * Z[None, :]
+    A, B, C = switch(charge, length, config.cutoff, config.cutoff - config.start)
     table = np.stack([charge, length, A / 3, B / 4, C], axis=-1)  # [n_species, n_species, 5]
 
     def init(key: Array | None, graph: Graph | None = None) -> Params:
@@ -82,15 +83,16 @@ def zbl(config: ZBLConfig) -> Potential:
     return Potential(config, init, atomic_energies)
 
 
-def screening(x: Array) -> Array:
+def screening(x: Any) -> Any:
     """φ(x); also for NumPy arrays."""
     exp = np.exp if isinstance(x, np.ndarray) else jnp.exp
-    return sum(c * exp(-d * x) for c, d in _SCREENING)  # type: ignore[return-value]
+    return sum(c * exp(-d * x) for c, d in _SCREENING)
 
 
-def _switch(charge: np.ndarray, length: np.ndarray, config: ZBLConfig) -> tuple[np.ndarray, ...]:
-    """A, B, C of the switch from V, V′ and V″ at the cutoff: S = −V, S′ = −V′, S″ = −V″ there."""
-    r, width = config.cutoff, config.cutoff - config.start
+def switch(
+    charge: Float[np.ndarray, "*pairs"], length: Float[np.ndarray, "*pairs"], r: float, width: float
+) -> tuple[Float[np.ndarray, "*pairs"], ...]:
+    """A, B, C of a switch of ``width`` that ends at ``r``: S = −V, S′ = −V′, S″ = −V″ there; all in eV and Å."""
     c, d = np.array(_SCREENING).T[:, :, None, None]
     k = d / length  # of each exponential, 1/Å
     term = charge / r * c * np.exp(-k * r)

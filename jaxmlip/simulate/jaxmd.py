@@ -21,7 +21,7 @@ from jaxmlip.graph.derivatives import forces
 from jaxmlip.potentials.base import Params, Potential, cast_params, energies_and_gradient, safe_vectors
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate import neighbor_list
-from jaxmlip.simulate.neighbor_list import NeighborList, anchored, build, holds, within_cutoff
+from jaxmlip.simulate.neighbor_list import NeighborList, anchored, build_list, holds, within_cutoff
 
 _NO_BOX = (
     "box is missing: energies, shifts and neighbour lists of jaxmlip take the cell with each call, as box=system.box "
@@ -95,7 +95,7 @@ def to_jaxmd(model: Model, atoms: ase.Atoms, *, skin: float = 1.0, dtype=None) -
             placed(atoms, positions, box), model.potential.config.cutoff, skin, extra=extra_capacity
         )
         with jaxmd_context(dtype.name):
-            return jax.jit(build, static_argnums=0)(sizes._replace(margin=skin / 2), jnp.asarray(positions), box)
+            return jax.jit(build_list, static_argnums=0)(sizes._replace(margin=skin / 2), jnp.asarray(positions), box)
 
     def update(positions: Any, neighbor: NeighborList, *, box: Any = None, **_: Any) -> NeighborList:
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

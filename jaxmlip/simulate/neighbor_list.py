@@ -135,7 +135,7 @@ def _rounded(number: float, to: int) -> int:
     return int(-(-number // to) * to)
 
 
-def build(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> NeighborList:
+def build_list(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> NeighborList:
     """All pairs within cutoff + skin at fractional ``position`` in ``box``."""
     n_atoms, bins = len(position), jnp.asarray(plan.bins, jnp.int32)
     lattice = jnp.where(jnp.asarray(plan.pbc), jnp.floor(position), 0)
@@ -173,7 +173,7 @@ def build(plan: Plan, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 
 def update(listed: NeighborList, position: Float[Array, "n_atoms 3"], box: Float[Array, "3 3"]) -> NeighborList:
     """The same list while no pair can come within the cutoff unseen in the next step, else a new one."""
     stays = lasts(listed, position, box)
-    new = jax.lax.cond(stays, lambda: listed, lambda: build(listed.plan, position, box))
+    new = jax.lax.cond(stays, lambda: listed, lambda: build_list(listed.plan, position, box))
     overflow = listed.did_buffer_overflow | new.did_buffer_overflow
     return dataclasses.replace(new, did_buffer_overflow=overflow)
 

@@ -11,7 +11,7 @@ from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclasses.dataclass(frozen=True)
-class Method(Settings):
+class StudyMethod(Settings):
     """One line of the comparison: a family with its settings, and how it is fitted."""
 
     family: str = ""
@@ -19,7 +19,7 @@ class Method(Settings):
     potential: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Settings of the potential; species default to the elements of the data, the cutoff to 5 Å."""
     fit: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Settings of the fit; ``method`` chooses among `jaxmlip.fitting.METHODS`."""
+    """Settings of the fit; ``method`` chooses among `jaxmlip.fitting.FIT_METHODS`."""
     preset: str = ""
     """A name in `jaxmlip.potentials.presets`: its family and settings, which those above complete or replace."""
     sizes: tuple[Count, ...] = ()
@@ -34,7 +34,7 @@ LDR_WEIGHTS = {
 weights SNAP cannot tell its neighbours' elements (test energies 76 instead of 56 meV/atom over three splits)."""
 
 
-def default_methods(data: str = "ldr") -> dict[str, Method]:
+def default_methods(data: str = "ldr") -> dict[str, StudyMethod]:
     """All families, with settings that take minutes for some hundred structures of the rocksalts.
 
     SNAP as in the published study (twojmax 6, 5 Å) but qSNAP with twojmax 4 (with 6 it has 5,456 coefficients for 11
@@ -47,12 +47,12 @@ def default_methods(data: str = "ldr") -> dict[str, Method]:
         weights |= {"species": list(LDR_WEIGHTS), "weights": list(LDR_WEIGHTS.values())}
     message_passing = {"energy_weight": 30.0, "learning_rate": 0.01, "batch_size": 4, "epochs": 40}
     return {
-        "snap": Method("snap", weights | {"twojmax": 6}, dict(linear)),
-        "qsnap": Method("qsnap", weights | {"twojmax": 4}, dict(linear)),
-        "mtp": Method(preset="mtp-rocksalt"),
-        "gap": Method(preset="gap-rocksalt"),
-        "aenet": Method(preset="aenet-forces", fit={"epochs": 80}),
-        "nequip": Method(
+        "snap": StudyMethod("snap", weights | {"twojmax": 6}, dict(linear)),
+        "qsnap": StudyMethod("qsnap", weights | {"twojmax": 4}, dict(linear)),
+        "mtp": StudyMethod(preset="mtp-rocksalt"),
+        "gap": StudyMethod(preset="gap-rocksalt"),
+        "aenet": StudyMethod(preset="aenet-forces", fit={"epochs": 80}),
+        "nequip": StudyMethod(
             "nequip", {"cutoff": 4.5, "num_layers": 2}, message_passing | {"validation_fraction": 0.0, "n_shapes": 2}
         ),
     }
@@ -68,8 +68,8 @@ class StudyConfig(ReadOptions):
 
     data: str = "ldr"
     """Name of a shipped dataset, or a file, folder or pattern of structures."""
-    methods: Mapping[str, Method] = dataclasses.field(default_factory=dict)
-    """Name → `Method`; in TOML ``[methods.NAME]``. None named: all families (`default_methods`)."""
+    methods: Mapping[str, StudyMethod] = dataclasses.field(default_factory=dict)
+    """Name → `StudyMethod`; in TOML ``[methods.NAME]``. None named: all families (`default_methods`)."""
     sizes: tuple[Count, ...] = (30, 60, 120)
     """Training-set sizes of methods that name none; a larger set contains the smaller ones."""
     seeds: tuple[Whole, ...] = (0,)

@@ -14,7 +14,7 @@ from jaxmlip.config import ConfigError
 from jaxmlip.data.split import split
 from jaxmlip.potentials import Potential, build, suggested
 from jaxmlip.potentials.registry import named
-from jaxmlip.study.config import Method, StudyConfig
+from jaxmlip.study.config import StudyConfig, StudyMethod
 from jaxmlip.study.presets import preset
 from jaxmlip.study.sources import fingerprint
 
@@ -25,7 +25,7 @@ class Task(NamedTuple):
     """One fit: a method on the first ``size`` structures of the training set that ``seed`` draws."""
 
     name: str
-    method: Method
+    method: StudyMethod
     size: int
     seed: int
     key: str
@@ -76,7 +76,7 @@ def make_tasks(atoms: Sequence[ase.Atoms], config: StudyConfig) -> list[Task]:
     return tasks
 
 
-def potential_of(method: Method, species: Sequence[str], train: Sequence[ase.Atoms] = ()) -> Potential:
+def potential_of(method: StudyMethod, species: Sequence[str], train: Sequence[ase.Atoms] = ()) -> Potential:
     """The potential of a method, completed from the data where the method leaves something open."""
     settings = {"species": tuple(species), "cutoff": 5.0, **method.potential}
     return build(method.family, **(suggested(method.family, settings, train) if train else settings))
@@ -88,7 +88,7 @@ def elements(atoms: Sequence[ase.Atoms]) -> tuple[str, ...]:
     return tuple(chemical_symbols[z] for z in numbers)
 
 
-def _checked(name: str, method: Method, species: Sequence[str]) -> Method:
+def _checked(name: str, method: StudyMethod, species: Sequence[str]) -> StudyMethod:
     """The method with its preset filled in and its family named, after its settings were understood once."""
     try:
         full = _filled(name, method)
@@ -99,18 +99,18 @@ def _checked(name: str, method: Method, species: Sequence[str]) -> Method:
     return full
 
 
-def _filled(name: str, method: Method) -> Method:
+def _filled(name: str, method: StudyMethod) -> StudyMethod:
     if method.preset:
         chosen = preset(method.preset)
         if method.family not in ("", chosen.family):
             raise ConfigError(f"preset {method.preset!r} is of {chosen.family}, not of {method.family}")
         settings = ({**chosen.potential, **method.potential}, {**chosen.fit, **method.fit})
-        return Method(chosen.family, *settings)
+        return StudyMethod(chosen.family, *settings)
     family = named(method.family or name.split("-")[0]).name
-    return Method(family, dict(method.potential), dict(method.fit))
+    return StudyMethod(family, dict(method.potential), dict(method.fit))
 
 
-def fit_settings(method: Method) -> Any:
+def fit_settings(method: StudyMethod) -> Any:
     """The settings of the fit as the dataclass that `jaxmlip.fit` takes."""
     from jaxmlip import fitting
 

@@ -23,9 +23,9 @@ from jaxmlip.config import ConfigError, Range, to_mapping, toml_text
 from jaxmlip.data.split import split
 from jaxmlip.evaluate.errors import errors
 from jaxmlip.files import atomic_path
-from jaxmlip.fitting import METHODS, method_of
+from jaxmlip.fitting import FIT_METHODS, method_of
 from jaxmlip.potentials import FAMILIES, Model
-from jaxmlip.study.config import Method
+from jaxmlip.study.config import StudyMethod
 from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.sources import fingerprint
 from jaxmlip.study.tasks import elements, fit_settings, potential_of
@@ -39,7 +39,7 @@ JOURNAL, PRESET = "trials.log", "preset.toml"
 class Tuned(NamedTuple):
     """What a search found."""
 
-    method: Method
+    method: StudyMethod
     """Settings of the best trial, complete enough for a study or ``jaxmlip fit --config``."""
     score: float
     trials: list[dict[str, Any]]
@@ -47,7 +47,7 @@ class Tuned(NamedTuple):
 
 
 def tune(
-    method: Method,
+    method: StudyMethod,
     atoms: Sequence[ase.Atoms],
     *,
     n_trials: int = 30,
@@ -60,7 +60,7 @@ def tune(
     A fifth of the structures (by ``split_by``, see `jaxmlip.data.split`) is kept for validation; settings that
     ``method`` gives are not searched.
 
-    >>> ranges(Method("mtp"))["potential"]["level"]
+    >>> ranges(StudyMethod("mtp"))["potential"]["level"]
     Range(low=6, high=16, log=False, step=2)
 
     Raises:
@@ -101,10 +101,10 @@ def tune(
     return Tuned(best, float(study.best_value), rows)
 
 
-def ranges(method: Method) -> dict[str, dict[str, Range]]:
+def ranges(method: StudyMethod) -> dict[str, dict[str, Range]]:
     """What is searched: ``potential`` and ``fit``, without what ``method`` gives."""
     how = method.fit.get("method") or method_of(method.family)
-    potential, fit = FAMILIES[method.family].config, METHODS[how].settings
+    potential, fit = FAMILIES[method.family].config, FIT_METHODS[how].settings
     kinds = {"potential": (potential, method.potential), "fit": (fit, method.fit)}
     return {
         part: {name: found for name, found in kind.tunable.items() if name not in given}
@@ -129,7 +129,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(optuna: Any, folder: Path, method: Method, data: str) -> Any:
+def _study(optuna: Any, folder: Path, method: StudyMethod, data: str) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -147,13 +147,13 @@ def _study(optuna: Any, folder: Path, method: Method, data: str) -> Any:
     return study
 
 
-def _tried(trial: Any, method: Method, space: Mapping[str, Mapping[str, Range]]) -> Method:
+def _tried(trial: Any, method: StudyMethod, space: Mapping[str, Mapping[str, Range]]) -> StudyMethod:
     """The method with the settings of a trial."""
     chosen = {
         part: {name: _suggest(trial, f"{part}.{name}", found) for name, found in names.items()}
         for part, names in space.items()
     }
-    return Method(method.family, {**method.potential, **chosen["potential"]}, {**method.fit, **chosen["fit"]})
+    return StudyMethod(method.family, {**method.potential, **chosen["potential"]}, {**method.fit, **chosen["fit"]})
 
 
 def _suggest(trial: Any, name: str, found: Range) -> float | int:

@@ -13,6 +13,10 @@ ENERGY_WEIGHT, FORCE_WEIGHT = 100.0, 1.0
 
 PREDICTIONS: dict[str, list[dict[str, Any]]] = {
     "mtp": [{"level": level, "cutoff": 5.0, "min_dist": 2.0} for level in (8, 16, 20)],
+    "ace": [
+        {"cutoff": 5.0, "n_max": [15, 6, 4, 3, 2, 2], "l_max": [0, 3, 3, 2, 2, 1], "degree": 13},
+        {"cutoff": 5.0, "n_max": [12, 6, 4, 3], "l_max": [0, 4, 3, 2]},
+    ],
     "snap": [{"cutoff": 4.615858, "twojmax": 6}, {"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
     "aenet": [{"cutoff": 8.0}, *({"cutoff": R, "angular_cutoff": R} for R in (4.05, 5.1, 6.4, 8.2))],
@@ -31,6 +35,7 @@ FITS: dict[str, list[dict[str, Any]]] = {
     "mtp": [{"level": 8, "cutoff": 5.0, "min_dist": 2.0}],
     "snap": [{"cutoff": 4.615858, "twojmax": 8}],
     "qsnap": [{"cutoff": 5.2, "twojmax": 8}],
+    "ace": [{"cutoff": 5.0, "n_max": [12, 6, 4, 3], "l_max": [0, 4, 3, 2]}],
     "gap": [{"cutoff": 5.4, "n_max": 8, "l_max": 8, "n_sparse": 300}],
 }
 """Settings of each family's direct fits to the Mo training set; of GAP, to that of Si."""
@@ -74,6 +79,7 @@ faster is wanted. nequip 0.19.1 (torch, one thread, the same model) took 970, an
 16 atoms. gap_fit took 294 s for Si. Of Monte Carlo 2,000 trials a second are wanted, in a cell of any size."""
 
 RATIO_LIMITS = {f"predict_gap_5.0_{n}_{n}_200": 1 / 20 for n in (4, 8)}
+RATIO_LIMITS |= {f"predict_ace_{'_'.join(str(v) for v in one.values())}": 1 / 2 for one in PREDICTIONS["ace"]}
 """The most that we may take of the peer's time, where that is not 1."""
 
 MD_CELLS = {"Mo": {64: (4, 4, 2), 1000: (10, 10, 5), 10000: (25, 20, 10)}}
@@ -90,8 +96,11 @@ ROCKSALT_FAMILIES = ("aenet", "nequip")
 SMALLEST = {"twojmax": 2, "level": 4, "cutoff": 4.0, "num_layers": 2, "num_features": 4}
 SMALLEST |= {"n_max": 2, "l_max": 2, "n_sparse": 8}
 """Settings that make a case tiny."""
+TINY_RANKS = {"n_max": [2, 2], "l_max": [0, 1]}
+"""The same where there is a number for each rank."""
 
 PEERS = {
+    ("predict", "ace"): "python-ace",
     ("predict", "mtp"): "motep",
     ("elements", "mtp"): "motep",
     **{(kind, "nequip"): "nequip" for kind in ("predict", "train")},
@@ -100,7 +109,7 @@ PEERS = {
 }
 """The original code of each case that has one."""
 
-PEER_SUFFIX = {"LAMMPS": ".snapcoeff", "motep": ".mtp", "quippy": ".xml", "nequip": ".yaml"}
+PEER_SUFFIX = {"LAMMPS": ".snapcoeff", "motep": ".mtp", "quippy": ".xml", "nequip": ".yaml", "python-ace": ".yace"}
 """The model file that it reads."""
 GRAPH_CUTOFF = 5.0  # Å
 
@@ -147,19 +156,25 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
         )
         for kind, table, size in kinds:
             for settings in table.get(family, [] if kind == "elements" else [{}])[: 1 if smoke else None]:
-                chosen = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
+                chosen = settings | (_tiny(settings) if smoke else {})
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
     tiny = TRIALS["mtp"][0] | {"level": 2, "cutoff": 3.0}
     jobs += [Job("trials", "mtp", tiny, 1, folder, repeats=1)] if smoke else _trials(folder)
     for family in ("snap",) if smoke else families:
         settings = PREDICTIONS.get(family, [{}])[0]
-        settings = settings | {k: v for k, v in SMALLEST.items() if smoke and k in settings}
+        settings = settings | (_tiny(settings) if smoke else {})
         jobs += [
             Job("md", family, settings, n, folder, repeats=1 if smoke else 2 if n == 10000 else 3)
             for n in list(MD_STEPS)[: 1 if smoke else None]
         ]
     unique = {job.name: job for job in jobs}  # tiny cases coincide
     return [*unique.values(), Job("graphs", "", {}, 20 if smoke else 10000, folder, repeats=1)]
+
+
+def _tiny(settings: dict[str, Any]) -> dict[str, Any]:
+    """Values that make a case of ``settings`` tiny."""
+    by_rank = isinstance(settings.get("n_max"), list)
+    return {k: v for k, v in (SMALLEST | (TINY_RANKS if by_rank else {})).items() if k in settings}
 
 
 def _trials(folder: str) -> list[Job]:

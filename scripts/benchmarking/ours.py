@@ -32,7 +32,7 @@ from benchmarking.cases import (
 from benchmarking.clock import median, timed
 from jaxmlip.descriptors.soap import SOAP, soap
 from jaxmlip.descriptors.soap_gradient import soap_derivatives
-from jaxmlip.fitting import METHODS, GaussianProcessFit, LinearFit, QuasiNewtonFit
+from jaxmlip.fitting import FIT_METHODS, GaussianProcessFit, LinearFit, QuasiNewtonFit
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _train(job: Job) -> dict[str, Any]:
     """Epochs of an iterative fit; the first one compiles. Energies only for a full-batch method."""
     frames = cells_of_one_size(job.size) if job.family == "nequip" else many_structures(job.size)
     settings = dict(job.settings)
-    method = METHODS[settings.pop("method")].settings
+    method = FIT_METHODS[settings.pop("method")].settings
     potential = jaxmlip.build(job.family, species=elements(frames), **settings)
     _save_for_peer(job, jaxmlip.Model(potential, potential.init(jax.random.key(0), None)))
     force_weight = 0.0 if method is QuasiNewtonFit else 1.0

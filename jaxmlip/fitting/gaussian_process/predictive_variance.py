@@ -21,6 +21,7 @@ from scipy.linalg import solve_triangular
 from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting.gaussian_process.regression import Posterior
 from jaxmlip.graph.batch import batch
+from jaxmlip.potentials.base import safe_edges
 from jaxmlip.potentials.model import Model
 
 
@@ -60,14 +61,15 @@ def predict_variance(model: Model, structures: Any) -> Variance:
             "from a file or with other parameters"
         )
     stages: Any = model.potential.stages
+    config, prior_fn = model.potential.config, jax.jit(stages.prior)
     points = model.params["points"]
     n_first = int(found.used[: int(np.prod(points[stages.name].shape[:2]))].sum())
     of_atoms, of_structures = [], []
     with jax.enable_x64(True):
         points = jax.tree.map(jnp.asarray, points)
         for frame in frames_of(structures):
-            graph = batch(frame, model.potential.config)
-            prior, k = (np.asarray(x) for x in stages.prior(points, graph))
+            graph = batch(frame, config)
+            prior, k = (np.asarray(x) for x in prior_fn(points, graph, safe_edges(graph, config)))
             k = k[:, found.used]
             of_atoms.append(np.diag(prior) + _learned(found, k, n_first))
             of_structures.append(prior.sum() + _learned(found, k.sum(axis=0)[None], n_first)[0])

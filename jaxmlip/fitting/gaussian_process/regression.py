@@ -29,14 +29,16 @@ from jaxtyping import Float
 from scipy.linalg import block_diag, cholesky, solve_triangular
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Whole
-from jaxmlip.data.labels import VOIGT, labels
+from jaxmlip.data.labels import labels as read_labels
 from jaxmlip.fitting.frame_weights import StructureWeights, residual_factors
 from jaxmlip.fitting.gaussian_process.sparsification import choose
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.column_reduction import condition_number
 from jaxmlip.fitting.least_squares.streamed_qr import StreamedQR
-from jaxmlip.fitting.objective import Weights, check_labels
-from jaxmlip.graph.batch import Batch, batches
+from jaxmlip.fitting.objective import Weights, check_labels, n_atoms
+from jaxmlip.fitting.rows import Multipliers, Rows, WeightedRows, weighted_rows
+from jaxmlip.graph.batch import Batch, Graph, GraphLabels, batches
+from jaxmlip.graph.derivatives import per_graph
 from jaxmlip.potentials.base import Config, Kernel, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets
@@ -82,16 +84,40 @@ class GaussianProcessFit(StructureWeights):
         if not (self.sigma_energy or self.sigma_force or self.sigma_virial):
             raise ConfigError("sigma_energy, sigma_force and sigma_virial are all zero: nothing would be fitted")
 
-    def noise(self, frame: ase.Atoms) -> tuple[float, float, float]:
-        """Standard deviations of the energy (eV), forces (eV/Å) and volume times stress (eV) of a structure."""
-        root = float(len(frame)) ** 0.5
-        return self.sigma_energy * root, self.sigma_force, self.sigma_virial * root
+    @property
+    def noise(self) -> "Noise":
+        """Of the labels."""
+        return Noise(self.sigma_energy, self.sigma_force, self.sigma_virial)
 
     @property
     def weights(self) -> Weights:
         """Which labels carry weight, for the checks that all fits share."""
         energy, force, virial = (float(s > 0) for s in (self.sigma_energy, self.sigma_force, self.sigma_virial))
         return Weights(energy, force, virial)
+
+
+class Noise(NamedTuple):
+    """Standard deviations of labels; zero: they are not fitted."""
+
+    energy: Any
+    """eV an atom; of a structure of N atoms √N times as much."""
+    force: Any
+    """eV/Å."""
+    virial: Any = 0.0
+    """eV an atom, also scaled by √N; of volume times stress."""
+
+    def of(self, frame: ase.Atoms) -> tuple[float, float, float]:
+        """Of the energy (eV), forces (eV/Å) and volume times stress (eV) of a structure."""
+        root = float(len(frame)) ** 0.5
+        return self.energy * root, self.force, self.virial * root
+
+    def multipliers(self, labels: GraphLabels, sizes: Float[Any, " n_graphs"]) -> Multipliers:
+        """1/σ of the labels of structures of ``sizes`` atoms, times the factors of the structures."""
+        energy, force, virial = (1 / x if isinstance(x, jax.Array) or x else 0.0 for x in self)
+        root = sizes.clip(1) ** 0.5
+        return Multipliers(
+            energy * labels.energy_factor / root, force * labels.forces_factor, virial * labels.stress_factor / root
+        )
 
 
 class Posterior(NamedTuple):
@@ -123,7 +149,7 @@ def fit_gaussian_process(
     check_labels(atoms, settings.weights)
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        factors = residual_factors(atoms, settings, settings.noise)
+        factors = residual_factors(atoms, settings, settings.noise.of)
         stream = batch_stream(list(atoms), potential.config, settings.batch_atoms, factors)
         params = _start_params(start, atoms, settings, stream)
         chosen = time.perf_counter()
@@ -199,7 +225,7 @@ def _start_params(start: Potential | Model, atoms, settings: GaussianProcessFit,
         params: Params = {"alpha": {name: np.zeros(x.shape[:2]) for name, x in points.items()}, "points": points}
     else:
         params = jax.tree.map(lambda x: np.asarray(x, np.float64), kept)
-    if settings.offsets == "fit" and any(labels(frame).energy is not None for frame in atoms):
+    if settings.offsets == "fit" and any(read_labels(frame).energy is not None for frame in atoms):
         return params | {"offsets": fit_offsets(atoms, potential.config.species)}
     return params | {"offsets": given_offsets(potential.config, settings.offsets, kept)}
 
@@ -214,34 +240,21 @@ def _system(stages: Kernel, params: Params, stream: Callable, settings: Gaussian
         with_stress = settings.sigma_virial > 0 and bool(np.any(np.asarray(batch.labels.has_stress)))
         found = stages.rows(points, batch.graph, with_stress)
         found = jax.tree.map(lambda x: np.asarray(x)[..., used] if x.shape[-1] else np.asarray(x), found)
-        for A, b in _weighted(batch, found, params["offsets"], settings):
-            problem.add(A, b)
+        labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+        rows = noisy_rows(Rows(*found), labels, graph, params["offsets"], settings.noise)
+        known = rows.multiplier != 0
+        problem.add(rows.matrix[known], rows.target[known])
     return problem, prior, used, jitter
 
 
-def _weighted(batch: Batch, rows: Any, offsets: np.ndarray, settings: GaussianProcessFit) -> Iterator[tuple]:
-    """Rows and targets over their noise: energies, forces, virials of one batch."""
-    known_labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
-    owner, real = graph.atom_graph, graph.atom_mask
-    n_atoms = np.maximum(np.bincount(owner[real], minlength=len(batch.index)), 1)
-    free = np.bincount(owner[real], weights=offsets[graph.species[real]], minlength=len(batch.index))
-    known = known_labels.has_energy & (batch.index >= 0)
-    if settings.sigma_energy and known.any():
-        sigma = settings.sigma_energy * np.sqrt(n_atoms[known])
-        factor = known_labels.energy_factor[known]
-        yield rows.energy[known] * (factor / sigma)[:, None], (known_labels.energy - free)[known] * factor / sigma
-    known = real & known_labels.has_forces
-    if settings.sigma_force and known.any():
-        A = rows.forces[known].reshape(-1, rows.forces.shape[-1])
-        factor = np.repeat(known_labels.forces_factor[known] / settings.sigma_force, 3)
-        yield A * factor[:, None], known_labels.forces[known].ravel() * factor
-    known = known_labels.has_stress & (batch.index >= 0)
-    if settings.sigma_virial and known.any():
-        virial = known_labels.stress[known] * np.abs(np.linalg.det(graph.cell[known]))[:, None, None]
-        factor = known_labels.stress_factor[known] / (settings.sigma_virial * np.sqrt(n_atoms[known]))
-        factor = np.repeat(factor, 6)
-        A = rows.virial[known][:, *VOIGT].reshape(-1, rows.virial.shape[-1])
-        yield A * factor[:, None], virial[:, *VOIGT].ravel() * factor
+def noisy_rows(
+    rows: Rows, labels: GraphLabels, graph: Graph, offsets: Float[Any, " n_species"], noise: Noise
+) -> WeightedRows:
+    """Rows and targets over their noise: energies less those of free atoms, forces, and virials by ``rows.stress``."""
+    free = per_graph(graph, jnp.where(graph.atom_mask, jnp.asarray(offsets)[graph.species], 0))
+    volumes = abs(jnp.linalg.det(graph.cell))[:, None, None]
+    labels = labels._replace(energy=labels.energy - free, stress=labels.stress * volumes)
+    return weighted_rows(rows, labels, graph, noise.multipliers(labels, n_atoms(graph)))
 
 
 def _split(alpha: np.ndarray, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,13 +14,13 @@ import jax
 import numpy as np
 
 from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
-from jaxmlip.data.labels import VOIGT
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
-from jaxmlip.fitting.objective import Weights, check_labels, structure_factors
-from jaxmlip.graph.batch import Batch, batches
-from jaxmlip.potentials.base import Linear, Potential
+from jaxmlip.fitting.objective import Weights, check_labels, multipliers, n_atoms, structure_factors
+from jaxmlip.fitting.rows import weighted_rows
+from jaxmlip.graph.batch import batches
+from jaxmlip.potentials.base import Linear, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import given_offsets
 from jaxmlip.progress import Report, track
@@ -35,8 +35,9 @@ class LinearFit(Weights):
     """
 
     ridge: NotNegative | Literal["folds", "gcv"] = "folds"
-    """Strength on coefficients of columns scaled to unit norm; or chosen by cross-validation: "folds" leaves groups
-    of structures out, "gcv" single rows."""
+    """Strength on coefficients of columns scaled to unit norm (of ACE, which says how rough its functions are, on
+    coefficients times roughness); or chosen by cross-validation: "folds" leaves groups of structures out, "gcv" single
+    rows."""
     n_folds: Annotated[int, Bounds(2)] = 5
     """Parts that the structures are dealt into for "folds"."""
     truncation: NotNegative | None = None
@@ -76,13 +77,14 @@ def fit_linear(
             "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
         )
     designed = time.perf_counter()
+    roughness = _roughness(potential.stages, fixed)
     penalised = np.ones(problem.n_columns, bool)
     n_species = len(potential.config.species)
     penalised[:n_species] = False
     folds = {"ridge": settings.ridge, "truncation": settings.truncation}
-    solution = solve(problem, penalty_mask=penalised, **folds)
+    solution = solve(problem, penalty_mask=penalised, column_scale=potential.stages.roughness is None, **folds)
     offsets = solution.coefficients[:n_species] + given
-    coefficients = solution.coefficients[n_species:].reshape(fixed["coefficients"].shape)
+    coefficients = (solution.coefficients / roughness)[n_species:].reshape(fixed["coefficients"].shape)
     fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
     times = {
         "seconds": time.perf_counter() - started,
@@ -101,43 +103,29 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
     problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
     groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
+    roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
     factors = structure_factors(atoms, settings)
     work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
     for batch in track(work, "design matrix", show=show):
         with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
-        rows = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
-        for group, A, b in _structures(batch, rows, given, groups, settings):
-            if settings.offsets != "fit":
-                A[:, :n_species] = 0
-            problem.add(A, b, group)
+        found = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
+        labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+        labels = labels._replace(energy=labels.energy - found.energy[:, :n_species] @ given)
+        rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), settings))
+        if settings.offsets != "fit":
+            rows.matrix[:, :n_species] = 0
+        for g, k in enumerate(batch.index):
+            mine = (rows.structure == g) & (rows.multiplier != 0)
+            if k >= 0 and mine.any():
+                problem.add(rows.matrix[mine] / roughness, rows.target[mine], groups[k])
     return problem
 
 
-def _structures(batch: Batch, rows: Any, given: np.ndarray, groups: list, settings: LinearFit):
-    """Weighted rows and targets of each structure of a batch."""
-    labels = jax.tree.map(np.asarray, batch.labels)
-    atom_graph, atom_mask = np.asarray(batch.graph.atom_graph), np.asarray(batch.graph.atom_mask)
-    for g, k in enumerate(batch.index):
-        if k < 0:
-            continue
-        mine = atom_mask & (atom_graph == g)
-        group = groups[k]
-        A, b = [], []
-        if settings.energy_weight and labels.has_energy[g]:
-            weight = settings.energy_weight * labels.energy_factor[g] / mine.sum()
-            A.append(weight * rows.energy[g][None])
-            b.append(weight * (labels.energy[[g]] - rows.energy[g, : given.size] @ given))
-        with_forces = mine & labels.has_forces
-        if settings.force_weight and with_forces.any():
-            weight = settings.force_weight * labels.forces_factor[with_forces][0]
-            A.append(weight * rows.forces[with_forces].reshape(-1, rows.forces.shape[-1]))
-            b.append(weight * labels.forces[with_forces].ravel())
-        if settings.stress_weight and labels.has_stress[g]:
-            weight = settings.stress_weight * labels.stress_factor[g]
-            A.append(weight * rows.stress[g][VOIGT])
-            b.append(weight * labels.stress[g][VOIGT])
-        if A:
-            yield group, np.concatenate(A), np.concatenate(b)
+def _roughness(stages: Linear, params: Params) -> np.ndarray:
+    """What each column is divided by, so that a ridge on its coefficient is one on coefficient times roughness."""
+    c = np.ones(np.shape(params["coefficients"]))
+    features = c if stages.roughness is None else c * stages.roughness()
+    return np.concatenate([np.ones(np.size(params["offsets"])), features.ravel()])
 
 
 def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> Any:

@@ -1,7 +1,9 @@
-"""The convolution m_i = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)): at once for few atoms, in blocks of bounded memory for many.
+"""The convolution m_i = Σ_j R(r_ij) (h_j ⊗ Y(r̂_ij)): of few atoms, and in bounded memory of many.
 
-The blocks have a derivative of their own, whose transpose never scatters: what atom j gets back from the atoms i that
-it sent to is again a sum over its neighbours, since R depends on the distance only and Y_l(r_ij) = (−1)^l Y_l(r_ji).
+Wide layers are evaluated in blocks of atoms, and again for their derivatives: less is moved through memory. The
+convolution of many atoms has a derivative of its own, whose transpose never scatters: what atom j gets back from the
+atoms i that it sent to is again a sum over its neighbours, since R depends on the distance only and
+Y_l(r_ij) = (−1)^l Y_l(r_ji).
 """
 
 from collections.abc import Callable
@@ -17,18 +19,18 @@ from jaxtyping import Array, Float
 from jaxmlip.basis.couplings import component_harmonics
 from jaxmlip.basis.radial import bessel, polynomial_cutoff, xplor_cutoff
 from jaxmlip.graph.batch import Graph
-from jaxmlip.graph.messages import gather_neighbors, in_blocks, split_rows
+from jaxmlip.graph.messages import even_block, gather_neighbors, in_blocks, split_rows
 from jaxmlip.potentials.message_passing.irreps import Layer
 from jaxmlip.potentials.message_passing.linear import perceptron
 from jaxmlip.potentials.message_passing.tensor_product import adjoint_contributions, contributions
 
-FEW_ATOMS = {"cpu": 512}
-"""Up to here all pairs are evaluated at once: fewer passes, more memory. Other devices: 8192."""
+FEW_ATOMS = {"cpu": 64}
+"""Up to here what neighbours send is held for all pairs: faster second derivatives. Other devices: 8192."""
 BLOCK = {"cpu": 16}
 """Atoms of a block, so that its arrays stay in the processor's cache. Other devices: 8192."""
 _DEVICE_BLOCK = 8192
 _COLUMNS = 160  # radial functions of the layers that these numbers were measured with; more need smaller blocks
-
+_N_WHERE = 3  # neighbours, their reverse and mask come last
 Weights = tuple[Any, Array | None]  # of the radial network, and the frequencies of the Bessel functions if trained
 Convolution = Callable[[Layer, Any, Array], Array]
 
@@ -47,21 +49,29 @@ class EdgeBasis(NamedTuple):
 
 def convolution(basis: EdgeBasis, frequencies: Array | None, graph: Graph, vectors: Array) -> Convolution:
     """The function ``(layer, radial weights, features [n_atoms, n_in]) -> [n_atoms, n_messages]`` of a graph."""
-    where = (graph.neighbors, graph.mask)
+    where = (graph.neighbors, graph.reverse, graph.mask)
     embedding, Y = edge_embedding(basis, frequencies, vectors, graph.mask)
 
     def convolve(layer: Layer, weights: Any, x: Array) -> Array:
-        if many(graph, layer):
+        if many(graph):
             return _in_blocks((layer, basis), (weights, frequencies), x, vectors, where)
         senders = gather_neighbors(x, graph.neighbors, graph.reverse)
-        return contributions(layer, perceptron(weights, embedding, basis.gain), Y, senders)
+
+        def messages(rows: tuple) -> Array:
+            embedding, Y, senders = rows
+            return contributions(layer, perceptron(weights, embedding, basis.gain), Y, senders)
+
+        rows = (embedding, Y, senders)
+        if _share(layer) == 1:  # small layers fit into the cache, and to evaluate them twice costs more than to keep
+            return messages(rows)
+        return in_blocks(jax.checkpoint(messages), rows, _block(layer, len(x)))
 
     return convolve
 
 
-def many(graph: Graph, layer: Layer) -> bool:
-    """Whether a layer is evaluated in blocks of the graph's atoms."""
-    return graph.n_atoms > FEW_ATOMS.get(jax.default_backend(), _DEVICE_BLOCK) // _share(layer)
+def many(graph: Graph) -> bool:
+    """Whether no array of a convolution may be as long as all pairs."""
+    return graph.n_atoms > FEW_ATOMS.get(jax.default_backend(), _DEVICE_BLOCK)
 
 
 def _share(layer: Layer) -> int:
@@ -91,45 +101,47 @@ def _radial_and_angular(static: tuple, weights: Weights, vectors: Array, mask: A
 
 
 def _in_blocks(static: tuple, weights: Weights, x: Array, vectors: Array, where: tuple) -> Array:
-    """The convolution of many atoms; ``static``: layer and basis, ``where``: neighbours and mask."""
+    """The convolution of many atoms; ``static``: layer and basis, ``where``: neighbours, their reverse, mask."""
     leaves, tree = jax.tree.flatten((weights, vectors))
     return _convolve.bind(x, *leaves, *where, static=static, tree=tree)
 
 
 def _value(x: Array, *rest: Any, static: tuple, tree: Any) -> Array:
-    weights, vectors = jax.tree.unflatten(tree, rest[:-2])
+    weights, vectors = jax.tree.unflatten(tree, rest[:-_N_WHERE])
+    neighbors, _, mask = rest[-_N_WHERE:]
 
     def one(rows: tuple) -> Array:
         vectors, neighbors, mask = rows
         return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
 
-    return in_blocks(one, (vectors, *rest[-2:]), _block(static[0]))
+    return in_blocks(one, (vectors, neighbors, mask), _block(static[0], len(x)))
 
 
 def _derivative(*args: Any, static: tuple, tree: Any) -> Array:
     """Along the tangents of features, weights and vectors, which come first."""
-    n = len(args) // 2 - 1
-    moved, primals, where = args[:n], args[n:-2], args[-2:]
+    n = (len(args) - _N_WHERE) // 2
+    moved, primals, (neighbors, reverse, mask) = args[:n], args[n:-_N_WHERE], args[-_N_WHERE:]
     (x, (weights, vectors)), (dx, (dweights, dvectors)) = (
         (first, jax.tree.unflatten(tree, rest)) for first, *rest in (primals, moved)
     )
 
     def one(rows: tuple) -> Array:
-        both, neighbors, mask = rows
+        vectors, dvectors, sent, dsent, mask = rows
 
-        def messages(weights: Weights, vectors: Array, x: Array) -> Array:
-            return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), x)
+        def messages(weights: Weights, vectors: Array, sent: Array) -> Array:
+            return contributions(static[0], *_radial_and_angular(static, weights, vectors, mask), sent)
 
-        values, along = (weights, both[0], x[neighbors]), (dweights, both[1], dx[neighbors])
-        return jax.jvp(messages, values, along)[1]
+        return jax.jvp(messages, (weights, vectors, sent), (dweights, dvectors, dsent))[1]
 
-    return in_blocks(one, ((vectors, dvectors), *where), _block(static[0]))
+    sent, dsent = (gather_neighbors(y, neighbors, reverse) for y in (x, dx))
+    return in_blocks(jax.checkpoint(one), (vectors, dvectors, sent, dsent, mask), _block(static[0], len(x)))
 
 
 def _transpose(cotangent: Any, *args: Any, static: tuple, tree: Any) -> list:
     """Of `_derivative`, in one pass over the blocks."""
-    n = len(args) // 2 - 1
-    x, (weights, vectors), where = args[n], jax.tree.unflatten(tree, args[n + 1 : -2]), args[-2:]
+    n = (len(args) - _N_WHERE) // 2
+    x, (weights, vectors) = args[n], jax.tree.unflatten(tree, args[n + 1 : -_N_WHERE])
+    where = (args[-_N_WHERE], args[-1])
     layer, basis = static
     signs = np.concatenate([np.full(2 * degree + 1, (-1) ** degree) for degree in range(basis.l_max + 1)])
     reversal = jnp.asarray(signs, x.dtype)
@@ -144,12 +156,13 @@ def _transpose(cotangent: Any, *args: Any, static: tuple, tree: Any) -> list:
         return jax.tree.map(jnp.add, total, of_weights), (of_vectors, of_features)
 
     # Rows that fill up the last block get no cotangent: they must not count in the sum over weights.
-    rows = (split_rows((vectors, *where), _block(layer)), split_rows(cotangent, _block(layer), mode="constant"))
+    block = _block(layer, len(x))
+    rows = (split_rows((vectors, *where), block), split_rows(cotangent, block, mode="constant"))
     of_weights, results = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, weights), rows)
     of_vectors, of_features = (y.reshape(-1, *y.shape[2:])[: len(x)] for y in results)
     found = [of_features, *jax.tree.leaves((of_weights, of_vectors))]
     linear = [x if ad.is_undefined_primal(given) else None for x, given in zip(found, args[:n], strict=True)]
-    return linear + [None] * (n + 2)
+    return linear + [None] * (n + _N_WHERE)
 
 
 def _primitive(name: str, function: Callable) -> Primitive:
@@ -174,15 +187,16 @@ def _primitive(name: str, function: Callable) -> Primitive:
 
 
 def _value_and_tangent(primals: tuple, tangents: tuple, **how: Any) -> tuple:
-    moved = map(ad.instantiate_zeros, tangents[:-2])
+    moved = map(ad.instantiate_zeros, tangents[:-_N_WHERE])
     return _convolve.bind(*primals, **how), _along.bind(*moved, *primals, **how)
 
 
 def _second_derivative(primals: tuple, tangents: tuple, **how: Any) -> tuple:
     def function(*given: Any) -> Array:
-        return _derivative(*given, *primals[-2:], **how)
+        return _derivative(*given, *primals[-_N_WHERE:], **how)
 
-    return jax.jvp(function, primals[:-2], tuple(map(ad.instantiate_zeros, tangents[:-2])))
+    moved = tuple(map(ad.instantiate_zeros, tangents[:-_N_WHERE]))
+    return jax.jvp(function, primals[:-_N_WHERE], moved)
 
 
 # Two primitives rather than a `jax.custom_vjp`, which would forbid forward mode.
@@ -191,5 +205,5 @@ ad.primitive_jvps[_convolve], ad.primitive_jvps[_along] = _value_and_tangent, _s
 ad.primitive_transposes[_along] = _transpose
 
 
-def _block(layer: Layer) -> int:
-    return max(1, BLOCK.get(jax.default_backend(), _DEVICE_BLOCK) // _share(layer))
+def _block(layer: Layer, n_atoms: int) -> int:
+    return even_block(n_atoms, max(1, BLOCK.get(jax.default_backend(), _DEVICE_BLOCK) // _share(layer)))

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float
 from jaxmlip.basis.couplings import wigner_3j
 from jaxmlip.potentials.message_passing.irreps import Block, Layer, Path, pieces
 
+_MANY_CHANNELS = 32
+
 
 def contributions(
     layer: Layer,
@@ -63,9 +65,16 @@ def _degrees(Y: Array) -> list[Array]:
 
 
 def _sums(w: Array, y: Array, x: Array, coupling: np.ndarray) -> Float[Array, "n_atoms n"]:
-    """Σ_j w_u Σ_cd C[c, d, k] x_cu y_d, flat."""
-    x = x.reshape(*x.shape[:2], coupling.shape[0], -1)
-    C = jnp.asarray(coupling, x.dtype)
-    matrix = jnp.einsum("amd,cdk->amkc", y, C)
-    rotated = jnp.sum(matrix[..., None] * x[:, :, None], axis=3)
-    return jnp.sum(w[:, :, None] * rotated, axis=1).reshape(len(x), -1)
+    """Σ_j w_u Σ_cd C[c, d, k] x_cu y_d, flat.
+
+    With many channels the sum over neighbours comes first, as a matrix product an atom, and so do those of derivatives;
+    with few ones such products are too small to be fast.
+    """
+    n_atoms, C = len(x), jnp.asarray(coupling, x.dtype)
+    x = x.reshape(*x.shape[:2], C.shape[0], -1)
+    if x.shape[3] < _MANY_CHANNELS:
+        matrix = jnp.einsum("amd,cdk->amkc", y, C)
+        rotated = jnp.sum(matrix[..., None] * x[:, :, None], axis=3)
+        return jnp.sum(w[:, :, None] * rotated, axis=1).reshape(n_atoms, -1)
+    products = jnp.einsum("amd,amn->adn", y, (w[:, :, None] * x).reshape(*x.shape[:2], -1))
+    return jnp.einsum("adcu,cdk->aku", products.reshape(n_atoms, -1, *x.shape[2:]), C).reshape(n_atoms, -1)

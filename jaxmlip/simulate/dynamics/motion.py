@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.simulate.dynamics.ensembles import ENSEMBLES, Bath, Configuration, Ensemble, extended_energy, own, register
 from jaxmlip.simulate.jaxmd import Measured, energy_function, fractional, measure, shift_function, strain_matrix
-from jaxmlip.simulate.neighbor_list import NeighborList, Plan, build, crowded, lasts, room_left
+from jaxmlip.simulate.neighbor_list import NeighborList, Plan, build_list, crowded, lasts, room_left
 
 _LARGEST_STEP = 0.5  # Å; an atom that moves more in one step is no dynamics any more
 
@@ -98,7 +98,7 @@ def program(kind: Kind) -> Program:
 
     @partial(jax.jit, static_argnums=0)
     def relist(plan: Plan, moment: Moment, position: Array, box: Array) -> Moment:
-        found = each(partial(build, plan))(position, box)
+        found = each(partial(build_list, plan))(position, box)
         overflow = moment.failed.at[..., 0].set(found.did_buffer_overflow)
         return moment._replace(neighbors=found, failed=overflow)
 
@@ -152,7 +152,7 @@ def _pair(kind: Kind, bath: Bath, world: World) -> tuple[Callable, Callable]:
 
 def _start(kind: Kind, plan: Plan, at: tuple, bath: Bath, world: World) -> Moment:
     position, box, momentum, key = at
-    neighbors = build(plan, position, box)
+    neighbors = build_list(plan, position, box)
     if _ensemble(kind).measured:
         zero = jnp.zeros((), position.dtype)
         position = Configuration(position, zero, jnp.zeros_like(box), kind.n_dof)
@@ -194,7 +194,7 @@ def _refreshed(each: Callable, moment: Moment) -> Moment:
     """New lists for all, where one of them does not last."""
     listed, position, box = moment.neighbors, each(positions_of)(moment.state), each(box_of)(moment)
     stays = jnp.all(each(lasts)(listed, position, box))
-    new = jax.lax.cond(stays, lambda: listed, lambda: each(partial(build, listed.plan))(position, box))
+    new = jax.lax.cond(stays, lambda: listed, lambda: each(partial(build_list, listed.plan))(position, box))
     overflow = moment.failed[..., 0] | new.did_buffer_overflow
     return moment._replace(neighbors=new, failed=moment.failed.at[..., 0].set(overflow))
 

@@ -17,7 +17,7 @@ from . import (
 )
 from .data import read as read, write as write
 from .fitting import fit as fit, loss as loss
-from .formats import load as load, save as save
+from .formats import export as export, load as load, save as save
 from .graph import Graph as Graph, batch as batch, batches as batches
 from .potentials import (
     FAMILIES as FAMILIES,

@@ -7,6 +7,7 @@ from pkgutil import resolve_name
 from jaxmlip import pretrained
 from jaxmlip.config import unknown_name
 from jaxmlip.formats.native import read_model, write_model
+from jaxmlip.formats.program import export
 from jaxmlip.potentials.hyperparameters import params_as_settings
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.registry import FAMILIES, Family, Format
@@ -73,7 +74,9 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
 def save(model: Model, path: str | Path) -> None:
     """Write ``model``: ``.npz`` is ours, ``.snapcoeff`` LAMMPS's, ``.mtp`` MLIP's, ``.nn`` aenet's, ``.yaml`` nequip's.
 
-    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's, ``.yace`` LAMMPS's (ACE); ``.yaml`` of an ACE is pacemaker's.
+    ``.xml`` is QUIP's (GAP), ``.pth`` sevenn's, ``.yace`` LAMMPS's (ACE); ``.yaml`` of an ACE is pacemaker's;
+    ``.lammps-jax.json`` is a program for LAMMPS's ``pair_style jax/kk``, whose settings
+    `jaxmlip.formats.lammps_jax.write_bundle` has.
 
     >>> import jaxmlip, tempfile
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
@@ -87,6 +90,7 @@ def save(model: Model, path: str | Path) -> None:
         ValueError: an unknown suffix, or a format that cannot hold this model.
     """
     writers = {suffix: one.write for suffix, some in formats().items() for one in some if one.write}
+    writers[".lammps-jax.json"] = "jaxmlip.formats.lammps_jax:write_lammps_jax"
     suffix = _checked(Path(path), [".npz", *writers])
     own = [one.formats[suffix].write for one in FAMILIES.values() if _is_of(one, model) and suffix in one.formats]
     write = write_model if suffix == ".npz" else resolve_name([*own, writers[suffix]][0])
@@ -104,10 +108,11 @@ def _of_file(some: list[Format], path: Path) -> Format:
 
 
 def _checked(path: Path, known: Iterable[str]) -> str:
-    suffix = path.suffix.split("-")[0]  # aenet's networks of an iteration end in .nn-01000
+    whole = "".join(path.suffixes[-2:])
+    suffix = whole if whole in known else path.suffix.split("-")[0]  # aenet's of an iteration end in .nn-01000
     if suffix not in known:
         raise ValueError(f"{path}: {unknown_name('suffix of a model file', suffix, known)}")
     return suffix
 
 
-__all__ = ["load", "save"]
+__all__ = ["export", "load", "save"]

@@ -126,7 +126,7 @@ def test_initial_weights():
         ({"self_connection": ("linear", "nequip")}, "self_connection needs one entry or 3"),
         ({"cutoff_on": 6.0}, "within the cutoff"),
         ({"l_max": 7}, "l_max: expected"),
-        ({"radial_hidden": (0,)}, "radial_hidden: expected"),
+        ({"radial_hidden": (0,)}, r"radial_hidden\[0\]: expected"),
     ],
 )
 def test_settings_that_mean_nothing(settings, message):

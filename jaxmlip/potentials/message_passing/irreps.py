@@ -124,7 +124,7 @@ def gated_layer(inputs: tuple[Block, ...], paths: tuple[Path, ...], wanted: Sequ
     return layer._replace(convolved=tuple(Block(irrep, n) for irrep, n in sorted(counts.items())))
 
 
-Feature = Float[Array, "n_atoms components channels"]
+Feature = Float[Array, "n_atoms _components _channels"]
 """Of one representation."""
 Features = Mapping[Irrep, Feature]
 

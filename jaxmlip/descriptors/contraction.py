@@ -108,6 +108,16 @@ def scalar_jacobian(
     return jnp.transpose(found, (2, 0, 1))
 
 
+class Step(NamedTuple):
+    """Terms of one kind of product: what is added to which slope."""
+
+    source: Int[np.ndarray, " n_terms"]
+    moment: Int[np.ndarray, " n_terms"]
+    factor: Float[np.ndarray, " n_terms"]
+    result: Int[np.ndarray, " n_terms"]
+    n_results: int
+
+
 class Slopes(NamedTuple):
     """Derivatives of each scalar by the moments that it is made of, from the scalar down to the basic moments.
 
@@ -115,16 +125,8 @@ class Slopes(NamedTuple):
     moments, at ``places`` of the flattened ``[n_scalars, n_basic]``.
     """
 
-    steps: tuple["_Step", ...]
+    steps: tuple[Step, ...]
     places: Int[np.ndarray, " n_slopes"]
-
-
-class _Step(NamedTuple):
-    source: Int[np.ndarray, " n_terms"]
-    moment: Int[np.ndarray, " n_terms"]
-    factor: Float[np.ndarray, " n_terms"]
-    result: Int[np.ndarray, " n_terms"]
-    n_results: int
 
 
 def slopes(tables: Contraction) -> Slopes:
@@ -157,9 +159,9 @@ def slopes(tables: Contraction) -> Slopes:
     return Slopes(tuple(steps), np.array(places, np.int32))
 
 
-def _step(rows: list, n_results: int) -> _Step:
+def _step(rows: list, n_results: int) -> Step:
     source, moment, factor, result = np.array(rows, float).reshape(-1, 4).T
-    return _Step(source.astype(np.int32), moment.astype(np.int32), factor, result.astype(np.int32), n_results)
+    return Step(source.astype(np.int32), moment.astype(np.int32), factor, result.astype(np.int32), n_results)
 
 
 def scalar_slopes(

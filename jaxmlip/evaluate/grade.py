@@ -39,7 +39,7 @@ class ActiveSet(NamedTuple):
     mode: Mode
     rows: ActiveRows
     frozen: tuple[str, ...] = ()
-    """Patterns of the names of parameters by which no derivatives are taken (`jaxmlip.fitting.frozen`)."""
+    """Patterns of the names of parameters by which no derivatives are taken (`jaxmlip.fitting.training.frozen`)."""
 
 
 class Grades(NamedTuple):

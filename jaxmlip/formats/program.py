@@ -27,7 +27,7 @@ def export(
 ) -> None:
     """Write ``model`` as a program that needs no jaxmlip, for graphs of the size of ``graph_like``.
 
-    Its inputs are the arrays of a `Graph`, its outputs those of a `Prediction`, both in the order and with the shapes
+    Its inputs are the arrays of a `Graph`, its outputs those of a prediction, both in the order and with the shapes
     that ``metadata.json`` gives, beside units, elements in the order of the species' indices, and the cutoff. Positions
     and cell may change freely; so may the pairs, which whoever calls the program lists.
 

@@ -18,7 +18,7 @@ _VERSION = "0.13.0"
 
 
 def write_sevennet(model: Model, path: str | Path) -> None:
-    """Write a checkpoint that sevenn and `read_sevennet` read; numbers are kept in float32, as sevenn keeps them.
+    """Write a checkpoint that sevenn and `jaxmlip.load` read; numbers are kept in float32, as sevenn keeps them.
 
     Elements are put in sevenn's order, alphabetical by symbol.
 

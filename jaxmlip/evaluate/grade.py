@@ -135,7 +135,14 @@ class GradeMonitor:
 
 
 def save_active_set(active: ActiveSet, path: str | Path) -> None:
-    """Write an active set as ``.npz``."""
+    """Write an active set as ``.npz``.
+
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/active.npz"
+    >>> save_active_set(load_active_set("rocksalt-mtp"), path)
+    >>> load_active_set(path).frozen
+    ('radial',)
+    """
     with atomic_path(path) as temporary:
         frozen, rows = np.array(active.frozen, str), active.rows
         np.savez_compressed(temporary, mode=active.mode, index=rows.index, inverse=rows.inverse, frozen=frozen)

@@ -103,7 +103,7 @@ def capacity_for(potential: Potential, *, like: ase.Atoms | None, n_owned: int) 
     return Capacity(max_atoms, n_rows, n_rows * width, width)
 
 
-def energy_function(model: Model, capacity: Capacity) -> Callable[[Array, Array, Any], Array]:
+def energy_function(model: Model, capacity: Capacity) -> Callable[..., Any]:
     """Energies of atoms ``(positions, species, graph) -> [max_atoms]`` in eV, as lammps-jax calls it.
 
     ``graph`` has ``senders``, the atoms whose neighbours the ``receivers`` are, and ``edge_mask``, in any order. NaN

@@ -277,18 +277,20 @@ def ship(out: Path, options: argparse.Namespace) -> None:
     save_active_set(domain(model, out, options.name, split), out / f"{SHIPPED}-active.npz")
     card = CARD | {
         "elements": model.potential.config.symbols,
-        "trained_on": f"120 of the 150 DFT structures `ldr` (GGA/GGA+U; split {split}) and {fitted['n_teacher']} "
+        "trained_on": f"120 of the 150 DFT structures `ldr` (GGA/GGA+U; split {split}) and {fitted['n_teacher']:,} "
         "labels of SevenNet-0, fine-tuned on the same 120",
         "made_by": "scripts/universal_start.py OUT finetune, label, distil, voltages, dynamics, ship",
         "made_on": time.strftime("%Y-%m-%d"),
         "errors": {
             "meV/atom of DFT": round(1e3 * fitted["test"]["energy"], 1),
             "eV/Å of DFT": round(fitted["test"]["forces"], 3),
+            "meV/atom of the 120 it learned from": round(1e3 * fitted["train"]["energy"], 1),
+            "eV/Å of the 120 it learned from": round(fitted["train"]["forces"], 3),
         },
         "voltages": f"{volts['n']} of 8 layered pairs; mean error {volts['mean_error_V']:.2f} V against DFT",
         "temperatures": [0, 0 if hot is None else 1000],
-        "limits": "no surfaces, molecules, lithium metal or other oxidation states than LiMO2 to MO2; look at the "
-        f"grades of hot dynamics ({lasts})",
+        "limits": "no surfaces, molecules or lithium metal; Li-Ti-O of other compositions than LiTiO2 and TiO2 is up "
+        f"to 0.2 eV/atom off; look at the grades of hot dynamics ({lasts})",
     }
     (out / f"{SHIPPED}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

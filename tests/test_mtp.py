@@ -18,7 +18,8 @@ from jaxmlip.evaluate import predict_atoms
 from jaxmlip.fitting import LinearFit
 from jaxmlip.fitting.design import design
 from jaxmlip.potentials import suggested
-from jaxmlip.potentials.base import descriptor, invariant_jacobian
+from jaxmlip.potentials.base import descriptor
+from jaxmlip.potentials.linear_stages import invariant_jacobian
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.mtp import MTPConfig, mtp, shortest_distance
 

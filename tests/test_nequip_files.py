@@ -135,5 +135,5 @@ def test_missing_and_damaged_weights(files):
 
 def test_other_potentials_cannot_be_written(tmp_path):
     snap = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
-    with pytest.raises(ValueError, match=r"models can be written as \.yaml"):
+    with pytest.raises(ValueError, match=r"only NequIP and ACE models can be written as \.yaml, this is SNAPConfig"):
         jaxmlip.save(jaxmlip.Model(snap, snap.init(None, None)), tmp_path / "x.yaml")

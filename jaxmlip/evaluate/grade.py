@@ -154,7 +154,7 @@ def load_active_set(path: str | Path) -> ActiveSet:
     >>> load_active_set("rocksalt-mtp").mode
     'atoms'
     """
-    path = pretrained.active_set_path(str(path)) if str(path) in pretrained.available() else path
+    path = pretrained.files(str(path)).active_set if str(path) in pretrained.available() else path
     with np.load(path, allow_pickle=False) as content:
         mode: Any = str(content["mode"])
         frozen = content["frozen"].tolist() if "frozen" in content else []

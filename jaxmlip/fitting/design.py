@@ -24,11 +24,10 @@ from jaxmlip.potentials.base import (
     Params,
     Potential,
     Products,
-    invariant_jacobian,
     map_blocks,
-    product_features,
     safe_edges,
 )
+from jaxmlip.potentials.linear_stages import invariant_jacobian, product_features
 
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 

@@ -10,7 +10,7 @@ from jaxmlip.formats.native import read_model, write_model
 from jaxmlip.formats.program import export
 from jaxmlip.potentials.hyperparameters import params_as_settings
 from jaxmlip.potentials.model import Model
-from jaxmlip.potentials.registry import FAMILIES, Family, Format
+from jaxmlip.potentials.registry import FAMILIES, Format
 
 FOLDER = "/"
 """Stands for the suffix of a folder, or of a list of files."""
@@ -59,7 +59,7 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     if str(path) in readers:  # the name of a pre-trained model
         return resolve_name(readers[str(path)][0].read)(path, species=species)
     if str(path) in pretrained.available():
-        path = pretrained.path(str(path))
+        path = pretrained.files(str(path)).model
     path = Path(path)
     suffix = _checked(path, [".npz", *readers])
     if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):
@@ -92,13 +92,13 @@ def save(model: Model, path: str | Path) -> None:
     writers = {suffix: one.write for suffix, some in formats().items() for one in some if one.write}
     writers[".lammps-jax.json"] = "jaxmlip.formats.lammps_jax:write_lammps_jax"
     suffix = _checked(Path(path), [".npz", *writers])
-    own = [one.formats[suffix].write for one in FAMILIES.values() if _is_of(one, model) and suffix in one.formats]
+    holders = [one for one in FAMILIES.values() if suffix in one.formats and one.formats[suffix].write]
+    own = [one.formats[suffix].write for one in holders if one.config is type(model.potential.config)]
+    if len(holders) > 1 and not own:
+        known, found = " and ".join(one.label or one.name for one in holders), type(model.potential.config).__name__
+        raise ValueError(f"only {known} models can be written as {suffix}, this is {found}; save it as .npz")
     write = write_model if suffix == ".npz" else resolve_name([*own, writers[suffix]][0])
     write(params_as_settings(model), path)
-
-
-def _is_of(family: Family, model: Model) -> bool:
-    return family.config is type(model.potential.config)
 
 
 def _of_file(some: list[Format], path: Path) -> Format:

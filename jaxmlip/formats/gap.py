@@ -1,6 +1,6 @@
-"""QUIP's ``gap.xml`` with its files of sparse points: read and written, so that quippy gives the same numbers.
+"""QUIP's ``gap.xml`` with its files of sparse points, read; `jaxmlip.formats.gap_write` writes it.
 
-In quippy: ``Potential(param_filename="gap.xml")``. Settings that change nothing in a prediction (how points were
+Settings that change nothing in a prediction (how points were
 chosen, the command line) are not kept. What jaxmlip cannot represent is refused, never skipped.
 
 References:
@@ -18,26 +18,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from jaxmlip.files import atomic_path
 from jaxmlip.formats.gap_descriptor import (
     ALL_REFERENCE,
-    NEWEST,
+    COVARIANCES,
     PLAIN_SPECTRUM,
     config_of,
-    descriptor_strings,
     descriptor_words,
     elements_of,
     for_element,
     names_elements,
+    pair_cutoff,
     pair_of,
     settings_key,
 )
-from jaxmlip.potentials.base import Config, Params
+from jaxmlip.potentials.base import Config
 from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.model import Model
-from jaxmlip.potentials.sums import SumConfig, add_models
-
-_COVARIANCES = {"distance_2b": "1", "soap": "2"}  # ard_se and dot_product
+from jaxmlip.potentials.sums import add_models
 
 
 class _Term(NamedTuple):
@@ -124,81 +121,6 @@ def _with_elements(path: Path, terms: list[_Term], species: Sequence[int | str] 
     return [term._replace(words=for_element(term.words, int(number))) for term in terms]
 
 
-def write_gap(model: Model, path: str | Path) -> None:
-    """Write ``NAME.xml`` and a file of sparse points for each element and pair of elements; numbers keep all digits.
-
-    A sum of GAPs becomes one file with several SOAPs or pair terms.
-
-    Raises:
-        ValueError: the model is no GAP, or puts several elements into one channel, which QUIP does not know.
-    """
-    config, path = model.potential.config, Path(path)
-    gaps = _gaps(config, model.params)
-    label = "GAP_jaxmlip"
-    root = ElementTree.Element(label)
-    ElementTree.SubElement(root, "Potential", label=label, init_args=f"IP GAP label={label}")
-    params = ElementTree.SubElement(root, "GAP_params", label=label, gap_version=str(NEWEST))
-    data = ElementTree.SubElement(params, "GAP_data", do_core="F")
-    e0 = dict(zip(config.species, np.asarray(model.params["offsets"], float)))
-    for number in range(1, 119):
-        ElementTree.SubElement(data, "e0", Z=str(number), value=repr(float(e0.get(number, 0.0))))
-    written = [(own, *term) for own, params in gaps for term in _filled_terms(params, own)]
-    sparse = ElementTree.SubElement(params, "gpSparse", label=label, n_coordinate=str(len(written)), fitted="T")
-    for k, (own, name, text, alpha, points) in enumerate(written, 1):
-        file = path.with_name(f"{path.name}.sparseX.{label}{k}")
-        content = "".join(f"{x:.20e}\n" for x in points.ravel()).encode()
-        with atomic_path(file) as temporary:
-            temporary.write_bytes(content)
-        term = _coordinates(own, name, text, alpha, points)
-        term.attrib |= {"label": f"{label}{k}", "sparseX_filename": file.name}
-        term.set("sparseX_md5sum", hashlib.md5(content, usedforsecurity=False).hexdigest())
-        sparse.append(term)
-    ElementTree.indent(root)
-    with atomic_path(path) as temporary:
-        ElementTree.ElementTree(root).write(temporary)
-
-
-def _gaps(config: Config, params: Params) -> list[tuple[GAPConfig, Params]]:
-    """The GAPs of a sum, or the one there is."""
-    if isinstance(config, SumConfig):
-        return [*_gaps(config.first, params["first"]), *_gaps(config.second, params["second"])]
-    if not isinstance(config, GAPConfig):
-        raise ValueError(f"only GAP models and sums of them can be written as .xml, this is {type(config).__name__}")
-    if config.n_channels is not None:
-        raise ValueError("a GAP with n_channels (embedded species) has no form in QUIP: save it as .npz")
-    return [(config, params)]
-
-
-def _filled_terms(params: Params, config: GAPConfig):
-    """Name, descriptor string, α and points of each element and pair that has any; rows of zeros are padding."""
-    for name, rows in descriptor_strings(config).items():
-        alpha = np.asarray(params["alpha"][name], float)
-        points = np.asarray(params["points"][name], float)
-        for text, a, x in zip(rows, alpha, points.reshape(*alpha.shape, -1)):
-            kept = x.any(axis=1)
-            if kept.any():
-                yield name, text, a[kept], x[kept]
-
-
-def _coordinates(config: GAPConfig, name: str, text: str, alpha: np.ndarray, points: np.ndarray) -> Any:
-    soap = name == "soap"
-    delta = config.delta if soap else config.distance_2b_delta
-    term = ElementTree.Element("gpCoordinates", dimensions=str(points.shape[1]), signal_variance=repr(delta))
-    term.attrib |= {"signal_mean": "0.0", "sparsified": "T", "n_permutations": "1", "n_sparseX": str(len(alpha))}
-    term.set("covariance_type", _COVARIANCES[name])
-    cutoffs = np.ones(len(alpha))
-    if soap:
-        term.set("zeta", repr(config.zeta))
-    else:
-        ElementTree.SubElement(term, "theta").text = repr(config.distance_2b_theta)
-        cutoffs = _transition(points[:, 0], config)
-    ElementTree.SubElement(term, "descriptor").text = text
-    ElementTree.SubElement(term, "permutation", i="1").text = "1"
-    for i, (a, c) in enumerate(zip(alpha, cutoffs), 1):
-        ElementTree.SubElement(term, "sparseX", i=str(i), alpha=repr(float(a)), sparseCutoff=repr(float(c)))
-    return term
-
-
 def _refuse_extras(path: Path, root: Any, data: Any) -> None:
     potential = root.find("Potential")
     init_args = "" if potential is None else potential.get("init_args", "")
@@ -220,7 +142,7 @@ def _age(path: Path, params: Any) -> dict[str, Any]:
 def _term(path: Path, element: Any) -> _Term:
     words = descriptor_words(path, element.findtext("descriptor", ""))
     name = words[""]
-    if element.get("covariance_type") != _COVARIANCES[name]:
+    if element.get("covariance_type") != COVARIANCES[name]:
         raise ValueError(f"{path}: {name} with covariance_type {element.get('covariance_type')} is not supported")
     theta = [float(x) for x in element.findtext("theta", "").split()]
     alpha = np.array([float(e.get("alpha")) for e in element.iter("sparseX")])
@@ -274,7 +196,7 @@ def _arrays(config: GAPConfig, terms: list[_Term]) -> tuple[dict[str, np.ndarray
         rows["distance_2b"] = [[] for _ in config.pairs]
     for term in terms:
         name = term.words[""]
-        expected = 1.0 if name == "soap" else _transition(term.points[:, 0], config)
+        expected = 1.0 if name == "soap" else pair_cutoff(term.points[:, 0], config)
         if not np.allclose(term.cutoffs, expected, rtol=0, atol=1e-9):
             raise ValueError(f"a {name} has sparseCutoff values that are not the cutoff function of its points")
         if name == "soap":
@@ -297,9 +219,3 @@ def _arrays(config: GAPConfig, terms: list[_Term]) -> tuple[dict[str, np.ndarray
     if "distance_2b" in points:
         points["distance_2b"] = points["distance_2b"][:, :, 0]
     return alpha, points
-
-
-def _transition(r: np.ndarray, config: GAPConfig) -> np.ndarray:
-    """f_c of the pair term's points."""
-    width, cutoff = config.distance_2b_transition_width, config.distance_2b_cutoff or 0.0
-    return (1 + np.cos(np.pi * np.clip((r - cutoff + width) / width, 0, 1))) / 2

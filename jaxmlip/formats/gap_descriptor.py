@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase.data import atomic_numbers
+from jaxtyping import Float
 
 from jaxmlip.config import unknown_name
 from jaxmlip.potentials.gap import GAPConfig
@@ -34,6 +36,8 @@ _NEUTRAL = {  # supported only with the values that change nothing
 _REQUIRED = {"soap": ("cutoff", "n_max", "l_max", "atom_sigma"), "distance_2b": ("cutoff",)}
 _CENTRES = {"soap": ("Z", "species_Z"), "distance_2b": ("Z1", "Z2")}
 _PAIR = {"cutoff": "cutoff", "cutoff_transition_width": "transition_width"}
+COVARIANCES = {"distance_2b": "1", "soap": "2"}
+"""QUIP's numbers of the kernels: ard_se and dot_product."""
 
 
 def descriptor_words(path: Path, text: str) -> dict[str, str]:
@@ -194,3 +198,9 @@ def _same(value: str, neutral: str) -> bool:
         return float(value) == float(neutral)
     except ValueError:
         return value.upper()[:1] == neutral.upper()[:1] if neutral in "TF" else value.upper() == neutral.upper()
+
+
+def pair_cutoff(r: Float[np.ndarray, " n_points"], config: GAPConfig) -> Float[np.ndarray, " n_points"]:
+    """QUIP's f_c of a pair term at distances in Å: one, falling as a cosine over the transition width to zero."""
+    width, cutoff = config.distance_2b_transition_width, config.distance_2b_cutoff or 0.0
+    return (1 + np.cos(np.pi * np.clip((r - cutoff + width) / width, 0, 1))) / 2

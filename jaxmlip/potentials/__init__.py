@@ -10,8 +10,8 @@ from jaxmlip.potentials.base import (
     Products,
     Regressor,
     factory,
-    linear_energies,
 )
+from jaxmlip.potentials.linear_stages import linear_energies
 from jaxmlip.potentials.model import Model, Prediction, predict
 from jaxmlip.potentials.predictions import Predicted, descriptors, predict_atoms
 from jaxmlip.potentials.presets import Preset

@@ -130,5 +130,5 @@ GAP = Family(
     method="gaussian-process",
     presets=presets_of("gap"),
     example={**_EXAMPLE, "sigma_atom": 0.5, "zeta": 3.0, "delta": 1.2},
-    formats={".xml": Format("jaxmlip.formats.gap:read_gap", "jaxmlip.formats.gap:write_gap")},
+    formats={".xml": Format("jaxmlip.formats.gap:read_gap", "jaxmlip.formats.gap_write:write_gap")},
 )

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxmlip.config import unknown_name
 
@@ -35,7 +36,7 @@ class Card:
     temperatures: tuple[float, float]
     """K; lowest and highest temperature of the dynamics that it was tried in."""
     errors: dict[str, float]
-    """Root mean squares by name, each with its unit, on structures that it was not trained on."""
+    """Root mean squares by name: the unit, and of which labels."""
     voltages: str
     """What the eight layered voltages gave."""
     limits: str
@@ -50,6 +51,14 @@ class Card:
         lines += [f"error        {value:g} {name}" for name, value in self.errors.items()]
         lines += [f"voltages     {self.voltages}", f"limits       {self.limits}"]
         return "\n".join(lines + [f"cite         {one}" for one in self.citations])
+
+
+class Files(NamedTuple):
+    """Of one potential."""
+
+    model: Path
+    active_set: Path
+    """Its domain: `jaxmlip.evaluate.load_active_set` takes the name, too."""
 
 
 def available() -> list[str]:
@@ -77,30 +86,17 @@ def card(name: str) -> Card:
     return Card(**content | lists | {"temperatures": tuple(map(float, content["temperatures"]))})
 
 
-def path(name: str) -> Path:
-    """The model file of a shipped potential, for programs that want a file.
+def files(name: str) -> Files:
+    """Where a shipped potential lies, for programs that want files.
 
-    >>> path("rocksalt-mtp").name
+    >>> files("rocksalt-mtp").model.name
     'rocksalt-mtp.npz'
 
     Raises:
         ValueError: no potential of this name is shipped.
     """
     _known(name)
-    return _FOLDER / f"{name}.npz"
-
-
-def active_set_path(name: str) -> Path:
-    """Its domain, for programs that want a file; `jaxmlip.evaluate.load_active_set` takes the name.
-
-    >>> active_set_path("rocksalt-mtp").name
-    'rocksalt-mtp-active.npz'
-
-    Raises:
-        ValueError: no potential of this name is shipped.
-    """
-    _known(name)
-    return _FOLDER / f"{name}-active.npz"
+    return Files(_FOLDER / f"{name}.npz", _FOLDER / f"{name}-active.npz")
 
 
 def _known(name: str) -> None:

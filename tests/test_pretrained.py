@@ -60,5 +60,7 @@ def test_cards_on_the_command_line(capsys):
     assert "meV/atom" in shown
     assert main(["card", "rocksalt-mpt"]) == 2
     assert "did you mean 'rocksalt-mtp'?" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"no file rocksalt-mpt, and it is an unknown model .*'rocksalt-mtp'"):
+        jaxmlip.load("rocksalt-mpt")
     with pytest.raises(ValueError, match="knows its own species"):
         jaxmlip.load("rocksalt-mtp", species=["Li", "O"])

@@ -61,6 +61,9 @@ def load(path: str | Path | Sequence[str | Path], *, species: Sequence[int | str
     if str(path) in pretrained.available():
         path = pretrained.files(str(path)).model
     path = Path(path)
+    if not path.suffix and not path.exists():
+        names = [*pretrained.available(), *(name for name in readers if not name.startswith("."))]
+        raise FileNotFoundError(f"there is no file {path}, and it is an {unknown_name('model', str(path), names)}")
     suffix = _checked(path, [".npz", *readers])
     if not (path.exists() or any(file.name.endswith(path.name) for file in path.parent.glob("*"))):
         raise FileNotFoundError(f"{path} does not exist")  # NAME.nn of aenet stands for El.NAME.nn

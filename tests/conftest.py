@@ -20,6 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA prints pages about eac
 import jax
 import matplotlib
 import pytest
+from hypothesis import settings
+
+# What lands must not depend on luck; new examples are looked for with --hypothesis-profile=search.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("search", max_examples=3000)
+settings.load_profile("repeatable")
 
 matplotlib.use("Agg")
 jax.config.update("jax_enable_x64", True)

@@ -200,6 +200,7 @@ def test_nan_labels_are_read(tmp_path):
         ("2\n", "1\n", r"frame 1, line 4: expected the number of atoms, got 'O 2"),
         ("2\n", "0\n", r"expected at least one atom, got 0"),
         ("pos:R:3", "pos:R:2", r"line 2: expected Properties="),
+        ("Properties=species", "Properties species", r"line 2: expected Properties="),
         ('"4 0 0', '"4 0', r"line 2: cannot read the comment line"),
         ("energy=-1.0", "energy=low", r"frame 0: energy: expected numbers, got 'low'"),
         ("energy=-1.0", 'energy="1 2"', r"energy: expected one number per structure"),

@@ -86,7 +86,7 @@ def _n_atoms(line: str, where: str) -> int:
 def _read_frame(block: Sequence[str], at: int, where: str) -> Atoms:
     """A frame from its comment, which is line ``at`` of the file, and the lines of its atoms."""
     info = read_comment(block[0], f"{where}, line {at}")
-    columns = _read_properties(info.pop("Properties", "species:S:1:pos:R:3"), f"{where}, line {at}")
+    columns = _read_properties(str(info.pop("Properties", "species:S:1:pos:R:3")), f"{where}, line {at}")
     rows = [line.split() for line in block[1:]]
     n_columns = columns[-1].stop
     for offset, row in enumerate(rows):
@@ -122,7 +122,7 @@ def _join_forces(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _read_properties(text: str, where: str) -> list[_Column]:
-    fields = str(text).split(":")
+    fields = text.split(":")
     columns, at = [], 0
     for name, kind, count in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
         if kind not in _DTYPES or not count.isdigit() or int(count) < 1:

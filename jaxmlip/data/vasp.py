@@ -249,9 +249,12 @@ def mark_vasprun(frames: list[Any], path: Path) -> None:
     """Mark the frames of a vasprun.xml whose electronic loop did not converge.
 
     Raises:
-        ValueError: the steps that ASE read are not those of the file.
+        ValueError: the steps that ASE read are not those of the file, or it is damaged.
     """
-    flags = vasprun_converged(path)
+    try:
+        flags = vasprun_converged(path)
+    except (LookupError, ValueError) as error:  # an encoding that nobody knows, a word where a number stands
+        raise ValueError(f"{path}: damaged ({error}); copy it again or remove it") from error
     if len(flags) < len(frames) and not all(flags):
         raise ValueError(
             f"{path}: {len(frames)} structures but {len(flags)} whole calculations; remove the incomplete one"

@@ -54,7 +54,7 @@ def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         raise SystemExit("name a model file or a shipped potential after the part, such as rocksalt-mtp")
     model = jaxmlip.load(options.model)
     if options.part == "rank":
-        return rank.rows_of(model, jaxmlip.read(options.data))
+        return rank.run(model, jaxmlip.read(options.data), options.out)
     return {"order": order.run, "voltages": voltages.run}[options.part](model, options, options.out)
 
 

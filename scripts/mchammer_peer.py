@@ -23,7 +23,7 @@ from mchammer.ensembles import CanonicalEnsemble  # pyright: ignore[reportMissin
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 BOND, COUPLING = 2.55, 0.01  # Å and eV, those of scripts/disordering/ising.py
-CUTOFFS = (2.3, 1.45, 1.05)  # of pairs, triplets and quadruplets, in lattice constants
+CUTOFFS = (1.9, 1.75, 1.25)  # of pairs, triplets and quadruplets, in lattice constants: 48 parameters
 
 
 def expansion(cutoffs: list[float], parameters: Any) -> ClusterExpansion:
@@ -45,7 +45,7 @@ def ensemble(model: ClusterExpansion, edge: int, temperature: float, seed: int =
 
 def ising_energy(edge: int, reduced: float, n_sweeps: int) -> tuple[float, float]:
     """Mean energy a spin in J at kT/J, and its standard error from ten blocks; a third of the sweeps settles first."""
-    model = expansion([1.1 * BOND], lambda n: [0.0] * (n - 1) + [COUPLING])
+    model = expansion([1.1 * BOND], lambda n: [0.0] * (n - 1) + [6 * COUPLING])  # six pairs a spin
     n_spins = 4 * edge**3
     chain = ensemble(model, edge, reduced * COUPLING / BOLTZMANN, interval=n_spins)
     chain.run(n_spins * n_sweeps)

@@ -62,8 +62,8 @@ def peak(energies: np.ndarray, temperatures: np.ndarray) -> float:
     action = beta[:, None] * all_energies[None]
     free = np.zeros(len(beta))
     for _ in range(500):
-        log_weight = -logsumexp(free[:, None] - action, axis=0)  # every temperature has as many samples
-        new = -logsumexp(log_weight[None] - action, axis=1)
+        log_weight = -np.asarray(logsumexp(free[:, None] - action, axis=0))  # every temperature has as many samples
+        new = -np.asarray(logsumexp(log_weight[None] - action, axis=1))
         free, change = new - new[0], np.abs(new - new[0] - free).max()
         if change < 1e-8:
             break

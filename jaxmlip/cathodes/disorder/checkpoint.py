@@ -1,6 +1,5 @@
 """Files from which stopped chains go on: their states, what they kept, and a mark of all that they depend on."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -36,7 +35,7 @@ class Run(NamedTuple):
 def fingerprint(model: Model, sites: Sites, chains: "Chains", settings: Settings) -> str:
     """Of all that a chain depends on, except for how many samples are kept."""
     parts = [part.symbols for part in sites.sublattices]
-    fields = dataclasses.asdict(settings)
+    fields = dict(vars(settings))
     for name in ("n_samples", "checkpoint_every"):
         fields[name] = 1
     text = json.dumps([repr(model.potential.config), parts, fields, repr(tuple(map(float, chains.temperatures)))])

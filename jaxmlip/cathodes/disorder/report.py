@@ -124,7 +124,8 @@ def voltage_figure(found: Mapping[str, Lithium]) -> Figure:
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     values = np.concatenate([one.sites for one in found.values()])
-    edges = np.linspace(values.min() - _MARGIN, values.max() + _MARGIN, 31)
+    n_bins = min(30, max(8, min(len(one.sites) for one in found.values()) // 4))
+    edges = np.linspace(values.min() - _MARGIN, values.max() + _MARGIN, n_bins + 1)
     for k, (name, one) in enumerate(found.items()):
         curve, shown = one.curve, {"color": _COLORS[k % len(_COLORS)], "label": name}
         left.errorbar(curve.content.mean, curve.voltages, xerr=curve.content.error, fmt="o-", capsize=2, **shown)

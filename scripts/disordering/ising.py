@@ -43,7 +43,7 @@ def ising(config: Config) -> Potential:
     return Potential(config, init, atomic_energies)
 
 
-def sampled(edge: int, temperatures: Any, *, n_samples: int, tempering: bool = True) -> np.ndarray:
+def sampled(edge: int, temperatures: Any, *, n_samples: int) -> np.ndarray:
     """Energies of the cell in J, ``[n_samples, n_temperatures]``; temperatures in J/k_B."""
     potential = ising(Config(species=("Cu", "Ni"), cutoff=1.1 * BOND))
     model = jaxmlip.Model(potential, potential.init(None, None))
@@ -51,7 +51,7 @@ def sampled(edge: int, temperatures: Any, *, n_samples: int, tempering: bool = T
     sites = disorder.sites_of(frame, {"Cu": ("Cu", "Ni")})
     kelvin = np.asarray(temperatures) * COUPLING / BOLTZMANN
     starts = np.array([disorder.random_numbers(sites, {"Cu": 1, "Ni": 1}, k) for k in range(len(kelvin))])
-    settings = disorder.Sampling(n_samples=n_samples, equilibration=n_samples // 2, tempering=tempering)
+    settings = disorder.Sampling(n_samples=n_samples, equilibration=n_samples // 2, tempering=True)
     found = disorder.sample(model, sites, disorder.Chains(starts, kelvin.tolist()), settings=settings)
     return found.energies / COUPLING
 

@@ -3,7 +3,7 @@
     uv run python scripts/disorder.py checks                                    (percolation threshold, fcc Ising model)
     uv run python scripts/disorder.py rank rocksalt-mtp energies.xyz            (ranking of arrangements against DFT)
     uv run python scripts/disorder.py order rocksalt-mtp LiMnO2 --out OUT       (short-range order, percolation)
-    uv run python scripts/disorder.py voltages rocksalt-mtp LiMnO2 --out OUT    (layered, random and sampled cells)
+    uv run python scripts/disorder.py voltages rocksalt-mtp LiMnO2 --out OUT    (of `order`'s cells too)
 
 Prints a table and writes it to OUT/PART.json, with settings and versions; figures and structures lie beside it.
 Chains of `order` go on from their checkpoints in OUT. `notebooks/disordered_limno2.md` tells what this gave.

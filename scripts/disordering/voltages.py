@@ -8,14 +8,15 @@ import ase
 import numpy as np
 from matplotlib.figure import Figure
 
+import jaxmlip
 from disordering.order import cell_of
 from jaxmlip.cathodes import VoltageProfile, disorder, layered
-from jaxmlip.cathodes.disorder.report import Lithium, voltage_figure
 from jaxmlip.evaluate import style
-from jaxmlip.simulate import relax
 
 _COLORS = {"layered": "#009e73", "sampled": "#0072b2", "random": "#d55e00"}
 _LAYERED = (4, 2, 2)  # primitive cells: 64 atoms, as the disordered ones
+_LATTICE = 4.2  # Å, where random cells begin to relax
+_CHAINS = disorder.Sampling(n_samples=20, equilibration=0, sweeps=2.0)  # of lithium and vacancies
 _GRID = np.linspace(0.02, 0.98, 49)
 
 
@@ -23,41 +24,24 @@ def run(model: Any, options: argparse.Namespace, out: Path) -> list[dict[str, An
     """Rows of average voltages; figures of voltages over lithium content."""
     amounts = disorder.parse_formula(options.formula)
     metal = next(symbol for symbol in amounts if symbol not in ("Li", *disorder.ANIONS))
-    hosts = {"layered": [layered(metal).repeat(_LAYERED)]} | disordered(model, options)
+    hosts = {"layered": [layered(metal).repeat(_LAYERED)]} | disordered(options, out)
     rows, profiles = [], {}
     for name, frames in hosts.items():
         found, problems = _profiles(model, frames)
         profiles[name] = found
         rows.append(_row(name, found, len(frames), problems))
     style.save_figure(_profile_figure(profiles), out / "voltages.png")
-    style.save_figure(voltage_figure(rigid(model, hosts)), out / "rigid.png")
     return rows
 
 
-def disordered(model: Any, options: argparse.Namespace) -> dict[str, list[ase.Atoms]]:
-    """Snapshots of 64 sites: starts at random, and the ends of chains on relaxed energies from there."""
-    lattice = options.lattice or disorder.relaxed_lattice(model, options.formula, repeat=(3, 3, 3))
-    sites, starts = cell_of(options.formula, 2, lattice, options.n_snapshots)
-    settings = disorder.RelaxedSampling(
-        n_samples=1, equilibration=options.n_relaxed, n_trials=options.n_trials, heat=options.heat
-    )
-    chains = disorder.Chains(starts, [options.temperature] * len(starts))
-    ends = disorder.sample_relaxed(model, sites, chains, settings=settings).numbers[-1]
-    return {"random": [disorder.occupied(sites, one) for one in starts],
-            "sampled": [disorder.occupied(sites, one) for one in ends]}  # fmt: skip
-
-
-def rigid(model: Any, hosts: dict[str, list[ase.Atoms]]) -> dict[str, Lithium]:
-    """x(V) at 300 K of the first relaxed host of each kind without further relaxation, and the voltage of each site."""
-    found = {}
-    for name, frames in hosts.items():
-        host = relax(model, frames[0], fmax=0.03, smax=5e-4).atoms
-        settings = disorder.Sampling(n_samples=60, equilibration=40)
-        grid = disorder.voltage_range(model, host).tolist()
-        curve = disorder.voltage_curve(model, host, voltages=grid, settings=settings)
-        single = [disorder.site_voltages(model, relax(model, one, fmax=0.03, smax=5e-4).atoms) for one in frames]
-        found[name] = Lithium(curve, np.concatenate(single))
-    return found
+def disordered(options: argparse.Namespace, out: Path) -> dict[str, list[ase.Atoms]]:
+    """Random cells, and as many ends of the chains on relaxed energies that ``order`` left in the same folder."""
+    path = out / "sampled_relaxed.xyz"
+    if not path.exists():
+        raise SystemExit(f"{path} does not exist: run the part `order` with the same --out first")
+    sampled = jaxmlip.read(path)[: options.n_snapshots]
+    sites, starts = cell_of(options.formula, options.relaxed_cell, options.lattice or _LATTICE, len(sampled))
+    return {"random": [disorder.occupied(sites, one) for one in starts], "sampled": sampled}
 
 
 def _profiles(model: Any, frames: list[ase.Atoms]) -> tuple[list[VoltageProfile], list[str]]:
@@ -65,8 +49,8 @@ def _profiles(model: Any, frames: list[ase.Atoms]) -> tuple[list[VoltageProfile]
     for frame in frames:
         full = int((frame.numbers == 3).sum())
         try:
-            contents = tuple(range(2, full, 2))
-            found.append(disorder.relaxed_profile(model, frame, contents=contents))
+            contents = tuple(range(full // 4, full, full // 4))
+            found.append(disorder.relaxed_profile(model, frame, contents=contents, n_orders=1, settings=_CHAINS))
         except ValueError as error:
             problems.append(str(error))
     return found, problems
@@ -91,7 +75,7 @@ def _profile_figure(profiles: dict[str, list[VoltageProfile]]) -> Figure:
         if not found:
             continue
         curves = np.array([_curve(one) for one in found])
-        axis.plot(_GRID, curves.mean(axis=0), color=_COLORS[name], label=f"{name}, {len(found)} cells")
+        axis.plot(_GRID, curves.mean(axis=0), color=_COLORS[name], label=f"{name} ({len(found)})")
         spread = curves.std(axis=0)
         axis.fill_between(_GRID, curves.mean(axis=0) - spread, curves.mean(axis=0) + spread, color=_COLORS[name],
                           alpha=0.2, linewidth=0)  # fmt: skip

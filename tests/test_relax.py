@@ -119,6 +119,20 @@ def test_many_structures_are_what_single_ones_are():
         assert together[k].atoms.get_chemical_formula() == frames[k].get_chemical_formula()
 
 
+def test_the_last_of_many_large_structures_go_on_in_a_smaller_table(monkeypatch):
+    """Above a size the table shrinks when few are left; here above one of no atoms at all."""
+    monkeypatch.setattr(minimization, "_SMALL", 0)
+    frames = [alloy() for _ in range(8)]
+    frames[3].rattle(0.15, seed=1)
+    for frame in frames[:3] + frames[4:]:
+        frame.set_positions(relax(model(), alloy(), cell=False).atoms.positions)
+    found = relax(model(), frames, cell=False)
+    alone = relax(model(), frames[3], cell=False)
+    assert all(one.converged for one in found)
+    assert found[3].n_steps > 2 * found[0].n_steps
+    assert found[3].energy == pytest.approx(alone.energy, abs=1e-9)
+
+
 def test_ases_criterion():
     relaxed = relax(model(), alloy(), fmax=1e-3, smax=None)
     assert relaxed.converged

@@ -96,7 +96,7 @@ def voltage_profile(
         raise ValueError(f"contents must lie in 0 … {full}, the lithium atoms of the host; got {contents}")
     starts = [(n, atoms) for n in wanted for atoms in orderings(host, n, n_orderings, seed)]
     found = relax(model, [atoms for _, atoms in starts])
-    rows = [_content(n, [end for (m, _), end in zip(starts, found, strict=True) if m == n]) for n in wanted]
+    rows = [content_of(n, [end for (m, _), end in zip(starts, found, strict=True) if m == n]) for n in wanted]
     return profile_of(rows, lithium_energy=lithium_energy)
 
 
@@ -165,7 +165,12 @@ def _above_ends(known: Sequence[Content], lithium_energy: float) -> list[float]:
     return energies
 
 
-def _content(n: int, ends: Sequence[Relaxed]) -> Content:
+def content_of(n: int, ends: Sequence[Relaxed]) -> Content:
+    """The row of ``n`` lithium atoms: the lowest of its arrangements that relaxed to a minimum.
+
+    >>> content_of(3, []).n_tried
+    0
+    """
     good = [end for end in ends if end.converged]
     problems = tuple(end.problem for end in ends if not end.converged)
     if not good:

@@ -20,8 +20,8 @@ class Disorder(Settings):
 
     Writes the order it finds (Warren-Cowley parameters, tetrahedra, 0-TM percolation) with standard errors, structures,
     figures and a page. The same command goes on with a run that was stopped; a larger --n-samples prolongs it.
-    Energies are those of unrelaxed sites unless --relaxed: good for trends where ions differ little in size, and for
-    cells of thousands of sites.
+    Energies are those of unrelaxed sites unless --relaxed. Unrelaxed ones serve cells of thousands of sites and
+    exaggerate the order: in LiMnO2 their differences are about twice those of relaxed cells, as if it were colder.
 
     example: jaxmlip disorder fit/model.npz LiMnO2 --temperature 1300 --cell 6 --out disorder
     """
@@ -47,9 +47,15 @@ class Disorder(Settings):
     sweeps: Positive = 1.0
     """Trials per cation site from one sample to the next."""
     relaxed: bool = False
-    """Decide by relaxed energies: each sample costs a relaxation of the cell, so take a --cell of 2 or 3."""
+    """Decide by relaxed energies: each sample costs a relaxation of the cell, so take a --cell of 2 or 3.
+    A run that was stopped goes on as the others do."""
+    heat: Positive = 2.0
+    """With --relaxed: the temperature of the unrelaxed swaps that make a candidate, in units of --temperature."""
+    trials: Count = 20
+    """With --relaxed: such swaps from one candidate to the next; fewer where too few candidates are taken."""
     voltages: bool = False
-    """Also lithium content over voltage of the last structure at 300 K, and the voltage of each lithium site."""
+    """Also lithium content over voltage at 300 K of the last structure, beside one with its cations at random, and the
+    voltage of each lithium site."""
     lithium_energy: float = -1.9089
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     precision: Literal["float64", "float32"] = "float32"
@@ -69,7 +75,7 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError("no formula: name the rocksalt after the model, such as LiMnO2")
     with double_precision():
         model = load_model(job.model)
-        _check_elements(model, job.formula)
+        _check_formula(model, job.formula)
         sites, lattice = _sites(job, model)
         job.out.mkdir(exist_ok=True)
         n_moving = len(sites.sublattices[0].sites)
@@ -80,13 +86,15 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _check_elements(model: Any, formula: str) -> None:
-    from jaxmlip.cathodes.disorder import parse_formula
+def _check_formula(model: Any, formula: str) -> None:
+    from jaxmlip.cathodes.disorder import parse_formula, rocksalt
 
-    symbols = model.potential.config.symbols
-    missing = [symbol for symbol in parse_formula(formula) if symbol not in symbols]
+    symbols, amounts = model.potential.config.symbols, parse_formula(formula)
+    missing = [symbol for symbol in amounts if symbol not in symbols]
     if missing:
         raise ConfigError(f"the model knows {', '.join(symbols)}, not {', '.join(missing)} of {formula}")
+    if all(len(part.symbols) < 2 for part in rocksalt(formula, repeat=(1, 1, 1)).sublattices):
+        raise ConfigError(f"{formula} has one kind of cation and one of anion: nothing that could change places")
 
 
 def _sites(job: Disorder, model: Any) -> tuple[Any, float]:
@@ -106,19 +114,16 @@ def _sample(job: Disorder, model: Any, sites: Any) -> tuple[Any, list]:
     amounts = disorder.parse_formula(job.formula)
     starts = np.array([disorder.random_numbers(sites, amounts, job.seed + k) for k in range(job.chains)])
     chains = disorder.Chains(starts, [job.temperature] * job.chains)
+    run: Any = {"checkpoint": job.out / "checkpoint.npz", "show_progress": console().is_terminal}
     if job.relaxed:
-        n = job.n_samples + job.equilibration
-        relaxed = disorder.RelaxedSampling(n_samples=n, seed=job.seed)
-        found = disorder.sample_relaxed(model, sites, chains, settings=relaxed)
-        kept = slice(job.equilibration, None)
-        samples = disorder.Samples(found.numbers[kept], found.energies[kept], found.acceptance, float("nan"))
-        return samples, found.structures
+        names = ("n_samples", "equilibration", "heat", "seed")
+        options = {name: getattr(job, name) for name in names}
+        relaxed = disorder.RelaxedSampling(n_trials=job.trials, **options)
+        found = disorder.sample_relaxed(model, sites, chains, settings=relaxed, **run)
+        return disorder.Samples(*found[:3], float("nan")), found.structures
     names = ("n_samples", "equilibration", "sweeps", "seed", "precision")
     settings = disorder.Sampling(**{name: getattr(job, name) for name in names})
-    samples = disorder.sample(
-        model, sites, chains, settings=settings, checkpoint=job.out / "checkpoint.npz",
-        show_progress=console().is_terminal,
-    )  # fmt: skip
+    samples = disorder.sample(model, sites, chains, settings=settings, **run)
     return samples, [disorder.occupied(sites, one) for one in samples.numbers[-1]]
 
 
@@ -138,7 +143,8 @@ def _finish(job: Disorder, words: Sequence[str], model: Any, found: tuple) -> No
     save_figure(report.order_figure(analysis), job.out / "order.png")
     write(job.out / "structures.xyz", structures)
     further = _voltages(job, model, sites, samples) if job.voltages else []
-    chapters = report.sections(analysis, samples, len(sites.frame), further)
+    n_sites = len(sites.frame)
+    chapters = report.sections(analysis, samples, n_sites, about=_about(job, sites), further=further)
     title = f"Cation disorder of {job.formula} at {job.temperature:g} K"
     write_report(
         job.out / "report.html",
@@ -160,25 +166,40 @@ def _show(job: Disorder, rows: list[dict[str, Any]]) -> None:
     console().print(table)
 
 
-def _voltages(job: Disorder, model: Any, sites: Any, samples: Any) -> list:
-    """Content over voltage of the last structure, around the voltages of its sites."""
-    import numpy as np
+def _about(job: Disorder, sites: Any) -> str:
+    """What was sampled, in words."""
+    energies = "relaxed cells: each candidate is relaxed with its cell" if job.relaxed else "ions on their ideal sites"
+    lattice = sites.frame.cell.lengths()[0] / job.cell
+    return (
+        f"{job.chains} chains of {job.n_samples} samples of {job.formula} at {job.temperature:g} K, {len(sites.frame)} "
+        f"sites of a rocksalt with a lattice constant of {lattice:.3f} Å; energies of {energies}."
+    )
 
+
+def _voltages(job: Disorder, model: Any, sites: Any, samples: Any) -> list:
+    """Content over voltage of the last structure and of a random one, around the voltages of their sites."""
     from jaxmlip.cathodes import disorder
-    from jaxmlip.cathodes.disorder.report import voltage_figure
+    from jaxmlip.cathodes.disorder.report import Lithium, voltage_figure
     from jaxmlip.evaluate.provenance import write_rows
     from jaxmlip.evaluate.report import Picture, Section
     from jaxmlip.evaluate.style import save_figure
 
-    atoms = disorder.occupied(sites, samples.numbers[-1, 0])
-    single = disorder.site_voltages(model, atoms, lithium_energy=job.lithium_energy)
-    grid = np.linspace(single.min() - 0.5, single.max() + 1.5, 12).tolist()
+    random = disorder.random_numbers(sites, disorder.parse_formula(job.formula), job.seed)
+    kinds = {"sampled": samples.numbers[-1, 0], "random": random}
+    hosts = {name: disorder.occupied(sites, numbers) for name, numbers in kinds.items()}
     settings = disorder.Sampling(n_samples=30, equilibration=20, precision=job.precision, seed=job.seed)
-    curve = disorder.voltage_curve(model, atoms, voltages=grid, lithium_energy=job.lithium_energy, settings=settings)
-    columns = zip(curve.voltages, curve.content.mean, curve.content.error, curve.slope, strict=True)
-    names = ("voltage", "content", "error", "slope")
-    write_rows(job.out, "voltage_curve", [dict(zip(names, map(float, row), strict=True)) for row in columns])
-    figure = voltage_figure(curve, single)
+    found, rows = {}, []
+    for name, atoms in hosts.items():
+        single = disorder.site_voltages(model, atoms, lithium_energy=job.lithium_energy)
+        grid = disorder.voltage_range(model, atoms, lithium_energy=job.lithium_energy)
+        options: Any = {"voltages": grid.tolist(), "lithium_energy": job.lithium_energy, "settings": settings}
+        curve = disorder.voltage_curve(model, atoms, **options)
+        found[name] = Lithium(curve, single)
+        columns = zip(curve.voltages, curve.content.mean, curve.content.error, curve.slope, strict=True)
+        names = ("voltage", "content", "error", "slope")
+        rows += [{"cations": name, **dict(zip(names, map(float, row), strict=True))} for row in columns]
+    write_rows(job.out, "voltage_curve", rows)
+    figure = voltage_figure(found)
     save_figure(figure, job.out / "voltage_curve.png")
     text = "Metals stay, lithium comes and goes at 300 K on unrelaxed sites: the voltages are those of a rigid host."
     caption = "Lithium content over voltage, and the voltage at which each lithium would leave alone."

@@ -36,8 +36,8 @@ class Voltage(ReadOptions):
     """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside
     the data, unreliable from about 10). A shipped potential brings its own."""
     disordered: bool = False
-    """Also of rocksalts of the same composition, with cations at random and as Monte Carlo finds them at --temperature:
-    means over snapshots with standard errors."""
+    """Also of rocksalts of the same composition, with cations at random and as Monte Carlo finds them at --temperature
+    on unrelaxed sites (which exaggerate the order): means over snapshots with standard errors."""
     temperature: float = 1300.0
     """K, of the synthesis of the disordered cells."""
     cell: int = 2

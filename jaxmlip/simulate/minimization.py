@@ -182,7 +182,7 @@ def _shrunk(slots: table.Slots, progress: Progress) -> tuple[table.Slots, Progre
     names = ("holds", "cell", "listed_cell", "reach", "free")
     for name in names:
         setattr(slots, name, getattr(slots, name)[keep])
-    slots.graphs = type(slots.graphs)(*(x[keep] for x in slots.graphs))
+    slots.graphs = jax.tree.map(lambda x: x[keep], slots.graphs)
     return slots, jax.tree.map(lambda x: x[keep], progress)
 
 

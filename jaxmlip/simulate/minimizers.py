@@ -167,9 +167,9 @@ def _two_loops(gradient: Array, steps: Array, changes: Array) -> Array:
 
 def _fire(force: Callable[[Array], Array]) -> tuple[Callable, Callable]:
     """jax-md's FIRE; it has no longest step, so its steps are made shorter where they are taken."""
-    from jax_md import minimize
+    with jax.numpy_dtype_promotion("standard"):  # jax-md promotes when it is imported, too
+        from jax_md import minimize
 
-    with jax.numpy_dtype_promotion("standard"):
         return minimize.fire_descent(force, lambda rows, step, **_: rows + _capped(step), **_FIRE_STEPS)
 
 

@@ -58,7 +58,7 @@ energies, an epoch on energies and forces; of NequIP one minibatch of 16 cells o
 
 TRIALS: dict[str, list[dict[str, Any]]] = {
     "mtp": [{"level": 8, "cutoff": 5.0, "min_dist": 1.8, "n_chains": n} for n in (1, 32)],
-    "snap": [{"cutoff": 4.615858, "twojmax": 6, "n_chains": 1}],
+    "snap": [{"cutoff": 4.615858, "twojmax": 6, "n_chains": n} for n in (1, 32)],
 }
 """Settings of Monte Carlo in rocksalt LiMnO2, and the number of chains side by side."""
 

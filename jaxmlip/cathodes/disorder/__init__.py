@@ -1,6 +1,13 @@
 """Cation disorder: which cation sits where, sampled with a potential, and what follows for lithium."""
 
-from jaxmlip.cathodes.disorder.lithium import VoltageCurve, lithium_sites, site_voltages, voltage_curve
+from jaxmlip.cathodes.disorder.charging import lithium_orders, relaxed_profile
+from jaxmlip.cathodes.disorder.lithium import (
+    VoltageCurve,
+    lithium_sites,
+    site_voltages,
+    voltage_curve,
+    voltage_range,
+)
 from jaxmlip.cathodes.disorder.moves import Move, Step, replacements, swaps, table_exchange
 from jaxmlip.cathodes.disorder.order import (
     Tetrahedra,
@@ -41,7 +48,22 @@ from jaxmlip.cathodes.disorder.voltage import (
 __all__ = ["ANIONS", "Chains", "DisorderedVoltage", "Estimate", "Move", "Percolation", "RelaxedSamples"]
 __all__ += ["RelaxedSampling", "Samples", "Sampling", "Sites", "Step", "Sublattice", "Tetrahedra", "VoltageCurve"]
 __all__ += ["WarrenCowley", "compared_voltages", "disordered_voltage", "estimate", "finite_size_threshold"]
-__all__ += ["lithium_sites", "occupied", "parse_formula", "percolating_fraction", "random_numbers"]
-__all__ += ["random_tetrahedra", "relaxed_lattice", "replacements", "rocksalt", "sample", "sample_relaxed"]
+__all__ += ["lithium_orders", "lithium_sites", "occupied", "parse_formula", "percolating_fraction", "random_numbers"]
+__all__ += [
+    "random_tetrahedra",
+    "relaxed_lattice",
+    "relaxed_profile",
+    "replacements",
+    "rocksalt",
+    "sample",
+    "sample_relaxed",
+]
 __all__ += ["site_voltages", "sites_of", "snapshots", "swaps", "table_exchange", "tetrahedra_of"]
-__all__ += ["tetrahedron_fractions", "threshold_content", "voltage_curve", "warren_cowley", "zero_tm_percolation"]
+__all__ += [
+    "tetrahedron_fractions",
+    "threshold_content",
+    "voltage_curve",
+    "voltage_range",
+    "warren_cowley",
+    "zero_tm_percolation",
+]

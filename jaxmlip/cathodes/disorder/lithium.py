@@ -12,6 +12,7 @@ References:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import ase
@@ -28,6 +29,8 @@ from jaxmlip.cathodes.disorder.statistics import Estimate, estimate
 from jaxmlip.cathodes.voltage import LITHIUM_BCC
 from jaxmlip.potentials.model import Model
 from jaxmlip.units import BOLTZMANN
+
+_MARGIN = 0.25  # V
 
 
 class VoltageCurve(NamedTuple):
@@ -95,6 +98,34 @@ def voltage_curve(
     return VoltageCurve(volts, content, slope)
 
 
+def voltage_range(
+    model: Model, atoms: ase.Atoms, *, n: int = 16, lithium_energy: float = LITHIUM_BCC
+) -> Float[np.ndarray, " n"]:
+    """Voltages between which a rigid host takes its lithium up, in even steps.
+
+    From just below the voltage at which the first lithium leaves the full host to just above that at which the first
+    enters the empty one, or the other way round where lithium ions attract each other.
+
+    >>> from jaxmlip.cathodes import layered
+    >>> from jaxmlip.potentials import build
+    >>> potential = build("mtp", species=("Li", "Co", "O"), level=2, cutoff=3.0)
+    >>> model = Model(potential, potential.init(None, None))  # without any interaction
+    >>> voltage_range(model, layered("Co"), n=3, lithium_energy=-2.0).tolist()
+    [-2.25, -2.0, -1.75]
+
+    Raises:
+        ValueError: no lithium, or an element that the model does not know.
+    """
+    sites = lithium_sites(atoms)
+    with jax.enable_x64(True):
+        lattice = lattice_of(sites, model.potential, "float64")
+        codes = jnp.asarray(codes_of(atoms.numbers, model.potential))
+        held = jnp.asarray(np.flatnonzero(atoms.numbers == 3))
+        ends = [_changes(model, lattice, codes, held, empty) for empty in (False, True)]
+    volts = np.concatenate([np.asarray(end) for end in ends]) + lithium_energy
+    return np.linspace(volts.min() - _MARGIN, volts.max() + _MARGIN, n)
+
+
 def site_voltages(
     model: Model, atoms: ase.Atoms, *, lithium_energy: float = LITHIUM_BCC
 ) -> Float[np.ndarray, " n_lithium"]:
@@ -117,19 +148,22 @@ def site_voltages(
         lattice = lattice_of(sites, model.potential, "float64")
         codes = jnp.asarray(codes_of(atoms.numbers, model.potential))
         held = jnp.asarray(np.flatnonzero(atoms.numbers == 3))
-        return np.asarray(_removals(model, lattice, codes, held)) + lithium_energy
+        return np.asarray(_changes(model, lattice, codes, held, False)) + lithium_energy
 
 
-@jax.jit
-def _removals(model: Model, lattice: Lattice, codes: Array, held: Array) -> Array:
+@partial(jax.jit, static_argnames="empty")
+def _changes(model: Model, lattice: Lattice, codes: Array, held: Array, empty: bool) -> Array:
+    """Energy of the host with one lithium fewer, for each of ``held``; in an ``empty`` host minus that of one more."""
     from jaxmlip.cathodes.disorder.sampler import changed_energies
 
     vacancy = len(model.potential.config.species)
-    energies = all_energies(model, lattice, codes)
+    start = codes.at[held].set(vacancy) if empty else codes
+    energies = all_energies(model, lattice, start)
+    changes = codes[held[0]] if empty else vacancy
 
-    def without(site: Array) -> Array:
-        changed = codes.at[site].set(vacancy)
-        _, new, old = changed_energies(model, lattice, changed, site[None], energies)
+    def change(site: Array) -> Array:
+        _, new, old = changed_energies(model, lattice, start.at[site].set(changes), site[None], energies)
         return jnp.sum(new - old)
 
-    return jax.lax.map(without, held)
+    found = jax.lax.map(change, held)
+    return -found if empty else found

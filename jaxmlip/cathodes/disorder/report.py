@@ -1,6 +1,6 @@
 """What a run found, as rows, figures and a page: short-range order, tetrahedra, percolation, voltages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from jaxmlip.evaluate import style
 from jaxmlip.evaluate.report import Picture, Section, Table
 
 _N_RANDOM = 20  # random arrangements beside the samples
+_MARGIN = 0.05  # V, around voltages of sites, which may all be the same
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -110,29 +111,47 @@ def energy_figure(samples: Samples, n_sites: int) -> Figure:
     return figure
 
 
+class Lithium(NamedTuple):
+    """Lithium of one arrangement of cations: content over voltage, and the voltage of each site."""
+
+    curve: VoltageCurve
+    sites: Float[np.ndarray, " n_lithium"]  # V
+
+
 @style.styled
-def voltage_figure(curve: VoltageCurve, sites: Float[np.ndarray, " n_sites"]) -> Figure:
-    """Left: lithium content over voltage; right: the voltage at which each lithium would leave alone."""
+def voltage_figure(found: Mapping[str, Lithium]) -> Figure:
+    """Left: lithium content over voltage; right: at which voltage how much of the lithium would leave alone."""
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.errorbar(curve.content.mean, curve.voltages, xerr=curve.content.error, fmt="o-", color=_COLORS[0], capsize=2)
+    values = np.concatenate([one.sites for one in found.values()])
+    n_bins = min(30, max(8, min(len(one.sites) for one in found.values()) // 4))
+    edges = np.linspace(values.min() - _MARGIN, values.max() + _MARGIN, n_bins + 1)
+    for k, (name, one) in enumerate(found.items()):
+        curve, shown = one.curve, {"color": _COLORS[k % len(_COLORS)], "label": name}
+        left.errorbar(curve.content.mean, curve.voltages, xerr=curve.content.error, fmt="o-", capsize=2, **shown)
+        share = np.full(len(one.sites), 1 / len(one.sites))
+        right.hist(one.sites, bins=edges.tolist(), weights=share, alpha=0.6, **shown)
     left.set(xlabel="lithium that stays", ylabel="voltage against Li (V)", xlim=(-0.03, 1.03))
-    right.hist(sites, bins=min(30, max(5, len(sites) // 5)), color=_COLORS[1])
-    right.set(xlabel="voltage of each lithium site (V)", ylabel="number of sites")
+    right.set(xlabel="voltage of each lithium site (V)", ylabel="share of the lithium")
+    left.legend()
     return figure
 
 
-def sections(found: Analysis, samples: Samples, n_sites: int, further: Sequence[Section] = ()) -> list[Section]:
-    """Of the page, for `jaxmlip.evaluate.report.write_report`."""
+def sections(
+    found: Analysis, samples: Samples, n_sites: int, *, about: str = "", further: Sequence[Section] = ()
+) -> list[Section]:
+    """Of the page, for `jaxmlip.evaluate.report.write_report`; ``about`` says what was sampled."""
     rows = [[row["quantity"], row["mean"], row["error"], row["random"]] for row in rows_of(found)]
     table = Table(["quantity", "mean", "standard error", "random"], rows)
-    about = (
+    reading = (
         "Means over the samples of all chains; standard errors count correlated samples as fewer. Zero of a "
         "Warren–Cowley parameter is a random arrangement, positive: the two avoid each other. Lithium moves quickly "
         "through tetrahedra without a transition metal (0-TM), and through the crystal where these percolate."
     )
     caption = "Short-range order by shell, and tetrahedra by their number of lithium corners."
     energy = Picture(energy_figure(samples, n_sites), "Energy of each chain: a drift means that it is too short.")
-    acceptance = f"Accepted trials: {100 * float(samples.acceptance.mean()):.1f} %."
-    first = Section("Short-range order", [about], [table], [Picture(order_figure(found), caption)])
+    accepted = ", ".join(f"{100 * one:.1f} %" for one in samples.acceptance)
+    acceptance = f"Accepted of what each chain tried: {accepted}."
+    texts = [text for text in (about, reading) if text]
+    first = Section("Short-range order", texts, [table], [Picture(order_figure(found), caption)])
     return [first, *further, Section("Chains", [acceptance], pictures=[energy])]

@@ -4,10 +4,6 @@ Energies are those of the unrelaxed sites; `jaxmlip.cathodes.disorder.relaxed` s
 """
 
 import dataclasses
-import hashlib
-import json
-import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -18,12 +14,12 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Float, Integer
 
+from jaxmlip.cathodes.disorder import checkpoint as files
 from jaxmlip.cathodes.disorder import sampler
 from jaxmlip.cathodes.disorder.energies import codes_of, lattice_of, numbers_of
 from jaxmlip.cathodes.disorder.moves import Move, move_table, swaps
 from jaxmlip.cathodes.disorder.sites import Sites
 from jaxmlip.config import ConfigError, Count, Positive, Settings, Whole
-from jaxmlip.files import atomic_path
 from jaxmlip.potentials.base import cast_params
 from jaxmlip.potentials.model import Model
 from jaxmlip.progress import track
@@ -85,15 +81,6 @@ class Samples(NamedTuple):
     exchanges: float  # share of the exchanges of replicas that were accepted; NaN without tempering
 
 
-class _Run(NamedTuple):
-    states: sampler.State
-    done: int
-    numbers: list[np.ndarray]
-    energies: list[np.ndarray]
-    n_exchanged: int
-    n_tried: int
-
-
 def sample(
     model: Model,
     sites: Sites,
@@ -121,20 +108,20 @@ def sample(
     with jax.enable_x64(True):
         model = Model(model.potential, cast_params(model.params, chosen.precision))
         task = ensemble_of(model, sites, chains, chosen.precision)
-        mark = _fingerprint(model, sites, chains, chosen)
+        mark = files.fingerprint(model, sites, chains, chosen)
         path = None if checkpoint is None else Path(checkpoint)
-        run = _Run(first_states(model, task, chains), 0, [], [], 0, 0)
-        run = run if path is None or not path.exists() else _read(path, mark)
+        run = files.Run(first_states(model, task, chains), 0, [], [], np.zeros(2, int))
+        run = run if path is None or not path.exists() else files.read(path, mark)
         total = chosen.equilibration + chosen.n_samples
         n_moving = sum(len(part.sites) for part in sites.sublattices if len(part.symbols) > 1)
         n_trials = jnp.asarray(max(1, round(chosen.sweeps * n_moving)))
         for k in track(range(run.done, total), "sampling", show=show_progress):
             run = _sample_once(model, task, run, chosen, n_trials)
             if path is not None and ((k + 1) % chosen.checkpoint_every == 0 or k + 1 == total):
-                _write(path, run, mark)
+                files.write(path, run, mark)
         tried = run.done * int(n_trials)
         acceptance = np.asarray(run.states.n_accepted) / max(tried, 1)
-    exchanges = run.n_exchanged / run.n_tried if run.n_tried else float("nan")
+    exchanges = float(run.counts[0] / run.counts[1]) if run.counts[1] else float("nan")
     n = chosen.n_samples  # a checkpoint may hold more
     return Samples(np.array(run.numbers)[:n], np.array(run.energies)[:n], acceptance, exchanges)
 
@@ -159,7 +146,9 @@ def first_states(model: Model, task: sampler.Ensemble, chains: Chains) -> sample
     return jax.lax.map(lambda one: sampler.start(model, task.lattice, one), codes)
 
 
-def _sample_once(model: Model, task: sampler.Ensemble, run: _Run, settings: Sampling, n_trials: jax.Array) -> _Run:
+def _sample_once(
+    model: Model, task: sampler.Ensemble, run: files.Run, settings: Sampling, n_trials: jax.Array
+) -> files.Run:
     trials, exchange = jax.random.split(jax.random.fold_in(jax.random.key(settings.seed), run.done))
     states = sampler.advance_all(model, task, run.states, trials, n_trials)
     n_chains, exchanged, tried = len(states.energies), 0, 0
@@ -172,44 +161,5 @@ def _sample_once(model: Model, task: sampler.Ensemble, run: _Run, settings: Samp
     kept = run.done >= settings.equilibration
     numbers = [numbers_of(np.asarray(states.occupation), model.potential)] if kept else []
     energies = [np.asarray(states.energies, float).sum(axis=1)] if kept else []
-    counts = (run.n_exchanged + exchanged, run.n_tried + tried)
-    return _Run(states, run.done + 1, run.numbers + numbers, run.energies + energies, *counts)
-
-
-def _fingerprint(model: Model, sites: Sites, chains: Chains, settings: Sampling) -> str:
-    """Of all that a chain depends on, except for how many samples are kept."""
-    parts = [part.symbols for part in sites.sublattices]
-    fields = dataclasses.asdict(dataclasses.replace(settings, n_samples=1, checkpoint_every=1))
-    text = json.dumps([repr(model.potential.config), parts, fields, repr(tuple(map(float, chains.temperatures)))])
-    text += repr({k: tuple(map(float, v)) for k, v in chains.potentials.items()}) + repr(chains.moves)
-    digest = hashlib.sha256(text.encode())
-    geometry = [sites.frame.positions, sites.frame.cell.array, np.asarray(chains.starts, np.int64)]
-    for array in [*geometry, *jax.tree.leaves(model.params), *(part.sites for part in sites.sublattices)]:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _write(path: Path, run: _Run, mark: str) -> None:
-    state = {f"state_{name}": np.asarray(value) for name, value in run.states._asdict().items()}
-    counts = np.array([run.done, run.n_exchanged, run.n_tried])
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:  # noqa: PTH123
-        np.savez(file, mark=mark, counts=counts, numbers=run.numbers, energies=run.energies, **state)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _read(path: Path, mark: str) -> _Run:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        state = sampler.State(*(jnp.asarray(found[f"state_{name}"]) for name in sampler.State._fields))
-        done, exchanged, tried = map(int, found["counts"])
-        run = _Run(state, done, list(found["numbers"]), list(found["energies"]), exchanged, tried)
-        same = str(found["mark"]) == mark
-    except (AttributeError, KeyError, OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is no checkpoint of this program ({error}): remove it to start anew") from None
-    if not same:
-        raise ConfigError(
-            f"{path} is the checkpoint of another run: give the same model, cell, conditions and seed, or remove it"
-        )
-    return run
+    counts = run.counts + np.array([exchanged, tried])
+    return files.Run(states, run.done + 1, run.numbers + numbers, run.energies + energies, counts)

@@ -62,4 +62,5 @@ def domain(job: Any, model, mode: Literal["structures", "atoms"] = "structures")
 
     if job.train:
         return active_set(model, structures(job.train, "training data (--train)", job), mode=mode)
-    return load_active_set(job.model) if job.model in pretrained.available() else None
+    shipped = job.model in pretrained.available() and pretrained.files(job.model).active_set
+    return load_active_set(job.model) if shipped else None

@@ -153,8 +153,18 @@ def load_active_set(path: str | Path) -> ActiveSet:
 
     >>> load_active_set("rocksalt-mtp").mode
     'atoms'
+
+    Raises:
+        ValueError: a shipped potential without a domain.
     """
-    path = pretrained.files(str(path)).active_set if str(path) in pretrained.available() else path
+    if str(path) in pretrained.available():
+        shipped = pretrained.files(str(path)).active_set
+        if shipped is None:
+            raise ValueError(
+                f"no active set comes with {path}: that of so many parameters would be larger than the package; make "
+                "one from your own structures with `active_set`"
+            )
+        path = shipped
     with np.load(path, allow_pickle=False) as content:
         mode: Any = str(content["mode"])
         frozen = content["frozen"].tolist() if "frozen" in content else []

@@ -57,8 +57,8 @@ class Files(NamedTuple):
     """Of one potential."""
 
     model: Path
-    active_set: Path
-    """Its domain: `jaxmlip.evaluate.load_active_set` takes the name, too."""
+    active_set: Path | None
+    """Its domain: `jaxmlip.evaluate.load_active_set` takes the name, too. None: it would be too large to ship."""
 
 
 def available() -> list[str]:
@@ -96,7 +96,8 @@ def files(name: str) -> Files:
         ValueError: no potential of this name is shipped.
     """
     _known(name)
-    return Files(_FOLDER / f"{name}.npz", _FOLDER / f"{name}-active.npz")
+    active = _FOLDER / f"{name}-active.npz"
+    return Files(_FOLDER / f"{name}.npz", active if active.exists() else None)
 
 
 def _known(name: str) -> None:

@@ -8,7 +8,6 @@ References:
 """
 
 import dataclasses
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from jaxmlip.config import ConfigError, Count, Positive, Settings, from_mapping,
 from jaxmlip.data.labels import labels
 from jaxmlip.learning import exploration
 from jaxmlip.learning.active.settings import Explorer
+from jaxmlip.learning.active.worker import imported
 from jaxmlip.learning.exploration import Exploration, Watch, labelled
 from jaxmlip.learning.structures import ANIONS, bare, delithiated, is_sound, metals_of, rattled, strained, swapped
 from jaxmlip.potentials.model import Model
@@ -153,21 +153,6 @@ def explorer(settings: Explorer) -> tuple[Function, Any]:
         raise ConfigError(f"{unknown_name('explorer', settings.kind, EXPLORERS)}, or the import path of a function")
     kind = EXPLORERS[settings.kind]
     return kind.function, from_mapping(kind.options, settings.options, where=f"options of {settings.kind}")
-
-
-def imported(path: str, what: str) -> Any:
-    """What an import path names.
-
-    >>> imported("ase.calculators.emt.EMT", "calculator").__name__
-    'EMT'
-
-    Raises:
-        ConfigError: nothing can be imported under that name.
-    """
-    try:
-        return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{what} {path!r} cannot be imported: {error}") from None
 
 
 def _seeded(options: Exploration, rng: np.random.Generator) -> Exploration:

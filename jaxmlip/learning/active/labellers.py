@@ -23,11 +23,11 @@ import ase
 import numpy as np
 
 from jaxmlip.config import ConfigError, to_mapping
-from jaxmlip.data.labels import Labels, attach, is_converged, labels
+from jaxmlip.data.labels import attach, is_converged, labels
 from jaxmlip.data.read import read, write
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.formats import load
-from jaxmlip.learning.active.explorers import imported
+from jaxmlip.learning.active import worker
 from jaxmlip.learning.active.keeping import read_json
 from jaxmlip.learning.active.settings import Labelling
 from jaxmlip.learning.exploration import labelled
@@ -161,38 +161,15 @@ def labeller(settings: Labelling) -> Labeller:
     """
     if settings.command:
         return lambda atoms: run_command(settings.command, atoms, settings.time_limit)
-    if settings.processes:
-        told = {name: to_mapping(settings)[name] for name in ("calculator", "arguments", "model")}
-        words = [sys.executable, "-m", "jaxmlip.learning.active.labellers", json.dumps(told)]
+    if settings.processes and settings.calculator:
+        told = {name: to_mapping(settings)[name] for name in ("calculator", "arguments")}
+        words = [sys.executable, "-P", worker.__file__, json.dumps(told)]
         return lambda atoms: run_command(f"{shlex.join(words)} {{input}} {{output}}", atoms, settings.time_limit)
-    return _in_process(settings)
-
-
-def _in_process(settings: Labelling) -> Labeller:
     if settings.calculator:
-        make = imported(settings.calculator, "calculator")
-
-        def calculate(atoms: ase.Atoms) -> ase.Atoms:
-            found = bare(atoms)
-            found.calc = make(**settings.arguments)
-            energy, forces = found.get_potential_energy(), found.get_forces()
-            attach(found, Labels(float(energy), np.asarray(forces, float), _stress(found)))
-            return found
-
-        return calculate
+        return worker.calculating(settings.calculator, settings.arguments)
     if settings.model:
         return lambda atoms: labelled(_teacher(settings.model), [atoms], dtype="float64")[0]
     raise ConfigError("label: say who calculates: calculator, command or model")
-
-
-def _stress(atoms: ase.Atoms) -> Any:
-    """In eV/Å³ as a matrix; None where the calculator has none, or the cell no volume."""
-    if not atoms.pbc.all():
-        return None
-    try:
-        return np.asarray(atoms.get_stress(voigt=False), float)
-    except Exception:  # PropertyNotImplementedError, and what calculators raise in its place
-        return None
 
 
 def run_command(command: str, atoms: ase.Atoms, time_limit: float = 0.0) -> ase.Atoms:
@@ -237,8 +214,10 @@ def check_labeller(settings: Labelling) -> None:
     """
     if settings.model:
         _teacher(settings.model)
-    elif not settings.command:
-        _in_process(settings)
+    elif settings.calculator:
+        worker.imported(settings.calculator, "calculator")
+    else:
+        labeller(settings)
 
 
 @lru_cache(maxsize=2)
@@ -252,13 +231,3 @@ def _good(folder: Path, number: int) -> Path:
 
 def _bad(folder: Path, number: int) -> Path:
     return folder / "failed" / f"{number:04d}.json"
-
-
-def main(words: Sequence[str]) -> None:
-    """Of a process of its own: settings as JSON, the file to read and the file to write."""
-    settings = Labelling(**json.loads(words[0]))
-    write(words[2], _in_process(settings)(read(words[1])[0]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

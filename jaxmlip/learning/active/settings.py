@@ -65,8 +65,8 @@ class Labelling(Settings):
     model: str = ""
     """A potential as the teacher: its file, or a name such as rocksalt-mtp."""
     processes: Whole = 0
-    """Labels calculated at once, each in a process of its own; 0: one after another in this process (a command always
-    has its own)."""
+    """Labels calculated at once: by a calculator each in a process of its own. 0: one after another in this process (a
+    command always has its own)."""
     time_limit: NotNegative = 0.0
     """Seconds after which a calculation in a process of its own is given up; 0: none."""
     retries: Whole = 1
@@ -82,8 +82,8 @@ class Labelling(Settings):
             raise ConfigError(f"give one of calculator, command and model, not {' and '.join(given)}")
         if self.command and not ("{input}" in self.command and "{output}" in self.command):
             raise ConfigError(f"command must contain {{input}} and {{output}}, got {self.command!r}")
-        if self.time_limit and not (self.command or self.processes):
-            raise ConfigError("time_limit needs processes of their own: set processes = 1 or more")
+        if self.time_limit and not (self.command or (self.calculator and self.processes)):
+            raise ConfigError("time_limit needs a command, or a calculator with processes = 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -222,7 +222,6 @@ MTP = Family(
     color="#009e73",
     method="gauss-newton",
     suggest=suggest,
-    features=lambda config: ("coefficients",),
     presets=presets_of("mtp"),
     example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "level": 4, "radial_basis_size": 3, "min_dist": 1.5},
     formats={

@@ -106,7 +106,8 @@ def learn(
         rows.append({**row, "spent": spent, "ended": ended})
         _tell(here, rows[-1])
         train, pool = [*train, *new], [*pool, *new]
-        write_page(place.folder, rows, fresh, settings)
+        if ended or not here._replace(number=number + 1).folder.exists():  # else it was written before a kill
+            write_page(place.folder, rows, fresh, settings)
         if ended:
             break
     _finish(place.folder, here, train, (rows, fresh))
@@ -127,10 +128,8 @@ def _round(
     row["largest_doubt"] = float(seen.doubts.max(initial=0.0))
     found = Told([], [])
     if seen.outside > here.settings.inside or here.settings.choice == "random":
-        asked = rounds.chosen(here, model, seen, left)
-        with here.times.measured("label", here.folder / "labelled.json"):
-            found = rounds.told(here, asked)
-        write_json(here.folder / "labelled.json", {"good": len(found.good), "failed": len(found.failed)})
+        asked = rounds.chosen(here, model, seen, train, left)
+        found = rounds.told(here, asked)
         if len(asked) >= _HOPELESS and not found.good:
             raise ValueError(
                 f"round {here.number}: none of {len(asked)} calculations succeeded; the first failed so: "

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxmlip.data.labels import labels
 from jaxmlip.evaluate.errors import errors
+from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.fitting import FIT_METHODS
 from jaxmlip.fitting import fit as fit_model
 from jaxmlip.formats import load, save
@@ -136,7 +137,7 @@ def _visited(
     return found
 
 
-def chosen(here: Round, model: Model, seen: Explored, n: int) -> list[ase.Atoms]:
+def chosen(here: Round, model: Model, seen: Explored, train: Sequence[ase.Atoms], n: int) -> list[ase.Atoms]:
     """The structures of a round that are labelled."""
     settings = here.settings
 
@@ -144,7 +145,7 @@ def chosen(here: Round, model: Model, seen: Explored, n: int) -> list[ase.Atoms]
         if settings.choice == "random":
             order = here.rng(len(settings.explore)).permutation(len(seen.atoms))[:n]
             return [seen.atoms[int(k)] for k in order]
-        picked = choose(model, seen.atoms, seen.doubts, n, limits=settings.doubt, twins=settings.twins)
+        picked = choose(model, seen.atoms, seen.doubts, n, train=train, settings=settings)
         return [seen.atoms[k] for k in picked]
 
     path = here.folder / "chosen.extxyz"
@@ -154,7 +155,14 @@ def chosen(here: Round, model: Model, seen: Explored, n: int) -> list[ase.Atoms]
 
 def told(here: Round, asked: Sequence[ase.Atoms]) -> Told:
     """Their labels."""
-    return label_all(asked, here.settings.label, here.folder, executor=here.place.executor, report=here.place.report)
+    done = here.folder / "labelled.json"
+    with here.times.measured("label", done):
+        found = label_all(
+            asked, here.settings.label, here.folder, executor=here.place.executor, report=here.place.report
+        )
+    if not done.exists() and found.good:
+        write_json(done, {"good": len(found.good), "failed": len(found.failed)})
+    return found
 
 
 def error_columns(name: str, model: Model, frames: Sequence[ase.Atoms]) -> dict[str, float]:
@@ -193,6 +201,4 @@ def fresh_rows(model: Model, frames: Sequence[ase.Atoms]) -> list[dict[str, Any]
 
 def _write_numbers(path: Path, values: Float[np.ndarray, " n"]) -> None:
     """With an infinity as a very large number, which JSON can say."""
-    from jaxmlip.evaluate.provenance import write_json
-
     write_json(path, np.nan_to_num(values, posinf=1e300).tolist())

@@ -30,6 +30,9 @@ class Doubt(Settings):
     """grade: MaxVol over the features of atoms (of structures, where energies of atoms are not local); variance: of a
     Gaussian process; committee: spread of the forces of models each fitted without one part of the data; auto: the
     variance of a Gaussian process, the grade of all others."""
+    frozen: tuple[str, ...] = ()
+    """Of grades: patterns of the names of parameters that do not count, such as "radial*" of a moment tensor potential
+    of many elements, whose grades by all parameters cost much; none: those before the last layer of a network."""
     soft: Positive = 2.0
     """Beyond it a structure is worth a label."""
     hard: Positive = 10.0

@@ -92,7 +92,7 @@ def _grade(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
     if path is not None and path.exists():
         return partial(_grades, fitted.model, load_active_set(path))
     mode: Any = "atoms" if fitted.model.potential.local else "structures"
-    active = active_set(fitted.model, fitted.train, mode=mode, frozen=beyond_features(fitted.model))
+    active = active_set(fitted.model, fitted.train, mode=mode, frozen=uncounted(fitted.model, settings))
     if path is not None:
         save_active_set(active, path)
     return partial(_grades, fitted.model, active)
@@ -102,14 +102,16 @@ def _grades(model: Model, active: Any, atoms: Sequence[ase.Atoms]) -> Float[np.n
     return grades(model, active, atoms).structures
 
 
-def beyond_features(model: Model) -> tuple[str, ...]:
-    """Names of the trained parameters by which grades take no derivatives: those before the last layer.
+def uncounted(model: Model, settings: Doubt) -> tuple[str, ...]:
+    """Names of the trained parameters by which grades take no derivatives: as told, else those before the last layer.
 
     >>> import jaxmlip
-    >>> potential = jaxmlip.build("mtp", species=("Mo",), cutoff=4.0, level=4)
-    >>> beyond_features(Model(potential, potential.init(None, None)))
-    ('radial',)
+    >>> potential = jaxmlip.build("aenet", species=("Mo",), cutoff=4.0, hidden=("2:tanh",))
+    >>> uncounted(Model(potential, potential.init(None, None)), Doubt())
+    ('networks/W0', 'networks/b0', 'networks/b1')
     """
+    if settings.frozen:
+        return settings.frozen
     features = family_of(model.potential.config).features
     if features is None:
         return ()

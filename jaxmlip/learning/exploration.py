@@ -109,8 +109,8 @@ def dynamics(
             break
         if pressures is not None:
             share = settings.timestep / settings.barostat_time
-            baths = zip(walkers, kT, pressures, strict=True)
-            walkers = [_breathed(w, (share, e, p), rng) if w.alive else w for w, e, p in baths]
+            baths = [_Bath(share, e, p) for e, p in zip(kT, pressures, strict=True)]
+            walkers = [_breathed(w, b, rng) if w.alive else w for w, b in zip(walkers, baths, strict=True)]
         walkers = [_baoab(w, (step, decay, e), rng) if w.alive else w for w, e in zip(walkers, kT, strict=True)]
     return kept
 
@@ -148,6 +148,14 @@ class _Walker(NamedTuple):
     def at_rest(cls, atoms: ase.Atoms) -> "_Walker":
         zero = np.zeros_like(atoms.positions)
         return cls(bare(atoms), zero, zero, alive=is_sound(atoms))
+
+
+class _Bath(NamedTuple):
+    """What a cell follows."""
+
+    share: float  # a step's part of the barostat's time
+    thermal: float  # kT, eV
+    pressure: float  # eV/Å³
 
 
 class _Fire(NamedTuple):
@@ -233,7 +241,7 @@ def _baoab(walker: _Walker, bath: tuple[float, float, float], rng: np.random.Gen
     return walker._replace(atoms=atoms, velocities=velocities)
 
 
-def _breathed(walker: _Walker, bath: tuple[float, float, float], rng: np.random.Generator) -> _Walker:
+def _breathed(walker: _Walker, bath: _Bath, rng: np.random.Generator) -> _Walker:
     """Stochastic cell rescaling: d ln V = −(β/τ)(P₀ − P − kT/V) dt + √(2 kT β/(V τ)) dW."""
     share, kT, wanted = bath
     stress = labels(walker.atoms).stress

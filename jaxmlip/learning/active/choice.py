@@ -45,7 +45,8 @@ def choose(
     >>> frames = jaxmlip.datasets.load("mo", split="test")[:4]
     >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
     >>> model = Model(potential, potential.init(None, None))
-    >>> sorted(choose(model, [*frames, frames[2]], np.array([1.0, 3.0, 5.0, 50.0, 5.0]), 5, train=[], settings=Learning()))
+    >>> doubts = np.array([1.0, 3.0, 5.0, 50.0, 5.0])
+    >>> sorted(choose(model, [*frames, frames[2]], doubts, 5, train=[], settings=Learning()))
     [1, 2, 3]
     """
     limits = settings.doubt

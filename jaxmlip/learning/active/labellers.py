@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from functools import lru_cache
@@ -83,7 +83,7 @@ def label_all(
     pool = ThreadPoolExecutor(settings.processes) if settings.processes and executor is None else nullcontext(executor)
     with pool as workers:
         last = perf_counter()
-        for count, k in enumerate(_done(atoms, todo, (settings, folder), workers), 1):
+        for count, k in enumerate(_done(atoms, todo, settings, folder, workers), 1):
             failed = f" failed: {read_json(_bad(folder, k))['reason']}" if _bad(folder, k).exists() else ""
             if failed or perf_counter() - last > _LINE_EVERY:
                 last = perf_counter()
@@ -93,14 +93,16 @@ def label_all(
     return Told(good, [Failure(atoms[k], read_json(_bad(folder, k))["reason"]) for k in bad])
 
 
-def _done(atoms: Sequence[ase.Atoms], todo: list[int], how: tuple[Labelling, Path], workers: Executor | None) -> Any:
+def _done(
+    atoms: Sequence[ase.Atoms], todo: list[int], settings: Labelling, folder: Path, workers: Executor | None
+) -> Iterator[int]:
     """The numbers of structures as each is finished."""
     if workers is None:
         for k in todo:
-            label_one(atoms[k], k, *how)
+            label_one(atoms[k], k, settings, folder)
             yield k
         return
-    futures = {workers.submit(label_one, atoms[k], k, *how): k for k in todo}
+    futures = {workers.submit(label_one, atoms[k], k, settings, folder): k for k in todo}
     try:
         for future in as_completed(futures):
             future.result()

@@ -40,6 +40,15 @@ _HOPELESS = 3  # calculations that all fail are the fault of the labeller
 _FORMAT = 1  # raise when the meaning of a kept file changes
 
 
+class _Known(NamedTuple):
+    """What a round works with."""
+
+    train: list[ase.Atoms]
+    pool: list[ase.Atoms]
+    """Structures to explore from."""
+    test: Sequence[ase.Atoms]
+
+
 class Learned(NamedTuple):
     """What a learning ends with; the same is in its folder."""
 
@@ -86,16 +95,15 @@ def learn(
     _claim(place.folder, student, frames, settings)
     start = _start(student, frames)
     fit = student.fit or default_settings(start if isinstance(start, Potential) else start.potential)
-    train, given = _first_training_set(frames, settings, place)
+    train, spent = _first_training_set(frames, settings, place)
     rows: list[dict[str, Any]] = []
     fresh: list[dict[str, Any]] = []
-    pool = _pool([*frames, *train], settings)
-    ended, spent = "", given
+    known, ended = _Known(train, _pool([*frames, *train], settings), test), ""
     for number in range(settings.rounds + 1):
         here = Round(number, settings, place)
         here.folder.mkdir(exist_ok=True)
         left = min(settings.per_round, settings.budget - spent) if number < settings.rounds else 0
-        model, row, found = _round(here, (start, fit), (train, pool, test), left)
+        model, row, found = _round(here, start, fit, known, left)
         if left < 1:
             ended = "rounds" if number == settings.rounds else "budget"
         elif not (found.good or found.failed):
@@ -105,20 +113,22 @@ def learn(
         spent += len(found.good) + len(found.failed)
         rows.append({**row, "spent": spent, "ended": ended})
         _tell(here, rows[-1])
-        train, pool = [*train, *new], [*pool, *new]
+        known = known._replace(train=[*known.train, *new], pool=[*known.pool, *new])
         if ended or not here._replace(number=number + 1).folder.exists():  # else it was written before a kill
             write_page(place.folder, rows, fresh, settings)
         if ended:
             break
-    _finish(place.folder, here, train, (rows, fresh))
-    return Learned(model, train, rows, ended)
+    _finish(here, known.train)
+    for name, table in (("rounds", rows), ("labels", fresh)):
+        write_rows(place.folder, name, table)
+    return Learned(model, known.train, rows, ended)
 
 
 def _round(
-    here: Round, how: tuple[Any, Any], data: tuple[list[ase.Atoms], list[ase.Atoms], Sequence[ase.Atoms]], left: int
+    here: Round, start: Potential | Model, fit: Any, known: _Known, left: int
 ) -> tuple[Model, dict[str, Any], Told]:
     """Fit, and unless no label is left: explore, choose and label."""
-    (start, fit), (train, pool, test) = how, data
+    train, pool, test = known
     model, doubt = rounds.fitted(here, start, train, fit)
     row: dict[str, Any] = {"round": here.number, "n_train": len(train), **rounds.error_columns("test", model, test)}
     if left < 1:
@@ -224,12 +234,11 @@ def _tell(here: Round, row: dict[str, Any]) -> None:
     here.place.report(", ".join(words))
 
 
-def _finish(folder: Path, here: Round, train: list[ase.Atoms], tables: tuple[list[dict], list[dict]]) -> None:
-    """The last model, its domain, all labels and the tables, in the folder itself."""
+def _finish(here: Round, train: list[ase.Atoms]) -> None:
+    """The last model, its domain and all labels, in the folder itself."""
+    folder = here.place.folder
     for name in ("model.npz", "active.npz"):
         if (here.folder / name).exists():
             with atomic_path(folder / name) as temporary:
                 shutil.copyfile(here.folder / name, temporary)
     write(folder / "train.extxyz", train)
-    for name, rows in zip(("rounds", "labels"), tables, strict=True):
-        write_rows(folder, name, rows)

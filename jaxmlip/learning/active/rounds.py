@@ -22,6 +22,7 @@ from jaxmlip.learning.active.labellers import Told, label_all
 from jaxmlip.learning.active.settings import Explorer, Learning
 from jaxmlip.learning.active.uncertainty import Fitted, Uncertainty, keep_posterior, uncertainty, with_posterior
 from jaxmlip.learning.distillation import Place
+from jaxmlip.learning.exploration import Watch
 from jaxmlip.learning.structures import bare, is_sound
 from jaxmlip.potentials.base import Potential
 from jaxmlip.potentials.model import Model
@@ -100,9 +101,9 @@ def explored(here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.A
     found: list[ase.Atoms] = []
     for k, one in enumerate(settings.explore):
         path = here.folder / f"explored-{k}.extxyz"
-        which = (k, one, max(1, round(share * one.weight)))
+        visit = _Visit(k, one, max(1, round(share * one.weight)), inside)
         with here.times.measured("explore", path):
-            found += kept_frames(path, lambda which=which: _visited(here, which, (model, inside), pool))
+            found += kept_frames(path, lambda visit=visit: _visited(here, visit, model, pool))
     if not found:
         raise ValueError(
             "the explorers gave no structure that is sound, small enough and of elements that the potential knows: "
@@ -119,20 +120,29 @@ def explored(here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.A
     return Explored(found, doubts, settings.doubt.soft)
 
 
-def _visited(
-    here: Round, which: tuple[int, Explorer, int], how: tuple[Model, Any], pool: Sequence[ase.Atoms]
-) -> list[ase.Atoms]:
+class _Visit(NamedTuple):
+    """What one explorer does in a round."""
+
+    number: int
+    explorer: Explorer
+    n_starts: int
+    inside: Watch
+
+
+def _visited(here: Round, visit: _Visit, model: Model, pool: Sequence[ase.Atoms]) -> list[ase.Atoms]:
     """What one explorer found: sound structures, small enough, of elements that the model knows."""
-    (k, one, n), (model, inside) = which, how
-    function, options = explorer(one)
-    rng = here.rng(k)
+    n = visit.n_starts
+    function, options = explorer(visit.explorer)
+    rng = here.rng(visit.number)
     starts = [bare(pool[int(i)]) for i in rng.choice(len(pool), n, replace=n > len(pool))]
     known = {int(z) for z in model.potential.config.species}
     found = []
-    for frame in function(model, starts, Exploring(options, inside), rng):
+    for frame in function(model, starts, Exploring(options, visit.inside), rng):
         if len(frame) <= here.settings.max_atoms and set(frame.numbers.tolist()) <= known and is_sound(frame):
             one_found = bare(frame)
-            one_found.info.update(explorer=one.kind, replica=int(frame.info.get("replica", 0)), round=here.number)
+            one_found.info.update(
+                explorer=visit.explorer.kind, replica=int(frame.info.get("replica", 0)), round=here.number
+            )
             found.append(one_found)
     return found
 

@@ -20,7 +20,6 @@ import jax
 import numpy as np
 
 import jaxmlip
-from jaxmlip.data.labels import labels
 from jaxmlip.evaluate.provenance import provenance, write_json
 from jaxmlip.fitting import fit_settings
 from jaxmlip.learning import Exploration, Place, Student
@@ -33,11 +32,11 @@ TEACHER = "rocksalt-mtp"
 ELEMENTS = ("Li", "O", "Ti", "Mn", "Ni")
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mtp": (
-        {"cutoff": 5.0, "level": 8, "radial_basis_size": 8},
+        {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
         {"energy_weight": 30.0, "prior": 0.01, "epochs": 15, "validation_fraction": 0.0},
     ),
     "snap": (
-        {"cutoff": 5.0, "twojmax": 4, "weights": (0.25, -0.5, 0.76, 0.86, 0.97)},
+        {"cutoff": 5.0, "twojmax": 6, "weights": (0.25, -0.5, 0.76, 0.86, 0.97)},
         {"energy_weight": 30.0, "ridge": 1e-3},
     ),
 }
@@ -56,9 +55,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--family", nargs="+", choices=list(FAMILIES), default=["mtp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--start", type=int, default=8, help="labels at the start")
-    parser.add_argument("--per-round", type=int, default=8)
-    parser.add_argument("--budget", type=int, default=80, help="labels after those at the start")
+    parser.add_argument("--start", type=int, default=12, help="labels at the start")
+    parser.add_argument("--per-round", type=int, default=12)
+    parser.add_argument("--budget", type=int, default=72, help="labels after those at the start")
     parser.add_argument("--n-test", type=int, default=20, help="rocksalts of which test structures are made")
     parser.add_argument("--out", type=Path, default=Path("learning-runs"))
     options = parser.parse_args(words)
@@ -91,7 +90,7 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
         hot = Exploration(temperatures=(300.0, 600.0, 1000.0), n_steps=100, snapshots=2, seed=seed)
         moved = dynamics(teacher, others, hot)
         jaxmlip.write(path, labelled(teacher, [one for one in [*made, *moved] if is_sound(one)], dtype="float64"))
-    test = [frame for frame in jaxmlip.read(path) if np.abs(labels(frame).forces).max() < LARGEST_FORCE]
+    test = [frame for frame in jaxmlip.read(path) if np.abs(frame.get_forces()).max() < LARGEST_FORCE]
     return [*labelled(teacher, start, dtype="float64"), *map(bare, rest)], test
 
 

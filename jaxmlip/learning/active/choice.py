@@ -50,12 +50,12 @@ def choose(
     [1, 2, 3]
     """
     limits = settings.doubt
-    outside = np.flatnonzero(doubts > limits.soft)
-    if not len(outside) or n < 1:
+    outside = np.flatnonzero(doubts > limits.soft).tolist()
+    if not outside or n < 1:
         return []
     rows, known = _features(model, [atoms[k] for k in outside], train, limits)
     found = distinct(rows, np.minimum(doubts[outside], limits.hard), n, known=known, twins=settings.twins)
-    return [int(outside[k]) for k in found]
+    return [outside[k] for k in found]
 
 
 def distinct(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from jaxmlip.evaluate import style
 from jaxmlip.evaluate.provenance import provenance
@@ -132,12 +132,19 @@ def _doubts(fresh: Sequence[Row], settings: Learning) -> Section:
             rmse = float(np.sqrt(np.mean(energy[inside] ** 2)))
             lines.append([name, int(inside.sum()), SHOWN["energy"].factor * rmse, float(force[inside].mean())])
     text = ["How far out the model thought a structure was, and how wrong it then turned out to be."]
-    if len(fresh) > 2 and np.ptp(doubts) > 0:
-        ranks = [spearmanr(doubts, error).statistic for error in (np.abs(energy), force)]
-        text.append(f"Rank correlation of doubt with the error of the energy {ranks[0]:.2f}, of forces {ranks[1]:.2f}.")
+    if len(fresh) > 2 and min(np.ptp(doubts), np.ptp(energy), np.ptp(force)) > 0:
+        of_energy, of_forces = (_rank_correlation(doubts, error) for error in (np.abs(energy), force))
+        text.append(
+            f"Rank correlation of doubt with the error of the energy {of_energy:.2f}, of forces {of_forces:.2f}."
+        )
     columns = ["doubt", "labels", "energy RMSE (meV/atom)", "mean force RMSE (eV/Å)"]
     picture = Picture(doubt_figure(fresh, settings), "Doubt of each new label against its true error; lines: limits.")
     return Section("Doubt against true error", text, [Table(columns, lines)], [picture])
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's: Pearson's of the ranks."""
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 @style.styled

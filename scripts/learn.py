@@ -44,9 +44,9 @@ LARGEST_FORCE = 10.0
 """eV/Å; the teacher's own dynamics of some Li-Ti-O run away, and are no test."""
 EXPLORE = (
     Explorer("dynamics", 2.0, {"temperatures": [300.0, 600.0, 1000.0], "n_steps": 100, "snapshots": 10}),
-    Explorer("strained", 1.0, {"copies": 4}),
-    Explorer("delithiated", 1.0, {"copies": 4}),
-    Explorer("swapped", 1.0, {"copies": 4}),
+    Explorer("strained", 1.0, {"copies": 8}),
+    Explorer("delithiated", 1.0, {"copies": 8}),
+    Explorer("swapped", 1.0, {"copies": 8}),
 )
 
 

@@ -98,7 +98,7 @@ def learn(
     train, spent = _first_training_set(frames, settings, place)
     rows: list[dict[str, Any]] = []
     fresh: list[dict[str, Any]] = []
-    known, ended = _Known(train, _pool([*frames, *train], settings), test), ""
+    known, ended = _Known(train, _pool(frames, settings), test), ""
     for number in range(settings.rounds + 1):
         here = Round(number, settings, place)
         here.folder.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 GPAW_PYTHON = "/usr/bin/python3"
 
@@ -33,7 +34,7 @@ def label(source: str, target: str) -> None:
     from ase.io import read, write
     from gpaw import GPAW, PW  # type: ignore[import-not-found]
 
-    atoms = read(source)
+    atoms: Any = read(source)
     atoms.calc = GPAW(mode=PW(250), xc="PBE", kpts={"density": 2.0}, symmetry="off", txt="gpaw.txt")
     energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import rankdata
 
 from jaxmlip.evaluate import style
@@ -132,19 +133,29 @@ def _doubts(fresh: Sequence[Row], settings: Learning) -> Section:
             rmse = float(np.sqrt(np.mean(energy[inside] ** 2)))
             lines.append([name, int(inside.sum()), SHOWN["energy"].factor * rmse, float(force[inside].mean())])
     text = ["How far out the model thought a structure was, and how wrong it then turned out to be."]
-    if len(fresh) > 2 and min(np.ptp(doubts), np.ptp(energy), np.ptp(force)) > 0:
-        of_energy, of_forces = (_rank_correlation(doubts, error) for error in (np.abs(energy), force))
-        text.append(
-            f"Rank correlation of doubt with the error of the energy {of_energy:.2f}, of forces {of_forces:.2f}."
-        )
+    ranks = [(rank_correlation(fresh, "energy_error"), "energies"), (rank_correlation(fresh, "force_error"), "forces")]
+    known = [f"{value:.2f} with the errors of {name}" for value, name in ranks if value is not None]
+    if known:
+        text.append(f"Rank correlation of doubt within a round, the mean over rounds: {', '.join(known)}.")
     columns = ["doubt", "labels", "energy RMSE (meV/atom)", "mean force RMSE (eV/Å)"]
     picture = Picture(doubt_figure(fresh, settings), "Doubt of each new label against its true error; lines: limits.")
     return Section("Doubt against true error", text, [Table(columns, lines)], [picture])
 
 
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's: Pearson's of the ranks."""
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+def rank_correlation(fresh: Sequence[Row], key: str) -> float | None:
+    """Spearman's, of doubt with the size of an error: mean over the rounds, whose doubts have units of their own.
+
+    >>> rows = [{"round": 0, "doubt": x, "force_error": x**2} for x in (1.0, 3.0, 2.0)]
+    >>> round(rank_correlation(rows, "force_error"), 6)
+    1.0
+    """
+    found = []
+    for number in sorted({row["round"] for row in fresh}):
+        own = [row for row in fresh if row["round"] == number]
+        x, y = (rankdata(column) for column in ([r["doubt"] for r in own], [abs(r[key]) for r in own]))
+        if len(own) > 2 and np.ptp(x) > 0 and np.ptp(y) > 0:
+            found.append(np.corrcoef(x, y)[0, 1])
+    return float(np.mean(found)) if found else None
 
 
 @style.styled
@@ -160,7 +171,7 @@ def doubt_figure(fresh: Sequence[Row], settings: Learning) -> Figure:
         for limit in (settings.doubt.soft, settings.doubt.hard):
             axis.axvline(limit, color="#888888", linewidth=0.8, linestyle="--")
         axis.set(xscale="log", yscale="log", xlabel="doubt", ylabel=text)
-    figure.colorbar(points, ax=figure.axes, label="round")
+    figure.colorbar(points, ax=figure.axes, label="round", ticks=MaxNLocator(integer=True))
     return figure
 
 

@@ -132,18 +132,20 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def needed(rows: Sequence[dict[str, Any]]) -> str:
-    """How many labels the loop took to the last error of random selection."""
+    """How many labels the loop took to the lowest error of random selection."""
     parts = []
     for key, name in (("test_energy_rmse", "energies"), ("test_forces_rmse", "forces")):
-        last = max(row["n_train"] for row in rows if row["choice"] == "random")
-        goal = np.mean([row[key] for row in rows if (row["choice"], row["n_train"]) == ("random", last)])
-        sizes = sorted({row["n_train"] for row in rows if row["choice"] == "informative"})
-        means = [np.mean([r[key] for r in rows if (r["choice"], r["n_train"]) == ("informative", n)]) for n in sizes]
-        reached = [n for n, mean in zip(sizes, means, strict=True) if mean <= goal]
-        parts.append(
-            f"{name}: {reached[0] if reached else f'more than {sizes[-1]}'} labels for the error of {last} at random"
-        )
-    return "; ".join(parts)
+        chosen, anyhow = (_means(rows, choice, key) for choice in ("informative", "random"))
+        size = min(anyhow, key=lambda n: anyhow[n])
+        reached = [n for n, error in chosen.items() if error <= anyhow[size]]
+        parts.append(f"{name}: {reached[0] if reached else 'not reached'}, at random {size}")
+    return f"labels for the lowest error of random selection: {'; '.join(parts)}"
+
+
+def _means(rows: Sequence[dict[str, Any]], choice: str, key: str) -> dict[int, float]:
+    """Number of labels → mean error over the seeds."""
+    sizes = sorted({row["n_train"] for row in rows if row["choice"] == choice})
+    return {n: float(np.mean([r[key] for r in rows if (r["choice"], r["n_train"]) == (choice, n)])) for n in sizes}
 
 
 if __name__ == "__main__":

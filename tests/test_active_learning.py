@@ -441,7 +441,8 @@ def test_the_page_in_a_browser(learned):
     page = browser.Browser()
     try:
         page.open(learned[1] / "learning.html")
-        assert page.run("document.querySelectorAll('.chart:not([hidden]) svg').length") >= 1
+        assert page.run("document.querySelector('.chart:not([hidden]) canvas').dataset.points") == "2"  # of two rounds
+        page.run("document.querySelector('.chart input[value=forces]').click()")
         assert page.run("document.querySelectorAll('table').length") >= 6
         assert not page.messages
     finally:

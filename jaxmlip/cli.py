@@ -21,6 +21,7 @@ COMMANDS = {
         "a fast potential learns from a slow one",
         "jaxmlip distil tuned/model.npz --student mtp --data train.xyz",
     ),
+    "learn": ("active learning: the potential asks for the calculations that it needs", "jaxmlip learn learn.toml"),
     "evaluate": ("errors and parity plots of a potential", "jaxmlip evaluate snap/model.npz test.xyz"),
     "predict": (
         "energies, forces and stresses into a file",

@@ -5,12 +5,12 @@ neighbours are found anew at each step, on the host, which is little beside the 
 snapshot carries the teacher's energy (eV), forces (eV/Å) and stress (eV/Å³), for they are known there.
 
 References:
-    Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34: BAOAB. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006):
-    FIRE.
+    Leimkuhler, Matthews, Appl. Math. Res. Express 2013, 34: BAOAB. Bernetti, Bussi, J. Chem. Phys. 153, 114107 (2020):
+    stochastic cell rescaling. Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006): FIRE.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import ase
@@ -30,6 +30,9 @@ from jaxmlip.units import BOLTZMANN, FEMTOSECOND
 _ROUNDING = (8, 8, 16)  # numbers of structures, atoms and neighbours are rounded up to multiples
 _PACK = 72  # atoms that are labelled at once
 _FASTEST = 0.1  # Å; no atom moves farther in a step
+_COMPRESSIBILITY = 1.6  # Å³/eV, 1/(100 GPa) as of an oxide; it sets how fast a cell follows, not where it goes
+Watch = Callable[[list[ase.Atoms]], Sequence[bool]]
+"""Looks at snapshots while structures move, and tells which of them go on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Exploration(Settings):
     """Kept of each run or relaxation, evenly spaced; the start is not one of them."""
     friction: float = 0.02
     """1/fs, of the Langevin bath."""
+    pressures: tuple[float, ...] = ()
+    """eV/Å³ (1 GPa is 0.00624); one is drawn for each start, whose cell then breathes without changing its shape.
+    None: cells stay."""
+    barostat_time: float = 500.0
+    """fs, in which a cell follows its pressure."""
     dtype: str = "float32"
     """Precision of the teacher."""
     seed: int = 0
@@ -76,14 +84,18 @@ def labelled(model: Model, atoms: Sequence[ase.Atoms], *, dtype: str = "float32"
     return frames
 
 
-def dynamics(model: Model, atoms: Sequence[ase.Atoms], settings: Exploration) -> list[ase.Atoms]:
+def dynamics(
+    model: Model, atoms: Sequence[ase.Atoms], settings: Exploration, *, watch: Watch | None = None
+) -> list[ase.Atoms]:
     """Snapshots of Langevin dynamics of each structure with ``model``, labelled by it.
 
-    A run whose atoms come too near, or whose forces are no numbers, ends there; what it gave before is kept.
+    A run whose atoms come too near, or whose forces are no numbers, ends there; what it gave before is kept. So does
+    one of whose snapshot ``watch`` says that it may not go on; that snapshot is its last.
     """
     rng = np.random.default_rng(settings.seed)
     walkers = [_Walker.at_rest(frame) for frame in atoms]
     kT = [float(rng.choice(settings.temperatures)) * BOLTZMANN for _ in atoms]
+    pressures = [float(rng.choice(settings.pressures)) for _ in atoms] if settings.pressures else None
     walkers = [w._replace(velocities=_thermal(w, e, rng)) for w, e in zip(walkers, kT, strict=True)]
     decay = float(np.exp(-settings.friction * settings.timestep))
     step = settings.timestep * FEMTOSECOND
@@ -92,13 +104,24 @@ def dynamics(model: Model, atoms: Sequence[ase.Atoms], settings: Exploration) ->
     for number in range(settings.n_steps + 1):
         walkers, shape = _evaluated(model, walkers, shape, settings.dtype)
         if number and number % max(1, settings.n_steps // settings.snapshots) == 0:
-            kept += [_snapshot(w, "dynamics") for w in walkers if w.alive]
+            walkers = _seen(walkers, "dynamics", kept, watch)
+        if not any(w.alive for w in walkers):
+            break
+        if pressures is not None:
+            share = settings.timestep / settings.barostat_time
+            baths = [_Bath(share, e, p) for e, p in zip(kT, pressures, strict=True)]
+            walkers = [_breathed(w, b, rng) if w.alive else w for w, b in zip(walkers, baths, strict=True)]
         walkers = [_baoab(w, (step, decay, e), rng) if w.alive else w for w, e in zip(walkers, kT, strict=True)]
     return kept
 
 
-def relaxations(model: Model, atoms: Sequence[ase.Atoms], settings: Exploration) -> list[ase.Atoms]:
-    """Snapshots on the way of each structure to a minimum of ``model``, labelled by it; the cell stays."""
+def relaxations(
+    model: Model, atoms: Sequence[ase.Atoms], settings: Exploration, *, watch: Watch | None = None
+) -> list[ase.Atoms]:
+    """Snapshots on the way of each structure to a minimum of ``model``, labelled by it; the cell stays.
+
+    ``watch`` ends single relaxations, as those of `dynamics`.
+    """
     walkers = [_Walker.at_rest(frame) for frame in atoms]
     fires = [_Fire() for _ in atoms]
     kept: list[ase.Atoms] = []
@@ -107,7 +130,7 @@ def relaxations(model: Model, atoms: Sequence[ase.Atoms], settings: Exploration)
     for number in range(settings.relaxation_steps + 1):
         walkers, shape = _evaluated(model, walkers, shape, settings.dtype)
         if number in wanted:
-            kept += [_snapshot(w, "relaxation") for w in walkers if w.alive]
+            walkers = _seen(walkers, "relaxation", kept, watch)
         moved = [_fire_step(w, f) if w.alive else (w, f) for w, f in zip(walkers, fires, strict=True)]
         walkers, fires = [w for w, _ in moved], [f for _, f in moved]
     return kept
@@ -125,6 +148,14 @@ class _Walker(NamedTuple):
     def at_rest(cls, atoms: ase.Atoms) -> "_Walker":
         zero = np.zeros_like(atoms.positions)
         return cls(bare(atoms), zero, zero, alive=is_sound(atoms))
+
+
+class _Bath(NamedTuple):
+    """What a cell follows."""
+
+    share: float  # a step's part of the barostat's time
+    thermal: float  # kT, eV
+    pressure: float  # eV/Å³
 
 
 class _Fire(NamedTuple):
@@ -179,6 +210,19 @@ def _snapshot(walker: _Walker, kind: str) -> ase.Atoms:
     return found
 
 
+def _seen(walkers: list["_Walker"], kind: str, kept: list[ase.Atoms], watch: Watch | None) -> list["_Walker"]:
+    """Snapshots of all that move go to ``kept``; the walkers that ``watch`` lets go on do."""
+    moving = [k for k, w in enumerate(walkers) if w.alive]
+    found = [_snapshot(walkers[k], kind) for k in moving]
+    for k, frame in zip(moving, found, strict=True):
+        frame.info["replica"] = k
+    kept += found
+    if watch is None or not found:
+        return walkers
+    goes_on = dict(zip(moving, watch(found), strict=True))
+    return [w._replace(alive=w.alive and bool(goes_on[k])) if k in goes_on else w for k, w in enumerate(walkers)]
+
+
 def _thermal(walker: _Walker, kT: float, rng: np.random.Generator) -> np.ndarray:
     masses = walker.atoms.get_masses()[:, None]
     return rng.standard_normal((len(masses), 3)) * np.sqrt(kT / masses)
@@ -195,6 +239,23 @@ def _baoab(walker: _Walker, bath: tuple[float, float, float], rng: np.random.Gen
     velocities = decay * velocities + noise
     atoms.positions += half + _capped(step / 2 * velocities)
     return walker._replace(atoms=atoms, velocities=velocities)
+
+
+def _breathed(walker: _Walker, bath: _Bath, rng: np.random.Generator) -> _Walker:
+    """Stochastic cell rescaling: d ln V = −(β/τ)(P₀ − P − kT/V) dt + √(2 kT β/(V τ)) dW."""
+    share, kT, wanted = bath
+    stress = labels(walker.atoms).stress
+    if stress is None:
+        return walker
+    volume = walker.atoms.get_volume()
+    kinetic = np.sum(walker.atoms.get_masses()[:, None] * walker.velocities**2)
+    pressure = float((kinetic / volume - np.trace(stress)) / 3)
+    drift = -_COMPRESSIBILITY * share * (wanted - pressure - kT / volume)
+    grown = drift + np.sqrt(2 * kT * _COMPRESSIBILITY * share / volume) * rng.standard_normal()
+    factor = float(np.exp(np.clip(grown, -0.02, 0.02) / 3))
+    atoms = bare(walker.atoms)
+    atoms.set_cell(atoms.cell.array * factor, scale_atoms=True)
+    return walker._replace(atoms=atoms, velocities=walker.velocities / factor)
 
 
 def _fire_step(walker: _Walker, fire: _Fire) -> tuple[_Walker, _Fire]:

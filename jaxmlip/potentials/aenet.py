@@ -264,6 +264,7 @@ AENET = Family(
     label="AENET",
     color="#e69f00",
     method="gradient",
+    features=lambda config: (f"networks/W{len(config.hidden)}",),
     presets=presets_of("aenet"),
     example={**_EXAMPLE, "radial_order": 4},
     formats={

@@ -248,6 +248,7 @@ NEQUIP = Family(
     label="NequIP",
     color="#56b4e9",
     method="gradient",
+    features=lambda config: (f"readout/W{config.readout_mlp_hidden_layers_depth}",),
     presets=presets_of("nequip"),
     example={"species": ("Li", "Mn", "O"), "cutoff": 3.2, "num_layers": 1, "num_features": 2},
     formats={".yaml": Format("jaxmlip.formats.nequip:read_nequip", "jaxmlip.formats.nequip:write_nequip")},

@@ -64,6 +64,9 @@ class Family(NamedTuple):
     presets: Mapping[str, Preset] = _NONE
     example: Mapping[str, Any] = _NONE  # settings of a small potential of Li, Mn and O, for tests and benchmarks
     formats: Mapping[str, Format] = _NONE  # by suffix of the file, or name of a model; "/" is a folder
+    # Settings -> names of parameters in which the energy is linear, as those of a network's last layer: derivatives by
+    # them are the features of extrapolation grades. None: all that are trained.
+    features: Callable[[Any], tuple[str, ...]] | None = None
 
 
 class _Table(Mapping[str, Family]):

@@ -247,6 +247,7 @@ SEVENNET = Family(
     label="SevenNet",
     color="#999933",
     method="gradient",
+    features=lambda config: ("readout/hidden/0e",),
     presets=presets_of("sevennet"),
     example={**_EXAMPLE, "l_max": 1, "radial_hidden": (4,)},
     formats={

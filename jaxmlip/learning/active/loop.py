@@ -1,0 +1,244 @@
+"""Active learning: a potential explores, asks for the calculations that it needs, and is fitted again.
+
+The folder keeps each stage of each round as soon as it is done; after a kill the same call goes on, and ends with the
+same structures and numbers, for whatever is drawn at random depends on the seed, the round and a number alone.
+
+References:
+    Podryabinkin, Shapeev, Comput. Mater. Sci. 140, 171 (2017): learning on the fly.
+    Zhang, Lin, Wang, Car, E, Phys. Rev. Mater. 3, 023804 (2019): exploring, labelling and training in rounds.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+
+from jaxmlip.config import ConfigError, to_mapping
+from jaxmlip.data.labels import labels
+from jaxmlip.data.read import write
+from jaxmlip.evaluate.provenance import write_json, write_rows
+from jaxmlip.files import atomic_path
+from jaxmlip.fitting import default_settings
+from jaxmlip.learning.active import rounds
+from jaxmlip.learning.active.explorers import explorer
+from jaxmlip.learning.active.keeping import kept_frames, read_json
+from jaxmlip.learning.active.labellers import Told, check_labeller
+from jaxmlip.learning.active.page import write_page
+from jaxmlip.learning.active.rounds import Round
+from jaxmlip.learning.active.settings import Learning
+from jaxmlip.learning.distillation import Place, Student
+from jaxmlip.potentials.base import Potential
+from jaxmlip.potentials.model import Model
+from jaxmlip.units import MEV
+
+_HOPELESS = 3  # calculations that all fail are the fault of the labeller
+_FORMAT = 1  # raise when the meaning of a kept file changes
+
+
+class _Known(NamedTuple):
+    """What a round works with."""
+
+    train: list[ase.Atoms]
+    pool: list[ase.Atoms]
+    """Structures to explore from."""
+    test: Sequence[ase.Atoms]
+
+
+class Learned(NamedTuple):
+    """What a learning ends with; the same is in its folder."""
+
+    model: Model
+    train: list[ase.Atoms]
+    """All labels, those given first."""
+    rows: list[dict[str, Any]]
+    """One a round: structures, errors in eV/atom and eV/Å, seconds."""
+    ended: str
+    """Why it ended: inside, budget or rounds."""
+
+
+def learn(
+    student: Student,
+    atoms: Sequence[ase.Atoms],
+    settings: Learning,
+    place: Place,
+    *,
+    test: Sequence[ase.Atoms] = (),
+) -> Learned:
+    """Explore, label and fit in rounds until an exploration stays inside of the training data, or labels are spent.
+
+    >>> from jaxmlip.learning.active import Labelling
+    >>> settings = Learning(budget=50, label=Labelling(calculator="ase.calculators.emt.EMT"))
+    >>> settings.explore[0].kind  # learn(Student(potential), frames, settings, Place(folder)) takes minutes
+    'dynamics'
+
+    Args:
+        student: what is fitted, and how; a model to start from may know the structures already.
+        atoms: structures to start from. Those with labels are the first training data; without any, some are labelled
+            first. The others are only explored from.
+        settings: how it explores, selects and labels.
+        place: the folder (``round-NNN/`` with all stages, ``model.npz``, ``active.npz``, ``train.extxyz``, tables of
+            rounds and labels, ``learning.html``), and an executor for labels.
+        test: structures with labels, for the errors of each round.
+
+    Raises:
+        ValueError: a folder of another learning, settings that cannot be run, or no calculation of a round succeeded.
+    """
+    for one in settings.explore:
+        explorer(one)
+    check_labeller(settings.label)
+    frames = [frame for frame in atoms if len(frame)]
+    _claim(place.folder, student, frames, settings)
+    start = _start(student, frames)
+    fit = student.fit or default_settings(start if isinstance(start, Potential) else start.potential)
+    train, spent = _first_training_set(frames, settings, place)
+    rows: list[dict[str, Any]] = []
+    fresh: list[dict[str, Any]] = []
+    known, ended = _Known(train, _pool(frames, settings), test), ""
+    for number in range(settings.rounds + 1):
+        here = Round(number, settings, place)
+        here.folder.mkdir(exist_ok=True)
+        left = min(settings.per_round, settings.budget - spent) if number < settings.rounds else 0
+        model, row, found = _round(here, start, fit, known, left)
+        if left < 1:
+            ended = "rounds" if number == settings.rounds else "budget"
+        elif not (found.good or found.failed):
+            ended = "inside"
+        new = found.good
+        fresh += rounds.fresh_rows(model, new)
+        spent += len(found.good) + len(found.failed)
+        rows.append({**row, "spent": spent, "ended": ended})
+        _tell(here, rows[-1])
+        known = known._replace(train=[*known.train, *new], pool=[*known.pool, *new])
+        if ended or not here._replace(number=number + 1).folder.exists():  # else it was written before a kill
+            write_page(place.folder, rows, fresh, settings)
+        if ended:
+            break
+    _finish(here, known.train)
+    for name, table in (("rounds", rows), ("labels", fresh)):
+        write_rows(place.folder, name, table)
+    return Learned(model, known.train, rows, ended)
+
+
+def _round(
+    here: Round, start: Potential | Model, fit: Any, known: _Known, left: int
+) -> tuple[Model, dict[str, Any], Told]:
+    """Fit, and unless no label is left: explore, choose and label."""
+    train, pool, test = known
+    model, doubt = rounds.fitted(here, start, train, fit)
+    row: dict[str, Any] = {"round": here.number, "n_train": len(train), **rounds.error_columns("test", model, test)}
+    if left < 1:
+        return model, {**row, "seconds": here.times.read()}, Told([], [])
+    seen = rounds.explored(here, model, doubt, pool)
+    row |= {"n_explored": len(seen.atoms), "outside": seen.outside, "kind": doubt.kind, "edge": doubt.edge}
+    row["largest_doubt"] = float(seen.doubts.max(initial=0.0))
+    found = Told([], [])
+    if seen.outside > here.settings.inside or here.settings.choice == "random":
+        asked = rounds.chosen(here, model, seen, train, left)
+        found = rounds.told(here, asked)
+        if len(asked) >= _HOPELESS and not found.good:
+            raise ValueError(
+                f"round {here.number}: none of {len(asked)} calculations succeeded; the first failed so: "
+                f"{found.failed[0].reason}. Repair the labeller, delete {here.folder / 'failed'} and call again"
+            )
+    row |= {"n_labelled": len(found.good), "n_failed": len(found.failed)}
+    row |= rounds.error_columns("fresh", model, found.good)
+    return model, {**row, "seconds": here.times.read()}, found
+
+
+def _start(student: Student, frames: list[ase.Atoms]) -> Potential | Model:
+    start = student.start
+    return start if isinstance(start, (Potential, Model)) else start(frames)
+
+
+def _first_training_set(frames: list[ase.Atoms], settings: Learning, place: Place) -> tuple[list[ase.Atoms], int]:
+    """The labelled structures; without any, some of the others, labelled. And how many calculations that took."""
+    train = [frame for frame in frames if labels(frame).energy is not None]
+    if train:
+        return train, 0
+    here = Round(0, settings, Place(place.folder / "first", place.executor, place.report))
+    here.folder.mkdir(parents=True, exist_ok=True)
+    small = [frame for frame in frames if len(frame) <= settings.max_atoms]
+    if not small:
+        raise ConfigError(f"none of the {len(frames)} structures to start from has at most {settings.max_atoms} atoms")
+    order = np.random.default_rng([settings.seed]).permutation(len(small))
+    asked = [small[int(k)] for k in order[: min(settings.per_round, settings.budget)]]
+    found = rounds.told(here, kept_frames(here.folder / "chosen.extxyz", lambda: asked))
+    if not found.good:
+        raise ValueError(
+            f"none of the first {len(asked)} calculations succeeded; the first failed so: {found.failed[0].reason}. "
+            f"Repair the labeller, delete {here.folder / 'failed'} and call again"
+        )
+    place.report(f"first labels: {len(found.good)}, failed: {len(found.failed)}")
+    return found.good, len(found.good) + len(found.failed)
+
+
+def _pool(frames: Sequence[ase.Atoms], settings: Learning) -> list[ase.Atoms]:
+    """Structures to explore from.
+
+    Raises:
+        ConfigError: none is small enough.
+    """
+    small = [frame for frame in frames if len(frame) <= settings.max_atoms]
+    if not small:
+        raise ConfigError(f"none of the {len(frames)} structures to start from has at most {settings.max_atoms} atoms")
+    return small
+
+
+def _claim(folder: Path, student: Student, frames: list[ase.Atoms], settings: Learning) -> None:
+    """Note in the folder what it belongs to; refuse one that belongs to something else.
+
+    The budget and the number of rounds may change: a learning can be prolonged. So may who labels, and how many at
+    once.
+    """
+    free = ("budget", "rounds", "label")
+    facts = {key: value for key, value in to_mapping(settings).items() if key not in free}
+    start = student.start
+    potential = start.potential if isinstance(start, Model) else start
+    config = repr(potential.config) if isinstance(potential, Potential) else "made from data"
+    words = [_FORMAT, facts, config, repr(student.fit)]
+    digest = hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode())
+    for frame in frames:
+        for array in (frame.numbers, frame.positions, frame.cell.array, *labels(frame)):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    folder.mkdir(parents=True, exist_ok=True)
+    note, key = folder / "learning.json", digest.hexdigest()[:16]
+    if note.exists() and read_json(note)["key"] != key:
+        raise ValueError(
+            f"{folder} holds a learning from other data, of another potential or with other settings: give another "
+            "folder, or delete it to start again"
+        )
+    if not note.exists():
+        write_json(note, {"key": key, "settings": settings})
+
+
+def _tell(here: Round, row: dict[str, Any]) -> None:
+    """The line of a round."""
+    words = [f"round {row['round']}: {row['n_train']} labels"]
+    if "test_energy_rmse" in row:
+        words.append(f"test {MEV * row['test_energy_rmse']:.3g} meV/atom")
+    if "test_forces_rmse" in row:
+        words.append(f"{row['test_forces_rmse']:.3g} eV/Å")
+    if "n_explored" in row:
+        words.append(f"explored {row['n_explored']}, {100 * row['outside']:.3g} % outside")
+        words.append(f"{row['n_labelled']} labelled" + (f", {row['n_failed']} failed" if row["n_failed"] else ""))
+    if "fresh_energy_rmse" in row:
+        words.append(f"wrong on them by {MEV * row['fresh_energy_rmse']:.3g} meV/atom")
+    if row["ended"]:
+        reasons = {"inside": "it stays inside", "budget": "the budget is spent", "rounds": "no rounds are left"}
+        words.append(f"end: {reasons[row['ended']]}")
+    here.place.report(", ".join(words))
+
+
+def _finish(here: Round, train: list[ase.Atoms]) -> None:
+    """The last model, its domain and all labels, in the folder itself."""
+    folder = here.place.folder
+    for name in ("model.npz", "active.npz"):
+        if (here.folder / name).exists():
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(here.folder / name, temporary)
+    write(folder / "train.extxyz", train)

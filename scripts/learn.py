@@ -1,0 +1,152 @@
+"""Does active learning save labels? The loop against random selection, with a teacher in place of DFT.
+
+Both arms start from the same few labelled rocksalts and many without labels, explore in the same ways with the
+potential that they have, and pay for the same number of labels a round; one takes the most informative structures, the
+other any of those explored. Tested on structures that neither made: the teacher's own dynamics, strained, delithiated
+and swapped cells of other rocksalts.
+
+    python scripts/learn.py --family mtp --seeds 0 --out learning-runs
+
+A run that was stopped goes on. The table is printed, and written as ``summary.json``.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import jax
+import numpy as np
+
+import jaxmlip
+from jaxmlip.evaluate.provenance import provenance, write_json
+from jaxmlip.fitting import fit_settings
+from jaxmlip.learning import Exploration, Place, Student
+from jaxmlip.learning.active import Explorer, Labelling, Learning, learn
+from jaxmlip.learning.exploration import dynamics, labelled
+from jaxmlip.learning.structures import bare, delithiated, is_sound, metals_of, strained, swapped
+from jaxmlip.potentials import suggested
+
+TEACHER = "rocksalt-mtp"
+ELEMENTS = ("Li", "O", "Ti", "Mn", "Ni")
+FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "mtp": (
+        {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
+        {"energy_weight": 30.0, "prior": 0.01, "epochs": 15, "validation_fraction": 0.0},
+    ),
+    "snap": (
+        {"cutoff": 5.0, "twojmax": 6, "weights": (0.25, -0.5, 0.76, 0.86, 0.97)},
+        {"energy_weight": 30.0, "ridge": 1e-3},
+    ),
+}
+LARGEST_FORCE = 10.0
+"""eV/Å; the teacher's own dynamics of some Li-Ti-O run away, and are no test."""
+EXPLORE = (
+    Explorer("dynamics", 2.0, {"temperatures": [300.0, 600.0, 1000.0], "n_steps": 100, "snapshots": 10}),
+    Explorer("strained", 1.0, {"copies": 8}),
+    Explorer("delithiated", 1.0, {"copies": 8}),
+    Explorer("swapped", 1.0, {"copies": 8}),
+)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run all arms and write the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--family", nargs="+", choices=list(FAMILIES), default=["mtp"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--start", type=int, default=12, help="labels at the start")
+    parser.add_argument("--per-round", type=int, default=12)
+    parser.add_argument("--budget", type=int, default=72, help="labels after those at the start")
+    parser.add_argument("--n-test", type=int, default=20, help="rocksalts of which test structures are made")
+    parser.add_argument("--out", type=Path, default=Path("learning-runs"))
+    options = parser.parse_args(words)
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with jax.enable_x64(True):
+        for seed in options.seeds:
+            start, test = structures(seed, options)
+            for family in options.family:
+                for choice in ("informative", "random"):
+                    rows += arm((family, choice, seed), start, test, options)
+                    write_json(options.out / "summary.json", {"rows": rows, "record": provenance(vars(options))})
+    for family in options.family:
+        print(table([row for row in rows if row["family"] == family]))
+
+
+def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
+    """Where to start, some with the teacher's labels, and labelled structures of other rocksalts to test on."""
+    teacher = jaxmlip.load(TEACHER)
+    cells = [cell for cell in jaxmlip.datasets.load("ldr") if set(cell.symbols) <= set(ELEMENTS) and len(cell) <= 36]
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(cells))
+    others, start, rest = np.split(order, [options.n_test, options.n_test + options.start])
+    others, start, rest = ([cells[int(k)] for k in part] for part in (others, start, rest))
+    path = options.out / f"test-{seed}.extxyz"
+    if not path.exists():
+        metals = metals_of(cells)
+        made = [strained(cell, rng) for cell in others] + [delithiated(cell, rng) for cell in others]
+        made += [swapped(cell, rng, metals=metals) for cell in others]
+        hot = Exploration(temperatures=(300.0, 600.0, 1000.0), n_steps=100, snapshots=2, seed=seed)
+        moved = dynamics(teacher, others, hot)
+        jaxmlip.write(path, labelled(teacher, [one for one in [*made, *moved] if is_sound(one)], dtype="float64"))
+    test = [frame for frame in jaxmlip.read(path) if np.abs(frame.get_forces()).max() < LARGEST_FORCE]
+    return [*labelled(teacher, start, dtype="float64"), *map(bare, rest)], test
+
+
+def arm(
+    which: tuple[str, str, int], start: list[ase.Atoms], test: list[ase.Atoms], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """The rounds of one family, choice and seed."""
+    family, choice, seed = which
+    potential, fit = FAMILIES[family]
+    made = jaxmlip.build(family, **suggested(family, {"species": ELEMENTS, **potential}, start))
+    settings = Learning(
+        budget=options.budget,
+        per_round=options.per_round,
+        rounds=100,
+        choice="random" if choice == "random" else "informative",
+        starts=20,
+        explore=EXPLORE,
+        label=Labelling(model=TEACHER),
+        seed=seed,
+    )
+    place = Place(
+        options.out / f"{family}-{choice}-{seed}", None, lambda text: print(f"{family} {choice}: {text}", flush=True)
+    )
+    found = learn(Student(made, fit_settings(family, fit)), start, settings, place, test=test)
+    return [{"family": family, "choice": choice, "seed": seed, **row} for row in found.rows]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Test errors of both arms by number of labels, means over seeds, as Markdown."""
+    lines = ["| labels | chosen: meV/atom | eV/Å | random: meV/atom | eV/Å |", "|---|---|---|---|---|"]
+    for size in sorted({row["n_train"] for row in rows}):
+        cells = [str(size)]
+        for choice in ("informative", "random"):
+            own = [row for row in rows if (row["n_train"], row["choice"]) == (size, choice)]
+            for key, factor in (("test_energy_rmse", 1000.0), ("test_forces_rmse", 1.0)):
+                cells.append(f"{factor * np.mean([row[key] for row in own]):.3g}" if own else "—")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([f"{rows[0]['family']}, {len({row['seed'] for row in rows})} seeds", "", *lines, "", needed(rows)])
+
+
+def needed(rows: Sequence[dict[str, Any]]) -> str:
+    """How many labels the loop took to the lowest error of random selection."""
+    parts = []
+    for key, name in (("test_energy_rmse", "energies"), ("test_forces_rmse", "forces")):
+        chosen, anyhow = (_means(rows, choice, key) for choice in ("informative", "random"))
+        size = min(anyhow, key=lambda n: anyhow[n])
+        reached = [n for n, error in chosen.items() if error <= anyhow[size]]
+        parts.append(f"{name}: {reached[0] if reached else 'not reached'}, at random {size}")
+    return f"labels for the lowest error of random selection: {'; '.join(parts)}"
+
+
+def _means(rows: Sequence[dict[str, Any]], choice: str, key: str) -> dict[int, float]:
+    """Number of labels → mean error over the seeds."""
+    sizes = sorted({row["n_train"] for row in rows if row["choice"] == choice})
+    return {n: float(np.mean([r[key] for r in rows if (r["choice"], r["n_train"]) == (choice, n)])) for n in sizes}
+
+
+if __name__ == "__main__":
+    main()

@@ -289,7 +289,10 @@ def dynamics(out: Path, options: argparse.Namespace) -> None:
         run = molecular_dynamics(model, heated, free)
         row = {"what": "dynamics", "model": str(path), "n_atoms": len(start), "drift_meV_per_atom_ps": run.drift}
         row |= {"mean_K": float(np.mean(run.temperature)), "picoseconds": options.picoseconds}
-        row |= {"npt_volume": swollen.get_volume() / start.get_volume(), "farthest_A": farthest(swollen, run.frames)}
+        row |= {
+            "npt_volume": float(swollen.get_volume() / start.get_volume()),
+            "farthest_A": farthest(swollen, run.frames),
+        }
         if family_of(model.potential.config).name == "mtp":
             active = domain(model, out, options.name, int(path.stem.split("-")[-1]))
             row["largest_grade"] = float(grades(model, active, run.frames).structures.max())
@@ -297,10 +300,11 @@ def dynamics(out: Path, options: argparse.Namespace) -> None:
 
 
 def farthest(start: ase.Atoms, frames: Sequence[ase.Atoms]) -> float:
-    """Å from its first position, of the oxygen atom that went farthest: a crystal's stay near their sites."""
-    oxygen, last = start.symbols == "O", frames[-1].positions - start.positions
-    last = last - np.rint(last @ np.linalg.inv(start.cell.array)) @ start.cell.array
-    return float(np.linalg.norm(last[oxygen] - last.mean(axis=0), axis=1).max())
+    """Å from its first place, of the oxygen atom that went farthest: those of a crystal stay near their sites."""
+    moved = frames[-1].get_scaled_positions(wrap=False) - start.get_scaled_positions(wrap=False)
+    moved = moved[start.symbols == "O"]
+    moved -= np.angle(np.exp(2j * np.pi * moved).mean(axis=0)) / (2 * np.pi)  # the crystal as a whole drifts
+    return float(np.linalg.norm((moved - np.rint(moved)) @ start.cell.array, axis=1).max())
 
 
 def domain(model: jaxmlip.Model, out: Path, name: str, split: int) -> ActiveSet:

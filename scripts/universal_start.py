@@ -197,7 +197,10 @@ def averaged(answers: Sequence[Sequence[ase.Atoms]]) -> list[ase.Atoms]:
     found = []
     for same in zip(*answers, strict=True):
         one, told = same[0].copy(), [labels(frame) for frame in same]
-        energy, forces = np.mean([t.energy for t in told]), np.mean([np.asarray(t.forces) for t in told], axis=0)
+        energy, forces = (
+            np.mean([float(t.energy or 0.0) for t in told]),
+            np.mean([np.asarray(t.forces) for t in told], axis=0),
+        )
         attach(one, Labels(float(energy), forces, None))
         found.append(one)
     return found

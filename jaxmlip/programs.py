@@ -57,12 +57,20 @@ class Program:
     """A function as `jax.jit` compiles it, but quickly where little work is ahead.
 
     Work is ahead as `work` says. A program with ``size``, which gives a key and the edges of a call, begins quick and
-    counts what it does for each key; one without has all optimisation unless `work` says that it is not worth it.
+    counts what it does for each key; one without has all optimisation unless `work` says that it is not worth it, with
+    each edge ``weight`` times as dear as in a prediction.
     """
 
-    def __init__(self, function: Callable, size: Callable[..., tuple[Any, int]] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        function: Callable,
+        size: Callable[..., tuple[Any, int]] | None = None,
+        *,
+        weight: float = 1.0,
+        **options: Any,
+    ) -> None:
         update_wrapper(self, function)
-        self._size, self._done = size, {}
+        self._size, self._weight, self._done = size, weight, {}
         self._full: Any = jax.jit(function, **options)
         self._fair: Any = jax.jit(function, compiler_options=FAIR, **options)
         self._quick: Any = jax.jit(function, compiler_options=QUICK, **options)
@@ -89,9 +97,9 @@ class Program:
             if done < REPAID:
                 self._done[key] = done + n_edges
             return self._quick if done + max(n_edges, ahead or 0) < REPAID else self._full
-        if ahead is None or ahead >= FAIR_EDGES:
+        if ahead is None or ahead * self._weight >= FAIR_EDGES:
             return self._full
-        return self._fair if ahead >= QUICK_EDGES else self._quick
+        return self._fair if ahead * self._weight >= QUICK_EDGES else self._quick
 
     def lower(self, *args: Any) -> Any:
         """As of `jax.jit`, with all optimisation."""
@@ -109,7 +117,7 @@ class Program:
 
 
 def program(size: Callable[..., tuple[Any, int]] | None = None, **options: Any) -> Callable[[Callable], Program]:
-    """A decorator that makes a `Program`; ``options`` are those of `jax.jit`."""
+    """A decorator that makes a `Program`; ``options`` are its weight and those of `jax.jit`."""
     return lambda function: Program(function, size, **options)
 
 

@@ -37,7 +37,7 @@ def _vector_residuals(objective: Objective, unravel: Any, fixed: Params, example
     return function
 
 
-@program(static_argnums=(0, 5))
+@program(static_argnums=(0, 5), weight=3.0)
 def normal_equations(
     objective: Objective,
     params: Params,

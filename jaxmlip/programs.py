@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.core import Tracer
@@ -29,36 +30,55 @@ QUICK = {
 FAIR = QUICK | {"xla_backend_optimization_level": 1}
 """Half of the time of all optimisation; programs are little slower."""
 QUICK_EDGES, FAIR_EDGES = 100_000, 1_500_000
-"""Work up to which each of these is worth it, where it is known before the first program is compiled."""
-REPAID = 250_000
-"""Edges that a quick program evaluates before it is compiled again, with all optimisation."""
-_NOT_QUICK = ("can only be passed to top-level", "No such compile option")
-"""Of messages: inside of a larger program that is traced, or with another release of XLA."""
-_ahead: ContextVar[int | float | None] = ContextVar("edges ahead", default=None)
+"""Work up to which each of these is worth it. Work that comes bit by bit is not known to end: a quick program gives way
+to one with all optimisation after so much, when the time spent is no more than one and a half of the least possible."""
+_TRACED = "can only be passed to top-level"
+_UNKNOWN = "No such compile option"
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    n_edges: int | float
+
+
+_ahead: ContextVar[_Work | None] = ContextVar("work ahead", default=None)
 
 
 @contextmanager
 def work(n_edges: int | float) -> Iterator[None]:
     """Programs inside are to evaluate so many edges, padding and repetitions included: more count if nested.
 
-    >>> with work(1e9):
-    ...     print(_ahead.get())
-    1000000000.0
+    >>> import math
+    >>> double = program()(lambda x: 2 * x)
+    >>> with work(math.inf):  # compiled with all optimisation
+    ...     float(double(1.0))
+    2.0
     """
     outer = _ahead.get()
-    token = _ahead.set(n_edges if outer is None else max(n_edges, outer))
+    token = _ahead.set(_Work(n_edges if outer is None else max(n_edges, outer.n_edges)))
     try:
         yield
     finally:
         _ahead.reset(token)
 
 
+class _Spent(NamedTuple):
+    """What one key of a program has been used for: edges, the way of compilation, and the work counted last."""
+
+    n_edges: float = 0.0
+    level: int = -1
+    work: _Work | None = None
+
+
 class Program:
     """A function as `jax.jit` compiles it, but quickly where little work is ahead.
 
-    Work is ahead as `work` says. A program with ``size``, which gives a key and the edges of a call, begins quick and
-    counts what it does for each key; one without has all optimisation unless `work` says that it is not worth it, with
-    each edge ``weight`` times as dear as in a prediction.
+    Work is ahead as `work` says, which adds to that of earlier fits with the same static arguments. A program with
+    ``size``, which gives a key and the edges of a call, counts calls outside of `work` too; one without has all
+    optimisation there. Each edge is ``weight`` times as dear as in a prediction; 0: the program runs once.
+
+    Values of the ways of compilation differ by rounding. Inside of `jax.jit`, `jax.grad` or `jax.vmap` of a caller, and
+    on other devices than CPUs, it is `jax.jit`.
     """
 
     def __init__(
@@ -70,50 +90,65 @@ class Program:
         **options: Any,
     ) -> None:
         update_wrapper(self, function)
-        self._size, self._weight, self._done = size, weight, {}
-        self._full: Any = jax.jit(function, **options)
-        self._fair: Any = jax.jit(function, compiler_options=FAIR, **options)
-        self._quick: Any = jax.jit(function, compiler_options=QUICK, **options)
+        static = options.get("static_argnums", ())
+        self._static = static if isinstance(static, tuple) else (static,)
+        self._size, self._weight = size, weight
+        self._spent: dict[int, _Spent] = {}
+        ways: tuple = ({"compiler_options": QUICK}, {"compiler_options": FAIR}, {})
+        self._ways: list[Any] = [jax.jit(function, **way, **options) for way in ways]
 
     def __call__(self, *args: Any) -> Any:
         """The function's value."""
+        *_, full = self._ways
         traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args))  # into a larger program
-        chosen = self._full if traced or jax.default_backend() != "cpu" else self._chosen(args)
-        if chosen is self._full:
-            return chosen(*args)
+        if traced or jax.default_backend() != "cpu":
+            return full(*args)
+        level = self._level(args)
         try:
-            return chosen(*args)
+            return self._ways[level](*args)
         except (ValueError, jax.errors.JaxRuntimeError) as error:
-            if not any(cause in str(error) for cause in _NOT_QUICK):
+            if _UNKNOWN in str(error):  # of another release of XLA
+                self._ways = [full] * len(self._ways)
+            elif _TRACED not in str(error):
                 raise
-            return self._full(*args)
+            return full(*args)
 
-    def _chosen(self, args: tuple) -> Any:
-        """The way of compilation that costs least, with what is to be run."""
-        ahead = _ahead.get()
-        if self._size is not None:
-            key, n_edges = self._size(*args)
-            done = self._done.get(key, 0)
-            if done < REPAID:
-                self._done[key] = done + n_edges
-            return self._quick if done + max(n_edges, ahead or 0) < REPAID else self._full
-        if ahead is None or ahead * self._weight >= FAIR_EDGES:
-            return self._full
-        return self._fair if ahead * self._weight >= QUICK_EDGES else self._quick
+    def __reduce__(self) -> str:
+        """Pickled by its name, as functions are."""
+        return self.__qualname__  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _level(self, args: tuple) -> int:
+        """The way of compilation that costs least, with what was done and what is ahead."""
+        ahead, last = _ahead.get(), len(self._ways) - 1
+        if not self._weight:
+            return 0
+        if self._size is None and ahead is None:
+            return last
+        fixed = tuple(args[k] for k in self._static if k < len(args))  # others keep their defaults
+        key, n_edges = self._size(*args) if self._size else (fixed, 0)
+        key = hash(key)  # not the key itself, which would keep potentials alive
+        spent = self._spent.get(key, _Spent())
+        if spent.level == last or (ahead is not None and ahead is spent.work):
+            return spent.level
+        total = spent.n_edges + self._weight * max(n_edges, ahead.n_edges if ahead else 0)
+        fair = total < FAIR_EDGES and spent.level != 0  # never after a quick one: three programs cost too much
+        level = 0 if total < QUICK_EDGES else 1 if fair else last
+        self._spent[key] = _Spent(total, level, ahead)
+        return level
 
     def lower(self, *args: Any) -> Any:
         """As of `jax.jit`, with all optimisation."""
-        return self._full.lower(*args)
+        return self._ways[-1].lower(*args)
 
     def clear_cache(self) -> None:
         """Forgets all programs."""
-        self._done.clear()
-        for kind in (self._full, self._fair, self._quick):
-            kind.clear_cache()
+        self._spent.clear()
+        for way in self._ways:
+            way.clear_cache()
 
     def n_programs(self) -> int:
         """Compiled so far, of all kinds."""
-        return sum(kind._cache_size() for kind in (self._full, self._fair, self._quick))
+        return sum(way._cache_size() for way in set(self._ways))
 
 
 def program(size: Callable[..., tuple[Any, int]] | None = None, **options: Any) -> Callable[[Callable], Program]:

@@ -1,5 +1,6 @@
 """Programs are few, compiled as the work ahead deserves, kept when asked for, and forgotten when there are many."""
 
+import pickle
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 import jaxmlip
-from jaxmlip.programs import FAIR_EDGES, QUICK_EDGES, REPAID, Program, work
+from jaxmlip.potentials.model import predict_graph
+from jaxmlip.programs import FAIR_EDGES, QUICK_EDGES, Program, work
 from jaxmlip.study.programs import forget_programs, memory_maps
 
 
@@ -61,29 +63,75 @@ def test_a_first_fit_and_forces_are_few_programs(family, most):
     assert compiled(first_number) <= most
 
 
+def ways(one):
+    """How many programs there are of each way of compilation: quick, fair, with all optimisation."""
+    return tuple(way._cache_size() for way in one._ways)
+
+
 @pytest.mark.parametrize(
-    ("ahead", "kind"),
-    [(None, "_full"), (QUICK_EDGES / 2, "_quick"), (QUICK_EDGES, "_fair"), (FAIR_EDGES, "_full")],
+    ("ahead", "expected"),
+    [(None, (0, 0, 1)), (QUICK_EDGES / 2, (1, 0, 0)), (QUICK_EDGES, (0, 1, 0)), (FAIR_EDGES, (0, 0, 1))],
 )
-def test_the_work_ahead_chooses_how_to_compile(ahead, kind):
+def test_the_work_ahead_chooses_how_to_compile(ahead, expected):
     double = Program(lambda x: 2 * x)
     if ahead is None:
         assert double(3.0) == 6.0
     else:
         with work(ahead), work(1.0):
             assert double(3.0) == 6.0
-    assert [name for name in ("_full", "_fair", "_quick") if getattr(double, name)._cache_size()] == [kind]
+    assert ways(double) == expected
+
+
+def test_small_fits_add_up_to_a_large_one():
+    multiple = Program(lambda n, x: n * x, static_argnums=0)
+
+    def fit(n, n_edges):
+        with work(n_edges):
+            assert multiple(n, 1.0) == multiple(n, 1.0) == n  # steps of one fit count together
+
+    fit(2, QUICK_EDGES / 2)
+    assert ways(multiple) == (1, 0, 0)
+    fit(3, QUICK_EDGES / 2)  # another potential
+    assert ways(multiple) == (2, 0, 0)
+    fit(2, QUICK_EDGES / 2)
+    assert ways(multiple) == (2, 0, 1)
+    fit(4, FAIR_EDGES / 2)
+    fit(4, FAIR_EDGES / 4)
+    assert ways(multiple) == (2, 1, 1)
+    fit(4, FAIR_EDGES / 4)
+    assert ways(multiple) == (2, 1, 2)
+
+
+def test_what_runs_once_is_quick():
+    begin = Program(lambda x: 2 * x, weight=0.0)
+    with work(np.inf):
+        assert begin(1.0) == 2
+    assert ways(begin) == (1, 0, 0)
 
 
 def test_a_program_that_runs_on_is_compiled_well():
-    double = Program(lambda x: 2 * x, lambda x: (x.shape, REPAID // 3))
-    for _ in range(4):
+    double = Program(lambda x: 2 * x, lambda x: (x.shape, QUICK_EDGES // 3))
+    for n_full in (0, 0, 0, 1):
         assert double(np.ones(2)).tolist() == [2, 2]
-    assert double._quick._cache_size() == 1
-    assert double._full._cache_size() == 1
-    assert Program(lambda x: 2 * x, lambda x: (0, REPAID))(1.0) == 2  # large at once
+        assert ways(double) == (1, 0, n_full)
     assert double(np.ones(3)).tolist() == [2, 2, 2]
-    assert double._quick._cache_size() == 2
+    assert ways(double) == (2, 0, 1)
+
+
+def test_a_calculator_in_a_loop_soon_has_all_optimisation():
+    frame = jaxmlip.datasets.load("mo", split="test")[0]
+    potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.25, twojmax=2)
+    frame.calc = jaxmlip.calculator(jaxmlip.Model(potential, potential.init(None, None)))
+    before = ways(predict_graph)
+    n_edges = len(frame) * 60  # neighbours, about
+    for _ in range(2 * QUICK_EDGES // n_edges):
+        frame.rattle(0.001, seed=0)
+        frame.get_forces()
+    assert [now - then for now, then in zip(ways(predict_graph), before)] == [1, 0, 1]
+
+
+def test_programs_are_pickled_by_name():
+    assert pickle.loads(pickle.dumps(predict_graph)) is predict_graph
 
 
 def test_a_quick_program_is_part_of_larger_ones():
@@ -93,9 +141,13 @@ def test_a_quick_program_is_part_of_larger_ones():
     assert jax.vmap(double)(jnp.ones(2)).tolist() == [2, 2]
 
 
-def test_an_option_that_xla_does_not_know_costs_nothing_but_time(monkeypatch):
+def test_an_option_that_xla_does_not_know_is_tried_once(monkeypatch):
     monkeypatch.setattr("jaxmlip.programs.QUICK", {"xla_no_such_option": True})
-    assert Program(lambda x: 2 * x, lambda x: (0, 1))(1.0) == 2
+    traced = []
+    double = Program(lambda x: traced.append(x) or 2 * x, lambda x: (0, 1))
+    assert double(1.0) == double(2.0) / 2 == 2
+    assert len(traced) == 1  # JAX keeps what it traced
+    assert double.n_programs() == 1
 
 
 def test_kept_programs_are_found_by_another_process_in_silence(tmp_path):

@@ -214,11 +214,11 @@ def initial(potential: Potential, seed: int, graph: Graph | None) -> Params:
     """`Potential.init` for a seed, as one program where the family allows it."""
     try:
         return _initial(potential, np.uint32(seed), graph)
-    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):  # it reads values of the graph
+    except jax.errors.JAXTypeError:  # it reads values of the graph
         return potential.init(jax.random.key(seed), graph)
 
 
-@program(static_argnums=0)
+@program(static_argnums=0, weight=0.0)
 def _initial(potential: Potential, seed: Array, graph: Graph | None) -> Params:
     return potential.init(jax.random.key(seed), graph)
 

@@ -62,10 +62,9 @@ def predict_atoms(
         model = Model(model.potential, cast_params(model.params, dtype))
         filled = batches(frames, model.potential.config, max_atoms=max_atoms, dtype=dtype)
         n_edges = sum(one.graph.mask.size for one in filled)
-        for one in track(filled, "predicting", show=show_progress):
-            with work(n_edges):
-                found = jax.device_get(predict(model, one.graph))
-            _collect(result, one, found)
+        with work(n_edges):
+            for one in track(filled, "predicting", show=show_progress):
+                _collect(result, one, jax.device_get(predict(model, one.graph)))
     return result
 
 

@@ -125,7 +125,7 @@ def gradient_states(
         yield (state.average if settings.ema_decay else state.params), sums
 
 
-@program(static_argnums=(0, 1))
+@program(static_argnums=(0, 1), weight=0.0)
 def _begun(objective: Objective, n_steps: int, params: Params) -> _GradientState:
     optimizer = _optimizer(objective.settings, n_steps).init(params)
     return _GradientState(params, jax.tree.map(jnp.copy, params), optimizer)

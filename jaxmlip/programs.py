@@ -38,7 +38,10 @@ _UNKNOWN = "No such compile option"
 
 @dataclass(frozen=True, eq=False)
 class _Work:
+    """Of one `work`, which a program counts once."""
+
     n_edges: int | float
+    """Atoms with one of their neighbours."""
 
 
 _ahead: ContextVar[_Work | None] = ContextVar("work ahead", default=None)

@@ -26,6 +26,7 @@ from .potentials import (
     build as build,
     predict as predict,
 )
+from .programs import keep_programs as keep_programs
 from .simulate import calculator as calculator
 
 __version__: str

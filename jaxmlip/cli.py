@@ -102,10 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def help_text() -> str:
     """What ``jaxmlip --help`` prints."""
-    from jaxmlip.commands.cache import cache_folder
+    from jaxmlip.files import program_folder
 
     lines = [f"  {name:<9} {summary}\n            {example}" for name, (summary, example) in COMMANDS.items()]
-    return _HELP.format(commands="\n".join(lines), cache=cache_folder())
+    return _HELP.format(commands="\n".join(lines), cache=program_folder())
 
 
 def _run(name: str, words: list[str]) -> int:

@@ -37,3 +37,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def program_folder() -> Path:
+    """``JAX_COMPILATION_CACHE_DIR``, else ``jaxmlip/jax`` in the user's cache folder."""
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxmlip" / "jax"

@@ -94,7 +94,7 @@ def test_a_run_with_many_rebuilds_compiles_a_few_times():
         strained.calc = atoms.calc
         strained.get_potential_energy()
     assert atoms.calc.n_builds >= 6
-    assert predict_graph._cache_size() <= 3  # 63 % more neighbours: two growths by a quarter, and a margin
+    assert predict_graph.n_programs() <= 3  # 63 % more neighbours: two growths by a quarter, and a margin
 
 
 def test_stress_needs_a_volume():

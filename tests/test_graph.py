@@ -114,11 +114,11 @@ def test_compilations_are_few():
     potential = jaxmlip.build("snap", species=("Li", "O", *range(21, 30)), cutoff=3.0, twojmax=1)
     work = batches(jaxmlip.datasets.load("ldr"), potential.config, max_atoms=256, n_shapes=4)
     params = potential.init(None, None)
-    before = predict_graph._cache_size()
+    before = predict_graph.n_programs()
     for b in work:
         jaxmlip.predict(jaxmlip.Model(potential, params), b.graph)
     assert len(work) > 4
-    assert predict_graph._cache_size() - before <= 4
+    assert predict_graph.n_programs() - before <= 4
 
 
 def test_a_graph_for_another_cutoff_or_species_is_refused():

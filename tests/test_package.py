@@ -15,7 +15,7 @@ import jaxmlip
 
 ROOT = Path(jaxmlip.__file__).parent
 ROWS = (
-    {"config", "files", "pretrained", "progress", "units"},
+    {"config", "files", "pretrained", "programs", "progress", "units"},
     {"data"},
     {"datasets"},
     {"graph"},

@@ -86,8 +86,8 @@ def executor_of(dask: str | None) -> Iterator[Executor | None]:
     if dask is None:
         yield None
         return
-    from jaxmlip.commands.cache import cache_folder
+    from jaxmlip.files import program_folder
     from jaxmlip.study.executor import dask_executor
 
-    with dask_executor(dask, cache=cache_folder()) as executor:
+    with dask_executor(dask, cache=program_folder()) as executor:
         yield executor

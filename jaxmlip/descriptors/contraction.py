@@ -95,19 +95,6 @@ def moment_energy(
     return final + jnp.sum(coefficients[places][:, None] * moments[rows], axis=0)
 
 
-def scalar_jacobian(
-    tables: Contraction, total: Float[Array, "n_atoms n_basic"], rows: int
-) -> Float[Array, "n_atoms n_scalars n_basic"]:
-    """∂B/∂M of each atom, ``rows`` scalars at a time, which bounds the memory."""
-    value, pullback = jax.vjp(lambda M: scalar_moments(M, tables), total.T)
-
-    def row(unit: Array) -> Array:
-        return pullback(jnp.broadcast_to(unit[:, None], value.shape))[0]
-
-    found = jax.lax.map(row, jnp.eye(value.shape[0], dtype=value.dtype), batch_size=rows)
-    return jnp.transpose(found, (2, 0, 1))
-
-
 class Step(NamedTuple):
     """Terms of one kind of product: what is added to which slope."""
 
@@ -144,6 +131,10 @@ def slopes(tables: Contraction) -> Slopes:
     for i, j, f, scalar in zip(*(x.tolist() for x in tables.products[:4])):
         terms.setdefault((scalar, i), []).append((scalar, j, f))
         terms.setdefault((scalar, j), []).append((scalar, i, f))
+    for row, scalar in zip(*(x.tolist() for x in tables.stored)):
+        for i, j, f in made.get(row, []):  # none: a basic moment
+            terms.setdefault((scalar, i), []).append((scalar, j, f))
+            terms.setdefault((scalar, j), []).append((scalar, i, f))
     steps = []
     for level in range(len(tables.layers), -1, -1):
         mine = sorted(name for name in terms if depth[name[1]] == level)
@@ -177,7 +168,7 @@ def scalar_slopes(
         found = jnp.concatenate([found, new])
     last = found[found.shape[0] - len(lists.places) :]
     J = jnp.zeros((tables.n_scalars * tables.n_basic, total.shape[0]), total.dtype).at[lists.places].set(last)
-    rows, places = tables.stored
+    rows, places = (x[tables.stored[0] < tables.n_basic] for x in tables.stored)
     J = J.at[places * tables.n_basic + rows].set(1) if len(rows) else J
     return jnp.moveaxis(J.reshape(tables.n_scalars, tables.n_basic, -1), -1, 0)
 

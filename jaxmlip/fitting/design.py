@@ -28,6 +28,7 @@ from jaxmlip.potentials.base import (
     safe_edges,
 )
 from jaxmlip.potentials.linear_stages import invariant_jacobian, product_features
+from jaxmlip.programs import program
 
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 
@@ -39,7 +40,7 @@ class _Invariants(NamedTuple):
     gradient: Float[Array, "n_atoms max_neighbors 3 n_invariants"]
 
 
-@partial(jax.jit, static_argnums=(0, 3, 4))
+@program(static_argnums=(0, 3, 4))
 def design(
     potential: Potential, params: Params, graph: Graph, with_stress: bool = True, with_inner: bool = False
 ) -> Rows:

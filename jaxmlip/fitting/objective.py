@@ -160,9 +160,9 @@ def _differences(potential: Potential, params: Params, example: Example, weights
     return Residuals(energy, forces, stress)
 
 
-def n_atoms(graph: Graph) -> Float[Array, " n_graphs"]:
+def n_atoms(graph: Graph) -> Float[Any, " n_graphs"]:
     """How many atoms each structure of a batch has."""
-    return per_graph(graph, jnp.asarray(graph.atom_mask, graph.positions.dtype))
+    return per_graph(graph, graph.atom_mask.astype(graph.positions.dtype))
 
 
 def multipliers(labels: GraphLabels, sizes: Float[Any, " n_graphs"], weights: Weights) -> Multipliers:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import ase
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Array, Bool, Float, Int, Integer
@@ -20,6 +19,7 @@ from jaxmlip.config import unknown_name
 from jaxmlip.data.structures import frames_of
 from jaxmlip.graph.labels import GraphLabels, label_arrays
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs, reverse_pairs
+from jaxmlip.programs import QUICK_EDGES
 
 
 @jax.tree_util.register_static
@@ -226,8 +226,11 @@ def _members(widths: np.ndarray, sizes: np.ndarray, max_atoms: int) -> list[np.n
 def _merge_shapes(shapes: list[Shape], n_shapes: int) -> list[Shape]:
     """A shape for each batch, of at most ``n_shapes`` kinds: consecutive batches share the largest of each size.
 
-    Sizes are rounded up, so that data sets of different sizes share compiled functions too.
+    Sizes are rounded up, so that data sets of different sizes share compiled functions too. Where there is little to
+    evaluate, a second function would cost more than padding: all have one shape.
     """
+    n_slots = len(shapes) * max(shape.n_atoms for shape in shapes) * max(shape.max_neighbors for shape in shapes)
+    n_shapes = 1 if n_slots < QUICK_EDGES else n_shapes
     kinds = np.array_split(np.arange(len(shapes)), min(n_shapes, len(shapes)))
     merged: list[Shape] = []
     for kind in kinds:
@@ -240,7 +243,7 @@ def _merge_shapes(shapes: list[Shape], n_shapes: int) -> list[Shape]:
 def graph_arrays(frames: list[ase.Atoms], found: list[Pairs], config, *, shape: Shape, dtype=None) -> Graph:
     """The padded arrays of one batch, on the host: `batch` without its checks of the shape."""
     n_atoms, width = shape.n_atoms, shape.max_neighbors
-    dtype = jnp.zeros(0, dtype).dtype  # float32 unless 64-bit numbers are enabled
+    dtype = jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)  # float32 without 64-bit numbers
     arrays = SimpleNamespace(
         positions=np.zeros((n_atoms, 3)),
         species=np.zeros(n_atoms, np.int32),
@@ -263,7 +266,7 @@ def graph_arrays(frames: list[ase.Atoms], found: list[Pairs], config, *, shape: 
 
 
 def _on_device(arrays: Any) -> Any:
-    return jax.tree.map(jnp.asarray, arrays)
+    return jax.device_put(arrays)  # all at once: jnp.asarray compiles a program for each shape
 
 
 def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tuple[int, int], config) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.data.labels import VOIGT
@@ -83,8 +84,12 @@ def atomic_stresses(
     return virials(-vectors, arriving(graph, gradient)) / volume
 
 
-def per_graph(graph: Graph, of_atoms: Float[Array, "n_atoms *columns"]) -> Float[Array, "n_graphs *columns"]:
-    """Sums over the atoms of each structure."""
+def per_graph(graph: Graph, of_atoms: Float[Any, "n_atoms *columns"]) -> Float[Any, "n_graphs *columns"]:
+    """Sums over the atoms of each structure; NumPy arrays stay NumPy's."""
+    if isinstance(of_atoms, np.ndarray):
+        sums = np.zeros((graph.n_graphs, *of_atoms.shape[1:]), of_atoms.dtype)
+        np.add.at(sums, graph.atom_graph, of_atoms)
+        return sums
     return jax.ops.segment_sum(of_atoms, graph.atom_graph, graph.n_graphs)
 
 

@@ -77,7 +77,7 @@ def stack(
 
 
 def _stacked(parts: list) -> Any:
-    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *parts)
+    return jax.device_put(jax.tree.map(lambda *x: np.stack(x), *parts))
 
 
 def take(graphs: Graph, labels: GraphLabels, rows: Int[Array, " n_graphs"]) -> tuple[Graph, GraphLabels]:

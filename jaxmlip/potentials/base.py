@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxmlip.config import ConfigError, Positive, Range, Settings, unknown_name
 from jaxmlip.graph.batch import Graph, check_scope, edge_vectors
 from jaxmlip.graph.messages import in_blocks
+from jaxmlip.programs import program
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
 
@@ -204,9 +205,22 @@ def cast_params(params: Params, dtype: Any) -> Params:
 
     def cast(leaf: Any) -> Any:
         array = np.asarray(leaf)
-        return jnp.asarray(array, dtype) if array.dtype.kind == "f" else jnp.asarray(array)
+        return array.astype(dtype) if array.dtype.kind == "f" else array
 
-    return jax.tree.map(cast, params)
+    return jax.device_put(jax.tree.map(cast, params))
+
+
+def initial(potential: Potential, seed: int, graph: Graph | None) -> Params:
+    """`Potential.init` for a seed, as one program where the family allows it."""
+    try:
+        return _initial(potential, np.uint32(seed), graph)
+    except jax.errors.JAXTypeError:  # it reads values of the graph
+        return potential.init(jax.random.key(seed), graph)
+
+
+@program(static_argnums=0, weight=0.0)
+def _initial(potential: Potential, seed: Array, graph: Graph | None) -> Params:
+    return potential.init(jax.random.key(seed), graph)
 
 
 class Prediction(NamedTuple):

@@ -26,6 +26,7 @@ from jaxmlip.graph.batch import Batch, Graph, edge_vectors
 from jaxmlip.graph.derivatives import forces_by_species, per_graph, virials
 from jaxmlip.potentials.base import CPU_BLOCK, Kernel, Params, safe_edges
 from jaxmlip.potentials.gap_kernels import GAPConfig, dot_product_kernel, pair_kernel, pair_types, power
+from jaxmlip.programs import program
 
 Points = dict[str, Any]
 
@@ -88,7 +89,7 @@ def species_blocks(graph: Graph, n_species: int) -> SpeciesBlocks:
     return SpeciesBlocks(blocks, kinds)
 
 
-@partial(jax.jit, static_argnums=(0, 4))
+@program(static_argnums=(0, 4))
 def kernel_rows(
     config: GAPConfig, points: Points, graph: Graph, blocks: SpeciesBlocks, with_stress: bool = False
 ) -> KernelRows:

@@ -18,6 +18,7 @@ from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.derivatives import forces, per_graph, stress, virials
 from jaxmlip.potentials.base import Params, Potential, energies_and_gradient, safe_edges
 from jaxmlip.potentials.registry import label_of, potential_of
+from jaxmlip.programs import program
 
 
 class Prediction(NamedTuple):
@@ -136,7 +137,12 @@ def predict(model: Any, structures: Any) -> Any:
     return predict_atoms(model, structures)
 
 
-@jax.jit
+def _edges(model: Model, graph: Graph) -> tuple[Any, int]:
+    """What counts as the same program, and the size of a call."""
+    return (model.potential.config, graph.mask.shape), graph.mask.size
+
+
+@program(_edges)
 def predict_graph(model: Model, graph: Graph) -> Prediction:
     """All of a graph from one backward pass over the edge vectors.
 
@@ -149,7 +155,7 @@ def predict_graph(model: Model, graph: Graph) -> Prediction:
     return Prediction(per_graph(graph, energies), forces(graph, gradient), stress(graph, of_atoms), energies)
 
 
-@jax.jit
+@program(_edges)
 def predict_energy(model: Model, graph: Graph) -> Float[Array, " n_graphs"]:
     """Energies alone, in eV; differentiable with respect to ``graph.positions`` and ``graph.cell``."""
     vectors = safe_edges(graph, model.potential.config)

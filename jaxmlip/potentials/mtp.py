@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Range
-from jaxmlip.descriptors.contraction import moment_energy, scalar_jacobian, scalar_moments
+from jaxmlip.descriptors.contraction import Slopes, moment_energy, scalar_moments, scalar_slopes, slopes
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis
 from jaxmlip.descriptors.moments import (
     MomentTables,
@@ -39,8 +39,6 @@ from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.base import Config, Inner, Linear, Params, Potential, factory
 from jaxmlip.potentials.presets import presets_of
 from jaxmlip.potentials.registry import Family, Format
-
-JACOBIAN_ROWS = 32  # basis functions differentiated at once: bounds the memory of high levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,16 +135,16 @@ def mtp(config: MTPConfig) -> Potential:
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
         return scalar_moments(total.T, tables.contraction).T
 
-    def slopes(params: Params, graph: Graph, vectors: Array, weights: Array) -> tuple[Array, Array]:
+    def by_radial(params: Params, graph: Graph, vectors: Array, weights: Array) -> tuple[Array, Array]:
         r, directions = _spherical(vectors)
         Q = jnp.where(graph.mask[None], radial_basis(r, config), 0)
         neighbor = jax.nn.one_hot(graph.neighbor_species, n_species, dtype=vectors.dtype)
         return radial_slopes(Q, direction_monomials(directions, tables.max_degree), neighbor, weights, tables)
 
     def jacobian(params: Params, graph: Graph, total: Array) -> Array:
-        return scalar_jacobian(tables.contraction, total, JACOBIAN_ROWS)
+        return scalar_slopes(tables.contraction, _scalar_lists(config.level, config.index_lists), total)
 
-    stages = Linear(density, invariants, jacobian, inner=Inner("radial", slopes))
+    stages = Linear(density, invariants, jacobian, inner=Inner("radial", by_radial))
     return Potential(config, init, atomic_energies, stages)
 
 
@@ -205,6 +203,11 @@ def _initial_size(config: MTPConfig) -> float:
 @lru_cache
 def _tables(level: int, index_lists: str | None) -> MomentTables:
     return moment_tables(moment_basis(level) if index_lists is None else _from_text(index_lists))
+
+
+@lru_cache
+def _scalar_lists(level: int, index_lists: str | None) -> Slopes:
+    return slopes(_tables(level, index_lists).contraction)  # made when a fit needs them
 
 
 @lru_cache

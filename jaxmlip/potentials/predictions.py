@@ -11,6 +11,7 @@ from jaxmlip.data.structures import frames_of
 from jaxmlip.graph.batch import Batch, Graph, batches
 from jaxmlip.potentials.base import cast_params, descriptor, safe_edges
 from jaxmlip.potentials.model import Model, Prediction, as_model, predict
+from jaxmlip.programs import work
 from jaxmlip.progress import track
 
 
@@ -60,8 +61,10 @@ def predict_atoms(
     with jax.enable_x64(dtype == "float64"):
         model = Model(model.potential, cast_params(model.params, dtype))
         filled = batches(frames, model.potential.config, max_atoms=max_atoms, dtype=dtype)
-        for one in track(filled, "predicting", show=show_progress):
-            _collect(result, one, jax.device_get(predict(model, one.graph)))
+        n_edges = sum(one.graph.mask.size for one in filled)
+        with work(n_edges):
+            for one in track(filled, "predicting", show=show_progress):
+                _collect(result, one, jax.device_get(predict(model, one.graph)))
     return result
 
 

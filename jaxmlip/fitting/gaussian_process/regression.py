@@ -17,6 +17,7 @@ References:
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -43,6 +44,7 @@ from jaxmlip.graph.labels import GraphLabels
 from jaxmlip.potentials.base import Config, Kernel, Params, Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import Offsets, fit_offsets, given_offsets
+from jaxmlip.programs import work
 from jaxmlip.progress import Report, track
 
 CHUNK = 20000  # atoms whose neighbour lists are held at a time
@@ -152,9 +154,10 @@ def fit_gaussian_process(
     with jax.enable_x64(True):
         factors = residual_factors(atoms, settings, settings.noise.of)
         stream = batch_stream(list(atoms), potential.config, settings.batch_atoms, factors)
-        params = _start_params(start, atoms, settings, stream)
-        chosen = time.perf_counter()
-        problem, prior, used, jitter = _system(stages, params, stream, settings, show_progress)
+        with work(_edges(atoms, stream)):
+            params = _start_params(start, atoms, settings, stream)
+            chosen = time.perf_counter()
+            problem, prior, used, jitter = _system(stages, params, stream, settings, show_progress)
     (factor,) = problem.factors()
     alpha = np.zeros(len(used))
     alpha[used] = solve_triangular(factor.triangle, factor.projection)
@@ -171,6 +174,12 @@ def fit_gaussian_process(
         "sparsification_seconds": chosen - started,
     }
     return Model(potential, params, Posterior(used, factor.triangle.copy(), prior)), History(summary, [])
+
+
+def _edges(atoms: Sequence[ase.Atoms], stream: Callable[[], Iterable[Batch]]) -> int | float:
+    """Of all structures; no bound where their neighbour lists are not kept."""
+    few = sum(map(len, atoms)) < CHUNK
+    return sum(one.graph.mask.size for one in stream()) if few else math.inf
 
 
 def batch_stream(
@@ -252,8 +261,9 @@ def noisy_rows(
     rows: Rows, labels: GraphLabels, graph: Graph, offsets: Float[Any, " n_species"], noise: Noise
 ) -> WeightedRows:
     """Rows and targets over their noise: energies less those of free atoms, forces, and virials by ``rows.stress``."""
-    free = per_graph(graph, jnp.where(graph.atom_mask, jnp.asarray(offsets)[graph.species], 0))
-    volumes = abs(jnp.linalg.det(graph.cell))[:, None, None]
+    xp: Any = np if isinstance(rows.energy, np.ndarray) else jnp
+    free = per_graph(graph, xp.where(graph.atom_mask, xp.asarray(offsets)[graph.species], 0))
+    volumes = abs(xp.linalg.det(graph.cell))[:, None, None]
     labels = labels._replace(energy=labels.energy - free, stress=labels.stress * volumes)
     return weighted_rows(rows, labels, graph, noise.multipliers(labels, n_atoms(graph)))
 

@@ -24,6 +24,7 @@ from scipy.cluster.vq import kmeans2
 from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.graph.batch import Batch, Graph, edge_vectors
 from jaxmlip.potentials.base import CPU_BLOCK, Potential, descriptor, map_blocks, safe_edges
+from jaxmlip.programs import program
 
 WIDTH = 384
 EQUAL = 1e-5  # projections of environments nearer than this are one environment
@@ -205,7 +206,7 @@ def _vectors(potential: Potential, batches: Iterable[Batch], atoms: list[np.ndar
     return points
 
 
-@partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def _described(potential: Potential, projection: Array, graph: Graph) -> tuple[Array, Array]:
     """Descriptors of all atoms, and their projections."""
     vectors = safe_edges(graph, potential.config)

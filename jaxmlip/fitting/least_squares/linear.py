@@ -18,11 +18,12 @@ from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
 from jaxmlip.fitting.objective import Weights, check_labels, multipliers, n_atoms, structure_factors
-from jaxmlip.fitting.rows import weighted_rows
+from jaxmlip.fitting.rows import WeightedRows, weighted_rows
 from jaxmlip.graph.batch import batches
-from jaxmlip.potentials.base import Linear, Params, Potential
+from jaxmlip.potentials.base import Linear, Params, Potential, initial
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import given_offsets
+from jaxmlip.programs import work
 from jaxmlip.progress import Report, track
 
 
@@ -68,8 +69,8 @@ def fit_linear(
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        initial = start.params if isinstance(start, Model) else potential.init(jax.random.key(0), None)
-        fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), initial)
+        begun = start.params if isinstance(start, Model) else initial(potential, 0, None)
+        fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), begun)
         given = given_offsets(potential.config, settings.offsets, fixed if isinstance(start, Model) else None)
         problem = _stream(Model(potential, fixed), list(atoms), settings, given, show_progress)
     if not problem.n_rows:
@@ -105,20 +106,28 @@ def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, s
     groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
     roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
     factors = structure_factors(atoms, settings)
-    work = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
-    for batch in track(work, "design matrix", show=show):
-        with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
-        found = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
-        labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
-        labels = labels._replace(energy=labels.energy - found.energy[:, :n_species] @ given)
-        rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), settings))
-        if settings.offsets != "fit":
-            rows.matrix[:, :n_species] = 0
-        for g, k in enumerate(batch.index):
-            mine = (rows.structure == g) & (rows.multiplier != 0)
-            if k >= 0 and mine.any():
-                problem.add(rows.matrix[mine] / roughness, rows.target[mine], groups[k])
+    filled = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
+    n_edges = sum(one.graph.mask.size for one in filled)
+    with work(n_edges):
+        for batch in track(filled, "design matrix", show=show):
+            with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
+            found = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
+            labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+            labels = labels._replace(energy=labels.energy - found.energy[:, :n_species] @ given)
+            rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), settings))
+            if settings.offsets != "fit":
+                rows.matrix[:, :n_species] = 0
+            np.divide(rows.matrix, roughness, out=rows.matrix)
+            _add(problem, rows, batch.index, groups)
     return problem
+
+
+def _add(problem: StreamedQR, rows: WeightedRows, index: np.ndarray, groups: list) -> None:
+    """The rows of a batch, structure by structure."""
+    for g, k in enumerate(index):
+        mine = (rows.structure == g) & (rows.multiplier != 0)
+        if k >= 0 and mine.any():
+            problem.add(rows.matrix[mine], rows.target[mine], groups[k])
 
 
 def _roughness(stages: Linear, params: Params) -> np.ndarray:

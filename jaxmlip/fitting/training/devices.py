@@ -46,14 +46,14 @@ def is_first_process() -> bool:
 def replicated(tree: Any) -> Any:
     """Arrays that every device holds whole."""
     if n_devices() == 1:
-        return jax.tree.map(jax.numpy.asarray, tree)
+        return jax.device_put(tree)
     return jax.tree.map(partial(jax.device_put, device=NamedSharding(mesh(), PartitionSpec())), _on_host(tree))
 
 
 def spread(rows: Int[np.ndarray, "n_devices *rows"]) -> Int[jax.Array, "n_devices *rows"]:
     """Numbers of structures ``[n_devices, ...]`` (see `shares`), each row on its own device."""
     if n_devices() == 1:
-        return jax.numpy.asarray(rows)
+        return jax.device_put(rows)
     sharding = NamedSharding(mesh(), PartitionSpec(_AXIS))
     return jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index])
 

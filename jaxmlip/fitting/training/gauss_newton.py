@@ -163,14 +163,16 @@ def _sums(objective: Objective, params: Params, data: Data) -> Terms:
 
 def _projected(objective: Objective, params: Params, data: Data) -> Params:
     """The parameters with the linear ones at their minimum (variable projection), where they are few."""
-    vector, unravel = ravel_pytree(params)
+    flat, unravel = ravel_pytree(params)
+    vector = np.array(flat)
     chosen = np.flatnonzero(data.linear)
     if not 0 < len(chosen) <= objective.settings.dense_limit:
         return params
     matrix, slope = normal_matrix(objective, params, data, chosen)
     scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
     scaled = matrix / scale[:, None] / scale + _floor(vector) * np.eye(len(chosen))
-    return unravel(vector.at[chosen].add(-np.linalg.solve(scaled, slope / scale) / scale))
+    vector[chosen] -= np.linalg.solve(scaled, slope / scale) / scale
+    return unravel(jax.device_put(vector))
 
 
 def _floor(vector: Any) -> float:
@@ -216,7 +218,7 @@ def normal_matrix(
     names = design_names(objective.potential, with_inner=with_inner)
     columns = [np.flatnonzero(_named(params, (name,))) for name in names]
     order = np.concatenate([*columns, np.zeros(0, int)])
-    tangents = jnp.asarray(np.setdiff1d(chosen, order))
+    tangents = jax.device_put(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))
     places = np.concatenate([order, np.asarray(tangents)])
     for chunk in data.chunks:

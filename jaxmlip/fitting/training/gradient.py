@@ -25,6 +25,7 @@ from jaxmlip.fitting.training.loop import Optimizer, add_terms
 from jaxmlip.fitting.training.problem import Objective, Part, Problem, Training, drawn, split_params
 from jaxmlip.graph.stack import shuffled_rows
 from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.programs import program
 
 CPU_PORTION = 16
 """Atoms that message passing evaluates at once on a CPU, at least one structure."""
@@ -74,9 +75,7 @@ def gradient_method(problem: Problem) -> Optimizer:
     _, fixed = split_params(problem.potential, problem.params)
 
     def init(params: Params) -> _GradientState:
-        return replicated(
-            _GradientState(params, jax.tree.map(jnp.copy, params), _optimizer(settings, n_steps).init(params))
-        )
+        return replicated(_begun(objective, n_steps, params))
 
     def epoch(state: _GradientState, number: int) -> tuple[_GradientState, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
@@ -126,6 +125,12 @@ def gradient_states(
         yield (state.average if settings.ema_decay else state.params), sums
 
 
+@program(static_argnums=(0, 1), weight=0.0)
+def _begun(objective: Objective, n_steps: int, params: Params) -> _GradientState:
+    optimizer = _optimizer(objective.settings, n_steps).init(params)
+    return _GradientState(params, jax.tree.map(jnp.copy, params), optimizer)
+
+
 def _optimizer(settings: GradientFit, n_steps: int) -> optax.GradientTransformationExtraArgs:
     """``n_steps``: minibatches of an epoch."""
     warmup, total = settings.warmup_epochs * n_steps, settings.epochs * n_steps
@@ -165,7 +170,7 @@ def _portions(potential: Potential, part: Part, rows: np.ndarray) -> np.ndarray:
     return padded.reshape(len(rows), -1, size)
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@program(static_argnums=(0, 1), donate_argnums=2)
 def _step(
     objective: Objective, n_steps: int, state: _GradientState, fixed: Params, part: Part, portions: jax.Array
 ) -> tuple[_GradientState, Terms]:

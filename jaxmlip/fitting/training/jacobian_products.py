@@ -1,6 +1,5 @@
 """Residuals of a chunk of structures and products with their Jacobian J, summed over all devices."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,12 +11,13 @@ from jaxmlip.fitting.objective import Example, Terms, linearized, residuals, ter
 from jaxmlip.fitting.training.devices import summed
 from jaxmlip.fitting.training.problem import Chunk, Objective, Part, drawn
 from jaxmlip.potentials.base import Linear, Params
+from jaxmlip.programs import program
 
 _TANGENTS = 16  # parameters differentiated at once
 _PROBES = 8  # random signs for the diagonal of JᵀJ
 
 
-@partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def chunk_terms(objective: Objective, params: Params, fixed: Params, chunk: Chunk) -> Terms:
     """Sums over the structures of a chunk."""
 
@@ -37,7 +37,7 @@ def _vector_residuals(objective: Objective, unravel: Any, fixed: Params, example
     return function
 
 
-@partial(jax.jit, static_argnums=(0, 5))
+@program(static_argnums=(0, 5), weight=3.0)
 def normal_equations(
     objective: Objective,
     params: Params,
@@ -83,7 +83,7 @@ def _value_and_jacobian(
     return value, jnp.concatenate(parts)
 
 
-@partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def slope_and_diagonal(objective: Objective, params: Params, fixed: Params, chunk: Chunk, seed: Int[Any, ""]) -> tuple:
     """Jᵀr, and the diagonal of JᵀJ from random signs."""
 
@@ -97,7 +97,7 @@ def slope_and_diagonal(objective: Objective, params: Params, fixed: Params, chun
     return summed(found)(*chunk, params, fixed, seed)
 
 
-@partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def normal_product(
     objective: Objective, params: Params, fixed: Params, chunk: Chunk, x: Float[jax.Array, " n_params"]
 ) -> Float[jax.Array, " n_params"]:

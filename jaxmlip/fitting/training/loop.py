@@ -9,13 +9,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxmlip.config import ConfigError
@@ -30,6 +28,7 @@ from jaxmlip.fitting.training.problem import Part, Problem, Training, chunks, dr
 from jaxmlip.fitting.training.signals import termination
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.potentials.model import Model
+from jaxmlip.programs import program, work
 from jaxmlip.progress import Report, Terminated, live
 
 LOG = "log.jsonl"
@@ -96,13 +95,19 @@ def train(
     with precision(settings.dtype), live("training", settings.epochs, show=extras.show_progress) as shown:
         made = make_problem(start, atoms, validation, settings)
         key = run_key(made.potential.config, settings, (atoms, validation), made.params)
-        run, rows = _run(made, optimizer(made), _Store(extras.folder, key), shown)
+        with work(_edges(made)):
+            run, rows = _run(made, optimizer(made), _Store(extras.folder, key), shown)
         best = {**made.params, **run.best}
         params = jax.tree.map(lambda x: np.asarray(x, np.float64), best)
     summary = {"epochs": int(run.epoch), "best_epoch": int(run.best_epoch), "best_loss": float(run.best_loss)}
     summary |= {"n_train": len(atoms), "n_validation": len(validation)}
     summary |= {"seconds": time.perf_counter() - clock[0], "cpu_seconds": time.process_time() - clock[1]}
     return Model(made.potential, params), History(summary, rows)
+
+
+def _edges(problem: Problem) -> int:
+    """What all epochs evaluate."""
+    return problem.settings.epochs * sum(part.bucket.graphs.mask.size for part in (*problem.train, *problem.validation))
 
 
 @contextmanager
@@ -124,7 +129,7 @@ def _held_out(
     return [atoms[k] for k in parts.train], [atoms[k] for k in parts.test]
 
 
-@partial(jax.jit, static_argnums=(0, 4))
+@program(static_argnums=(0, 4))
 def _evaluate(potential: Potential, params: Params, part: Part, rows: jax.Array, weights: Weights) -> Terms:
     def on_one(rows: jax.Array, params: Params, part: Part) -> Terms:
         return terms(potential, params, drawn(part, rows), weights)
@@ -216,5 +221,5 @@ def _advance(problem: Problem, method: Optimizer, run: _Run) -> tuple[_Run, dict
     row |= {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
     best, best_loss, best_epoch = run.best, run.best_loss, run.best_epoch
     if loss < best_loss or not problem.validation:
-        best, best_loss, best_epoch = jax.tree.map(jnp.copy, params), loss, number
+        best, best_loss, best_epoch = jax.tree.map(np.array, params), loss, number  # copies: buffers are donated
     return _Run(state, best, best_loss, best_epoch, number), row

@@ -14,7 +14,16 @@ from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals, 
 from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.stack import Bucket, stack, take
-from jaxmlip.potentials.base import Params, Potential, Regressor, cast_params, descriptor, regressor, safe_edges
+from jaxmlip.potentials.base import (
+    Params,
+    Potential,
+    Regressor,
+    cast_params,
+    descriptor,
+    initial,
+    regressor,
+    safe_edges,
+)
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import fit_offsets, given_offsets
 
@@ -139,13 +148,13 @@ def initial_params(potential: Potential, atoms: list, settings: Training) -> Par
     """The family's initial parameters for a sample of the data, with offsets that fit its energies."""
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
     graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
-    params = potential.init(jax.random.key(settings.seed), graph)
+    params = initial(potential, settings.seed, graph)
     stages = potential.stages
     if isinstance(stages, Regressor) and stages.scale:  # a network whose outputs and their derivatives start at about 1
-        params |= {stages.scale: jnp.full_like(params[stages.scale], force_scale(atoms))}
+        params |= {stages.scale: np.full_like(params[stages.scale], force_scale(atoms))}
     if settings.offsets == "fit" and settings.energy_weight:
-        return {**params, "offsets": jnp.asarray(fit_offsets(atoms, potential.config.species))}
-    return {**params, "offsets": jnp.asarray(given_offsets(potential.config, settings.offsets))}
+        return {**params, "offsets": fit_offsets(atoms, potential.config.species)}
+    return {**params, "offsets": given_offsets(potential.config, settings.offsets)}
 
 
 def _part(bucket: Bucket, potential: Potential, params: Params, descriptor: Callable | None) -> Part:
@@ -175,8 +184,12 @@ def drawn(part: Part, rows: Int[jax.Array, "*rows"]) -> Example:
 
 
 def chunks(n: int, size: int) -> Int[np.ndarray, "n_rows n_devices _"]:
-    """The numbers 0 … n − 1 in rows of ``size``, filled up with −1, dealt out: ``[n_rows, n_devices, …]``."""
-    size = min(size, n)
+    """The numbers 0 … n − 1 in equal rows of at most ``size``, dealt out ``[n_rows, n_devices, …]``; −1: none.
+
+    >>> chunks(9, 8).shape[0], chunks(9, 8).size < 2 * 8
+    (2, True)
+    """
+    size = -(-n // -(-n // size))
     rows = np.full(-(-n // size) * size, -1)
     rows[:n] = np.arange(n)
     return np.moveaxis(shares(rows.reshape(-1, size)), 0, 1)

@@ -9,7 +9,6 @@ References:
 """
 
 import dataclasses
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from jaxmlip.fitting.training.devices import replicated, spread, summed
 from jaxmlip.fitting.training.loop import Optimizer
 from jaxmlip.fitting.training.problem import Chunk, Objective, Part, Problem, Training, chunks, drawn, split_params
 from jaxmlip.potentials.base import Params
+from jaxmlip.programs import program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _optimizer(settings: QuasiNewtonFit) -> optax.GradientTransformationExtraArg
     return optax.lbfgs(memory_size=settings.memory, linesearch=search)
 
 
-@partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def _iterate(objective: Objective, state: _QuasiNewtonState, fixed: Params, data: list[Chunk]) -> tuple:
     def loss(params: Params) -> jax.Array:
         found, _ = _sums(objective, params, fixed, data)
@@ -97,7 +97,7 @@ def _iterate(objective: Objective, state: _QuasiNewtonState, fixed: Params, data
     return _QuasiNewtonState(params, kept), optax.tree.norm(optax.tree.get(kept, "grad"), ord=jnp.inf)
 
 
-@partial(jax.jit, static_argnums=0)
+@program(static_argnums=0)
 def _evaluate(objective: Objective, params: Params, fixed: Params, data: list[Chunk]) -> Terms:
     return _sums(objective, params, fixed, data, with_gradient=False)[0]
 

@@ -67,7 +67,7 @@ TEACHERS = {
 LIMITS = {
     "mtp": "Li-Ti-O of other compositions than LiTiO2 and TiO2 is up to 0.2 eV/atom off; at constant pressure it falls "
     "apart from about 700 K on (rocksalt-ace does not); look at the grades of hot dynamics ({})",
-    "ace": "no active set for grades comes with it; {}",
+    "ace": "no active set for grades comes with it; tried for {}",
 }
 MTP_STUDENT = {**MTP_SURROGATE, "learning_rate": 0.002, "epochs": 60}
 ACE = preset("ace-rocksalt").potential
@@ -332,7 +332,7 @@ def ship(out: Path, options: argparse.Namespace) -> None:
     card = {
         "name": name,
         "family": family,
-        "summary": "disordered and layered rocksalt LiTMO2 to TMO2 of nine metals, distilled from a universal one",
+        "summary": "disordered and layered rocksalt LiTMO2 to TMO2 of nine metals, distilled from universal ones",
         "citations": [*CITATIONS, PAPERS[family]],
         "elements": model.potential.config.symbols,
         "trained_on": f"120 of the 150 DFT structures `ldr` (GGA/GGA+U; split {split}) and {fitted['n_teacher']:,} "

@@ -7,6 +7,7 @@ neighbours, whose energy and force are evaluated once: in edges the ways break e
 families.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,9 +77,10 @@ class _Spent(NamedTuple):
 class Program:
     """A function as `jax.jit` compiles it, but quickly where little work is ahead.
 
-    Work is ahead as `work` says, which adds to that of earlier fits with the same static arguments. A program with
-    ``size``, which gives a key and the edges of a call, counts calls outside of `work` too; one without has all
-    optimisation there. Each edge is ``weight`` times as dear as in a prediction; 0: the program runs once.
+    Work is ahead as `work` says. A program without ``size`` is compiled for that alone, so that the same fit gives the
+    same numbers whatever was done before; outside of `work` it has all optimisation. A program with ``size``, which
+    gives a key and the edges of a call, adds up what it is used for. Each edge is ``weight`` times as dear as in a
+    prediction; 0: the program runs once.
 
     Values of the ways of compilation differ by rounding. Inside of `jax.jit`, `jax.grad` or `jax.vmap` of a caller, and
     on other devices than CPUs, it is `jax.jit`.
@@ -93,8 +95,6 @@ class Program:
         **options: Any,
     ) -> None:
         update_wrapper(self, function)
-        static = options.get("static_argnums", ())
-        self._static = static if isinstance(static, tuple) else (static,)
         self._size, self._weight = size, weight
         self._spent: dict[int, _Spent] = {}
         ways: tuple = ({"compiler_options": QUICK}, {"compiler_options": FAIR}, {})
@@ -125,10 +125,10 @@ class Program:
         ahead, last = _ahead.get(), len(self._ways) - 1
         if not self._weight:
             return 0
-        if self._size is None and ahead is None:
-            return last
-        fixed = tuple(args[k] for k in self._static if k < len(args))  # others keep their defaults
-        key, n_edges = self._size(*args) if self._size else (fixed, 0)
+        if self._size is None:
+            edges = math.inf if ahead is None else self._weight * ahead.n_edges
+            return 0 if edges < QUICK_EDGES else 1 if edges < FAIR_EDGES else last
+        key, n_edges = self._size(*args)
         key = hash(key)  # not the key itself, which would keep potentials alive
         spent = self._spent.get(key, _Spent())
         if spent.level == last or (ahead is not None and ahead is spent.work):

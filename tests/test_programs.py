@@ -82,24 +82,15 @@ def test_the_work_ahead_chooses_how_to_compile(ahead, expected):
     assert ways(double) == expected
 
 
-def test_small_fits_add_up_to_a_large_one():
+def test_the_same_fit_has_the_same_program_whatever_was_done_before():
     multiple = Program(lambda n, x: n * x, static_argnums=0)
-
-    def fit(n, n_edges):
+    for n_edges, expected in [(QUICK_EDGES / 2, (1, 0, 0))] * 3 + [
+        (FAIR_EDGES, (1, 0, 1)),
+        (QUICK_EDGES / 2, (1, 0, 1)),
+    ]:
         with work(n_edges):
-            assert multiple(n, 1.0) == multiple(n, 1.0) == n  # steps of one fit count together
-
-    fit(2, QUICK_EDGES / 2)
-    assert ways(multiple) == (1, 0, 0)
-    fit(3, QUICK_EDGES / 2)  # another potential
-    assert ways(multiple) == (2, 0, 0)
-    fit(2, QUICK_EDGES / 2)
-    assert ways(multiple) == (2, 0, 1)
-    fit(4, FAIR_EDGES / 2)
-    fit(4, FAIR_EDGES / 4)
-    assert ways(multiple) == (2, 1, 1)
-    fit(4, FAIR_EDGES / 4)
-    assert ways(multiple) == (2, 1, 2)
+            assert multiple(2, 1.0) == multiple(2, 1.0) == 2
+        assert ways(multiple) == expected
 
 
 def test_what_runs_once_is_quick():

@@ -49,21 +49,7 @@ __all__ = ["ANIONS", "Chains", "DisorderedVoltage", "Estimate", "Move", "Percola
 __all__ += ["RelaxedSampling", "Samples", "Sampling", "Sites", "Step", "Sublattice", "Tetrahedra", "VoltageCurve"]
 __all__ += ["WarrenCowley", "compared_voltages", "disordered_voltage", "estimate", "finite_size_threshold"]
 __all__ += ["lithium_orders", "lithium_sites", "occupied", "parse_formula", "percolating_fraction", "random_numbers"]
-__all__ += [
-    "random_tetrahedra",
-    "relaxed_lattice",
-    "relaxed_profile",
-    "replacements",
-    "rocksalt",
-    "sample",
-    "sample_relaxed",
-]
-__all__ += ["site_voltages", "sites_of", "snapshots", "swaps", "table_exchange", "tetrahedra_of"]
-__all__ += [
-    "tetrahedron_fractions",
-    "threshold_content",
-    "voltage_curve",
-    "voltage_range",
-    "warren_cowley",
-    "zero_tm_percolation",
-]
+__all__ += ["random_tetrahedra", "relaxed_lattice", "relaxed_profile", "replacements", "rocksalt", "sample"]
+__all__ += ["sample_relaxed", "site_voltages", "sites_of", "snapshots", "swaps", "table_exchange", "tetrahedra_of"]
+__all__ += ["tetrahedron_fractions", "threshold_content", "voltage_curve", "voltage_range", "warren_cowley"]
+__all__ += ["zero_tm_percolation"]

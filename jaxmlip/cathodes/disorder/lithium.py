@@ -116,13 +116,7 @@ def voltage_range(
     Raises:
         ValueError: no lithium, or an element that the model does not know.
     """
-    sites = lithium_sites(atoms)
-    with jax.enable_x64(True):
-        lattice = lattice_of(sites, model.potential, "float64")
-        codes = jnp.asarray(codes_of(atoms.numbers, model.potential))
-        held = jnp.asarray(np.flatnonzero(atoms.numbers == 3))
-        ends = [_changes(model, lattice, codes, held, empty) for empty in (False, True)]
-    volts = np.concatenate([np.asarray(end) for end in ends]) + lithium_energy
+    volts = np.concatenate(_host_changes(model, atoms, (False, True))) + lithium_energy
     return np.linspace(volts.min() - _MARGIN, volts.max() + _MARGIN, n)
 
 
@@ -143,12 +137,18 @@ def site_voltages(
     Raises:
         ValueError: no lithium, or an element that the model does not know.
     """
+    (changes,) = _host_changes(model, atoms, (False,))
+    return changes + lithium_energy
+
+
+def _host_changes(model: Model, atoms: ase.Atoms, empty: tuple[bool, ...]) -> list[Float[np.ndarray, " n_lithium"]]:
+    """What `_changes` says of each lithium of ``atoms``, in eV: in the full host, or in the ``empty`` one."""
     sites = lithium_sites(atoms)
     with jax.enable_x64(True):
         lattice = lattice_of(sites, model.potential, "float64")
         codes = jnp.asarray(codes_of(atoms.numbers, model.potential))
         held = jnp.asarray(np.flatnonzero(atoms.numbers == 3))
-        return np.asarray(_changes(model, lattice, codes, held, False)) + lithium_energy
+        return [np.asarray(_changes(model, lattice, codes, held, one)) for one in empty]
 
 
 @partial(jax.jit, static_argnames="empty")

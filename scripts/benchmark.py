@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarking import ace_peer, lammps_peer, motep_peer, nequip_peer, quippy_peer, report
-from benchmarking.cases import PEERS, Job, cases
+from benchmarking.cases import COMPILE_QUICKLY, PEERS, Job, cases
 from rich.console import Console
 from rich.progress import Progress
 
@@ -33,8 +33,6 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA prints a page about processor features each time it reads its cache
 }
-COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false"
 CODES = {
     "LAMMPS": lammps_peer,
     "motep": motep_peer,

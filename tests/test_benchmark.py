@@ -111,3 +111,18 @@ def test_mistakes_are_explained_before_anything_is_timed(arguments, words):
     done = run(*arguments)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_the_check_of_a_device_runs_on_any(tmp_path):
+    command = [sys.executable, SCRIPT.parent / "gpu_check.py", "--smoke", "--families", "snap", "--out", tmp_path]
+    command += ["--precisions", "float64", "float32"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert [row["precision"] for row in rows] == ["float64", "float32"]
+    for row in rows:
+        assert row["wrong"] == []
+        for times in row["sizes"]["100"].values():
+            assert times["first"] > times["seconds"] > 0  # the first compiles
+            assert times["memory_gb"] > 0.01
+    assert "## Dynamics, a step" in (tmp_path / "gpu.md").read_text(encoding="utf-8")

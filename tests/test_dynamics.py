@@ -103,7 +103,7 @@ def crystal():
     return bulk("Cu", cubic=True, a=3.47) * (2, 2, 2)
 
 
-@pytest.mark.parametrize("ensemble", ["nvt", "langevin", "npt"])
+@pytest.mark.parametrize("ensemble", ["nvt", "langevin", "csvr", "npt"])
 def test_averages_and_fluctuations_of_a_bath(crystal, ensemble, compile_well):
     pressure = 0.01
     settings = Dynamics(ensemble, timestep=4.0, n_steps=8000, temperature=400.0, pressure=pressure, friction=0.01)

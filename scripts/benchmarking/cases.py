@@ -93,6 +93,10 @@ HEAVY = 1e6
 ROCKSALT_FAMILIES = ("aenet", "nequip")
 """Timed on a disordered rocksalt of eleven elements; the others on molybdenum."""
 
+COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false"
+"""Flags of XLA where programs run once."""
+
 SMALLEST = {"twojmax": 2, "level": 4, "cutoff": 4.0, "num_layers": 2, "num_features": 4}
 SMALLEST |= {"n_max": 2, "l_max": 2, "n_sparse": 8}
 """Settings that make a case tiny."""
@@ -158,13 +162,13 @@ def cases(families: tuple[str, ...], folder: str, *, smoke: bool) -> list[Job]:
             for settings in table.get(family, [] if kind == "elements" else [_example(family, kind)])[
                 : 1 if smoke else None
             ]:
-                chosen = settings | (_tiny(settings) if smoke else {})
+                chosen = settings | (tiny(settings) if smoke else {})
                 jobs.append(Job(kind, family, chosen, size, folder, repeats=1 if smoke else 5))
-    tiny = TRIALS["mtp"][0] | {"level": 2, "cutoff": 3.0}
-    jobs += [Job("trials", "mtp", tiny, 1, folder, repeats=1)] if smoke else _trials(folder)
+    few = TRIALS["mtp"][0] | {"level": 2, "cutoff": 3.0}
+    jobs += [Job("trials", "mtp", few, 1, folder, repeats=1)] if smoke else _trials(folder)
     for family in ("snap",) if smoke else families:
         settings = PREDICTIONS.get(family, [_example(family, "md")])[0]
-        settings = settings | (_tiny(settings) if smoke else {})
+        settings = settings | (tiny(settings) if smoke else {})
         jobs += [
             Job("md", family, settings, n, folder, repeats=1 if smoke else 2 if n == 10000 else 3)
             for n in list(MD_STEPS)[: 1 if smoke else None]
@@ -182,7 +186,7 @@ def _example(family: str, kind: str) -> dict[str, Any]:
     return found | ({"method": method_of(family)} if kind == "train" else {})
 
 
-def _tiny(settings: dict[str, Any]) -> dict[str, Any]:
+def tiny(settings: dict[str, Any]) -> dict[str, Any]:
     """Values that make a case of ``settings`` tiny."""
     by_rank = isinstance(settings.get("n_max"), list)
     return {k: v for k, v in (SMALLEST | (TINY_RANKS if by_rank else {})).items() if k in settings}

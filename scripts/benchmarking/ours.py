@@ -55,7 +55,7 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def _model(job: Job, atoms: Any) -> jaxmlip.Model:
+def random_model(job: Job, atoms: Any) -> jaxmlip.Model:
     """The potential of ``job`` with random parameters, saved for the peer."""
     settings = dict(job.settings)
     n_sparse = settings.pop("n_sparse", None)
@@ -79,7 +79,7 @@ def _save_for_peer(job: Job, model: Any) -> None:
 def _predict(job: Job) -> dict[str, Any]:
     """Energy, forces and stress of one large cell; the neighbour list is not counted."""
     atoms = structure(job)
-    model = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), _model(job, atoms))
+    model = jax.tree.map(lambda x: jax.numpy.asarray(x, job.precision), random_model(job, atoms))
     graph = jaxmlip.batch(atoms, model.potential.config, dtype=job.precision)
     found, first = _timed(lambda: jaxmlip.predict(model, graph))
     steady = [_timed(lambda: jaxmlip.predict(model, graph))[1] for _ in range(job.repeats)]
@@ -94,7 +94,7 @@ def _md(job: Job) -> dict[str, Any]:
     The share of the latter is measured, not the difference of two long times.
     """
     atoms, n_steps = structure(job), MD_STEPS[job.size]
-    model = _model(job, atoms)
+    model = random_model(job, atoms)
     run = dynamics.Run(model, atoms, job.precision)
     found, first = _timed(lambda: run.start(n_steps))
     steps = [_timed(lambda: run.steps("nvt", n_steps))[1] for _ in range(job.repeats)]
@@ -108,7 +108,7 @@ def _md(job: Job) -> dict[str, Any]:
 
 def _trials(job: Job) -> dict[str, Any]:
     """Trial swaps of cations in a rocksalt: changed energies are those of the sites within the cutoff."""
-    model = _model(job, ase.Atoms(MC_SPECIES))
+    model = random_model(job, ase.Atoms(MC_SPECIES))
     return disorder.Run(model, job, job.settings["n_chains"]).measure(job, lambda action: _timed(action)[1])
 
 

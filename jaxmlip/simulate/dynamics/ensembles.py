@@ -7,6 +7,7 @@ References:
     Swope et al., J. Chem. Phys. 76, 637 (1982): velocity Verlet.
     Martyna, Klein and Tuckerman, J. Chem. Phys. 97, 2635 (1992): Nosé-Hoover chains.
     Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34: Langevin by BAOAB.
+    Bussi, Donadio and Parrinello, J. Chem. Phys. 126, 014101 (2007): velocities rescaled at random (CSVR).
 """
 
 import dataclasses
@@ -101,6 +102,12 @@ def _langevin(force_fn: Callable, shift_fn: Callable, bath: Bath) -> tuple:
     return simulate.nvt_langevin(force_fn, shift_fn, 1.0, bath.kT, gamma=bath.friction)
 
 
+def _csvr(force_fn: Callable, shift_fn: Callable, bath: Bath) -> tuple:
+    from jax_md import simulate
+
+    return simulate.temp_csvr(force_fn, shift_fn, 1.0, bath.kT, bath.thermostat_time)
+
+
 def _brownian(energy_fn: Callable, shift_fn: Callable, bath: Bath) -> tuple:
     from jax_md import simulate
 
@@ -125,10 +132,16 @@ def _noise(kinetic: Callable, old: Any, new: Any) -> Array:
     return kinetic(new.momentum - new.force.value / 2) - kinetic(old.momentum + old.force.value / 2)
 
 
+def _rescaling(kinetic: Callable, old: Any, new: Any) -> Array:
+    """Of CSVR: what its factor changed before the step of Verlet."""
+    return kinetic(new.momentum - (old.force.value + new.force.value) / 2) - kinetic(old.momentum)
+
+
 ENSEMBLES: Mapping[str, Ensemble] = {
     "nve": Ensemble(_nve),
     "nvt": Ensemble(_nvt),
     "langevin": Ensemble(_langevin, heat=_noise, conserves_momentum=False),
+    "csvr": Ensemble(_csvr, heat=_rescaling),
     "brownian": Ensemble(_brownian, measured=False, conserves_momentum=False),
     "npt": Ensemble(_flexible),
     "npt-isotropic": Ensemble(_isotropic, measured=False),

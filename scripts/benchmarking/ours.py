@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import jaxmlip
-from benchmarking import disorder, dynamics
+from benchmarking import disorder, dynamics, limit
 from benchmarking.cases import (
     ENERGY_WEIGHT,
     FORCE_WEIGHT,
@@ -84,8 +84,10 @@ def _predict(job: Job) -> dict[str, Any]:
     found, first = _timed(lambda: jaxmlip.predict(model, graph))
     steady = [_timed(lambda: jaxmlip.predict(model, graph))[1] for _ in range(job.repeats)]
     _save(job, found.energy[0], found.forces)
-    neighbors = float(graph.mask.sum()) / len(atoms)
-    return {"n_atoms": len(atoms), "first": first, "steady": median(steady), "neighbors": neighbors}
+    needed = limit.cost(jaxmlip.predict, model, graph)
+    details = {"neighbors": float(graph.mask.sum()) / len(atoms), "floor": limit.floor(needed, job.precision)}
+    details |= {"operations": needed.operations / len(atoms), "in_matrices": needed.in_matrices / len(atoms)}
+    return {"n_atoms": len(atoms), "first": first, "steady": median(steady), **details}
 
 
 def _md(job: Job) -> dict[str, Any]:

@@ -63,9 +63,11 @@ def measured_row(job: Job, rounds: list[dict[str, Any]]) -> dict[str, Any]:
             row[f"warm_first_{clock}"] = statistics.median(one["first"][clock] for one in warm)
         if "forces_only" in cold:
             row[f"forces_only_{clock}"] = scale * statistics.median(one["forces_only"][clock] for one in warm)
+    if "floor" in cold:
+        row["floor"] = scale * statistics.median(one["floor"] for one in warm)
     if job.code == "jaxmlip":
         row |= {"compile": cold["first"]["compile"], "peak_gb": max(one["peak_gb"] for one in rounds)}
-    used = {"first", "steady", "forces_only", "peak_gb", "n_atoms", "version"}
+    used = {"first", "steady", "forces_only", "floor", "peak_gb", "n_atoms", "version"}
     details = {key: value for key, value in warm[-1].items() if key not in used}
     return row | {"details": details, "raw": rounds}
 
@@ -132,11 +134,13 @@ def targets(rows: list[dict[str, Any]], *, judge: bool = True) -> list[dict[str,
 def show(result: dict[str, Any], console: Console) -> None:
     """Print all rows and the targets."""
     table = Table(
-        title="one thread each, medians; compile and first call: seconds, first call with a cold | warm cache"
+        title="one thread each, medians; floor: arithmetic or memory at this core's measured rates; compile and first "
+        "call: seconds, first call with a cold | warm cache"
     )
     for heading in ("benchmark", "case", "code", "precision"):
         table.add_column(heading)
-    for heading in ("CPU", "wall", "unit", "compile", "first call", "peak GB", "ratio CPU", "ratio wall", "difference"):
+    numbers = ("CPU", "wall", "floor", "unit", "compile", "first call", "peak GB", "ratio CPU", "ratio wall")
+    for heading in (*numbers, "difference"):
         table.add_column(heading, justify="right")
     for row in result["rows"]:
         table.add_row(TITLES[row["benchmark"]], row["case"], row["code"], row["precision"], *_cells(row))
@@ -156,8 +160,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     rate = row.get("atom_steps_per_second_cpu")
     unit = row["unit"] + ("" if rate is None else f" ({rate:,.0f} atom·steps/s)")
     return [
-        _number(row["cpu"]), _number(row["wall"]), unit, _number(row.get("compile")), first, *numbers,
-        _difference(row.get("agreement")),
+        *(_number(row.get(key)) for key in ("cpu", "wall", "floor")), unit, _number(row.get("compile")), first,
+        *numbers, _difference(row.get("agreement")),
     ]  # fmt: skip
 
 

@@ -67,16 +67,17 @@ def label(system: str, source: str, target: str) -> None:
 
 def relax(system: str, source: str, target: str) -> None:
     """The minimum of one structure, positions and cell."""
-    import ase.constraints
+    from importlib import import_module
+
     from ase.io import read, write
     from ase.optimize import BFGS
 
     atoms: Any = read(source)
     atoms.calc = _calculator(system)
-    both: Any = getattr(ase.constraints, "ExpCellFilter", None)  # of ASE 3.22, which Debian has; later in ase.filters
-    if both is None:
-        from ase.filters import ExpCellFilter as both
-    BFGS(both(atoms)).run(fmax=_FMAX, steps=40)
+    filters: Any = import_module("ase.constraints")  # of ASE 3.22, which Debian has
+    if not hasattr(filters, "ExpCellFilter"):
+        filters = import_module("ase.filters")
+    BFGS(filters.ExpCellFilter(atoms)).run(fmax=_FMAX, steps=40)
     write(target, atoms, format="extxyz")
 
 

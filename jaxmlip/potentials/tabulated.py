@@ -62,8 +62,8 @@ class TabulatedConfig(Config):
         network: Any = self.network
         if not hasattr(network, "edge_basis") or not hasattr(network, "wave_numbers"):
             raise ConfigError(
-                f"only radial networks of message passing (NequIP, SevenNet) are tabulated, not {label_of(network)}: use "
-                "the model as it is"
+                f"only radial networks of message passing (NequIP, SevenNet) are tabulated, not {label_of(network)}: "
+                "use the model as it is"
             )
         object.__setattr__(self, "species", network.species)
         object.__setattr__(self, "cutoff", network.cutoff)
@@ -91,8 +91,9 @@ def tabulated(model: Any, *, n_intervals: int | None = None) -> Model:
     """The model with its radial networks as tables: faster energies, forces and stress, in dynamics above all.
 
     It predicts, relaxes, moves and is saved like any other model, but is not trained: fit the network and tabulate
-    again. Energies of SevenNet-0 change by less than 1e-8 eV/atom and its forces by less than 1e-5 eV/Å, less than
-    float32 rounds; float64 shows the difference, so nothing is tabulated unless asked for.
+    again. Of SevenNet-0 tables are 60 MB as a file: save the network, and tabulate what is loaded. On rocksalts they
+    change its energies by 4e-11 eV/atom and its forces by 1.3e-7 eV/Å, where float32 rounds 4e-7 and 8e-6; float64
+    shows the difference, so nothing is tabulated unless asked for.
 
     >>> import jaxmlip
     >>> potential = jaxmlip.build("nequip", species=("Li", "O"), cutoff=3.0, num_layers=1, num_features=2)

@@ -13,7 +13,7 @@ def main(path: str) -> None:
 
     torch.set_num_threads(1)
     calculator = SevenNetCalculator("7net-0", device="cpu")
-    frames = ase.io.read(path, ":")
+    frames = list(ase.io.iread(path))
     times = []
     for _ in range(6):  # the first compiles
         start = time.process_time()

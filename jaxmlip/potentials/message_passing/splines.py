@@ -47,4 +47,5 @@ def _place(table: Table, x: Array) -> tuple[Array, Array]:
 def _combined(table: Table, index: Array, weights: tuple[Array, Array, Array, Array]) -> Array:
     table = jax.lax.stop_gradient(table)
     knots = (table[:, 0][index], table[:, 1][index], table[:, 0][index + 1], table[:, 1][index + 1])
-    return sum((w[..., None] * knot for w, knot in zip(weights, knots, strict=True)), jnp.zeros((), table.dtype))
+    first, *others = (w[..., None] * knot for w, knot in zip(weights, knots, strict=True))
+    return sum(others, first)

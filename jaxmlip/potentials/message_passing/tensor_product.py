@@ -108,5 +108,5 @@ def _sums(w: Array, y: Array, x: Array, coupling: np.ndarray, products: bool) ->
         matrix = jnp.einsum("amd,cdk->amkc", y, C)
         rotated = jnp.sum(matrix[..., None] * x[:, :, None], axis=3)
         return jnp.sum(w[:, :, None] * rotated, axis=1).reshape(n_atoms, -1)
-    products = jnp.einsum("amd,amn->adn", y, (w[:, :, None] * x).reshape(*x.shape[:2], -1))
-    return jnp.einsum("adcu,cdk->aku", products.reshape(n_atoms, -1, *x.shape[2:]), C).reshape(n_atoms, -1)
+    outer = jnp.einsum("amd,amn->adn", y, (w[:, :, None] * x).reshape(*x.shape[:2], -1))
+    return jnp.einsum("adcu,cdk->aku", outer.reshape(n_atoms, -1, *x.shape[2:]), C).reshape(n_atoms, -1)

@@ -25,6 +25,7 @@ from .potentials import (
     Potential as Potential,
     build as build,
     predict as predict,
+    tabulated as tabulated,
 )
 from .programs import keep_programs as keep_programs
 from .simulate import calculator as calculator

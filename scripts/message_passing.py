@@ -3,15 +3,22 @@
     uv run python scripts/message_passing.py                       (both; a few minutes, most of it compilation)
     uv run python scripts/message_passing.py sevennet --only train
     uv run python scripts/message_passing.py sevennet --freeze "layers/*/radial/*"
+    taskset -c 0 uv run python scripts/message_passing.py --only predict md --sevenn PYTHON
 
-Printed are ms/atom, the least of some repetitions: energies, forces and stress of rocksalts; a training step on
-energies and forces; and of one inner layer the convolution, with its first derivatives, and its radial network alone.
+Printed are ms/atom, the least of some repetitions: energies, forces and stress of rocksalts, by the network and by
+tables (`jaxmlip.tabulated`), and by sevenn with torch if PYTHON is an interpreter that has both; steps of dynamics of
+64 atoms, by NequIP alone; a training step on energies and forces; and of one inner layer the convolution, with its
+first derivatives, and its radial network alone.
 """
 
 import argparse
+import math
 import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
@@ -19,6 +26,8 @@ if __name__ == "__main__":
 
 import jax
 import jax.numpy as jnp
+from benchmarking import dynamics
+from benchmarking.cases import MD_CELLS, disordered_rocksalt
 
 import jaxmlip
 from jaxmlip.fitting import GradientFit
@@ -27,8 +36,10 @@ from jaxmlip.graph.batch import edge_vectors
 from jaxmlip.potentials.base import cast_params, safe_vectors
 from jaxmlip.potentials.message_passing.convolution import convolution, edge_embedding
 from jaxmlip.potentials.message_passing.linear import perceptron
+from jaxmlip.programs import work
 
-N_STRUCTURES = 4
+N_STRUCTURES, N_ATOMS, N_STEPS = 4, 64, 50
+PEER = Path(__file__).parent / "benchmarking" / "sevennet_peer.py"
 
 
 def structures() -> list:
@@ -38,10 +49,10 @@ def structures() -> list:
 
 def model_of(family: str) -> jaxmlip.Model:
     """SevenNet-0, or random weights of the NequIP of the published study."""
-    species = sorted({int(z) for frame in structures() for z in frame.numbers})
     if family == "sevennet":
+        species = sorted({int(z) for frame in structures() for z in frame.numbers})
         return jaxmlip.load("sevennet-0", species=species)
-    potential = jaxmlip.build("nequip", species=tuple(species))
+    potential = jaxmlip.build("nequip", species=(3, 8, *range(21, 30)))
     return jaxmlip.Model(potential, potential.init(jax.random.key(0), None))
 
 
@@ -56,11 +67,35 @@ def spent(action: Callable[[], Any], repeats: int = 5) -> float:
     return min(times)
 
 
-def predictions(model: jaxmlip.Model) -> float:
+def predictions(model: jaxmlip.Model, sevenn: str | None) -> dict[str, float]:
     """Seconds an atom of energies, forces and stresses."""
     graph = jaxmlip.batch(structures(), model.potential.config)
-    model = jaxmlip.Model(model.potential, cast_params(model.params, "float32"))
-    return spent(lambda: jaxmlip.predict(model, graph)) / graph.n_atoms
+    found = {}
+    for name, one in {"network": model, "tables": jaxmlip.tabulated(model)}.items():
+        cast = jaxmlip.Model(one.potential, cast_params(one.params, "float32"))
+        with work(math.inf):  # compiled with all optimisation
+            seconds = spent(lambda cast=cast: jaxmlip.predict(cast, graph))
+        found[f"energy, forces, stress, {name}"] = seconds / graph.n_atoms
+    if sevenn:
+        with tempfile.TemporaryDirectory() as folder:
+            jaxmlip.write(Path(folder) / "structures.xyz", structures())
+            done = subprocess.run(
+                [sevenn, str(PEER), f"{folder}/structures.xyz"], capture_output=True, text=True, check=True
+            )
+        found["the same, sevenn with torch"] = float(done.stdout.split()[-1])
+    return found
+
+
+def moving(model: jaxmlip.Model) -> dict[str, float]:
+    """Seconds an atom of steps of dynamics."""
+    found = {}
+    for name, one in {"network": model, "tables": jaxmlip.tabulated(model)}.items():
+        with work(math.inf):
+            run = dynamics.Run(one, disordered_rocksalt(MD_CELLS["rocksalt"][N_ATOMS]), "float32")
+            run.start(N_STEPS)
+            seconds = spent(lambda run=run: run.steps("nvt", N_STEPS))
+        found[f"step of dynamics, {name}"] = seconds / N_STEPS / N_ATOMS
+    return found
 
 
 def training(model: jaxmlip.Model, freeze: list[str]) -> float:
@@ -104,13 +139,19 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("families", nargs="*", default=["sevennet", "nequip"], help="sevennet, nequip (default both)")
-    parser.add_argument("--only", nargs="+", choices=("predict", "train", "parts"), help="these measurements alone")
+    parser.add_argument(
+        "--only", nargs="+", choices=("predict", "md", "train", "parts"), help="these measurements alone"
+    )
     parser.add_argument("--freeze", nargs="+", default=[], help="parameters that training leaves alone")
+    parser.add_argument("--sevenn", metavar="PYTHON", help="an interpreter with sevenn and torch, to time them too")
     options = parser.parse_args()
     for family in options.families:
         model = model_of(family)
         measured: dict[str, Callable[[], Any]] = {
-            "predict": lambda model=model: {"energy, forces, stress": predictions(model)},
+            "predict": lambda model=model, sevenn=options.sevenn if family == "sevennet" else None: predictions(
+                model, sevenn
+            ),
+            "md": lambda model=model, family=family: moving(model) if family == "nequip" else {},
             "train": lambda model=model: {"training step": training(model, options.freeze)},
             "parts": lambda model=model: parts(model),
         }

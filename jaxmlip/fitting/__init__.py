@@ -97,6 +97,11 @@ def fit(
     """
     start, frames = _start(start), frames_of(atoms)
     potential = start.potential if isinstance(start, Model) else start
+    if "offsets" in potential.fixed:
+        raise ValueError(
+            "this model is for predictions alone: fit the one that it was made of, and make it again from what comes "
+            "of it (jaxmlip.tabulated(model))"
+        )
     settings = default_settings(potential) if settings is None else settings
     if isinstance(settings, StructureWeights):
         frames, settings = with_isolated(converged(frames, settings), settings)

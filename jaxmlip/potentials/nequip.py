@@ -128,6 +128,10 @@ class NequIPConfig(Config):
         """What pairs are described by."""
         return EdgeBasis(self.cutoff, self.num_bessels, self.l_max, _GAIN, p=self.polynomial_cutoff_p)
 
+    def wave_numbers(self, params: Params) -> Float[Array, " n_bessel"] | None:
+        """Of the Bessel functions in multiples of π/r_max, if they are trained."""
+        return params.get("bessel")
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Representations and couplings of each layer."""
@@ -167,7 +171,7 @@ def features(
     config: NequIPConfig, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
 ) -> list[Float[Array, "n_atoms _"]]:
     """The features of all atoms after the embedding and after each layer, flat."""
-    convolve = convolution(config.edge_basis, params.get("bessel"), graph, vectors)
+    convolve = convolution(config.edge_basis, config.wave_numbers(params), graph, vectors)
     norm = jax.lax.rsqrt(params["average_neighbors"])[graph.species]
     x = params["embedding"][graph.species]
     result = [x]

@@ -35,6 +35,7 @@ _BUILT_IN = {
     "ace": "jaxmlip.potentials.ace:ACE",
     "zbl": "jaxmlip.potentials.zbl:ZBL",
     "sum": "jaxmlip.potentials.sums:SUM",
+    "tabulated": "jaxmlip.potentials.tabulated:TABULATED",
 }
 _NONE: Mapping[str, Any] = MappingProxyType({})
 

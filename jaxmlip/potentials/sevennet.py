@@ -112,6 +112,10 @@ class SevenNetConfig(Config):
         """One a layer."""
         return len(self.irreps) - 1
 
+    def wave_numbers(self, params: Params) -> Float[Array, " n_bessel"]:
+        """Of the Bessel functions in multiples of π/r_c."""
+        return jnp.asarray(params["frequencies"]) * (self.cutoff / math.pi)
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Representations and couplings of each layer."""
@@ -174,7 +178,7 @@ def features(
     config: SevenNetConfig, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
 ) -> Float[Array, "n_atoms n"]:
     """The scalars of all atoms after the last layer."""
-    convolve = convolution(config.edge_basis, params["frequencies"] * (config.cutoff / math.pi), graph, vectors)
+    convolve = convolution(config.edge_basis, config.wave_numbers(params), graph, vectors)
     embedding = params["embedding"]
     x = embedding["weight"][graph.species] / config.fan_in**0.5
     x = x + embedding["bias"][None] if config.bias else x

@@ -22,12 +22,15 @@ from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.messages import even_block, gather_neighbors, in_blocks, split_rows
 from jaxmlip.potentials.message_passing.irreps import Layer
 from jaxmlip.potentials.message_passing.linear import perceptron
-from jaxmlip.potentials.message_passing.tensor_product import adjoint_contributions, contributions
+from jaxmlip.potentials.message_passing.splines import hermite_splines
+from jaxmlip.potentials.message_passing.tensor_product import adjoint_contributions, contributions, edge_cotangents
 
 FEW_ATOMS = {"cpu": 64}
 """Up to here what neighbours send is held for all pairs: faster second derivatives. Other devices: 8192."""
 BLOCK = {"cpu": 16}
 """Atoms of a block, so that its arrays stay in the processor's cache. Other devices: 8192."""
+TABLE = "table"
+"""What stands in place of a radial network's weights in a tabulated model; see `hermite_splines`."""
 _DEVICE_BLOCK = 8192
 _COLUMNS = 160  # radial functions of the layers that these numbers were measured with; more need smaller blocks
 _N_WHERE = 3  # neighbours, their reverse and mask come last
@@ -73,7 +76,7 @@ def convolution(
     embedding, Y = edge_embedding(basis, frequencies, vectors, graph.mask)
 
     def convolve(layer: Layer, weights: Any, x: Array) -> Array:
-        if many(graph):
+        if many(graph) or TABLE in weights:
             return _in_blocks(Static(layer, basis), (weights, frequencies), x, vectors, where)
         senders = gather_neighbors(x, graph.neighbors, graph.reverse)
 
@@ -106,20 +109,34 @@ def edge_embedding(
 ) -> tuple[Float[Array, "n_atoms max_neighbors n_bessel"], Float[Array, "n_atoms max_neighbors n_harmonics"]]:
     """b_n(r) u(r), zero for padding, and Y_lm of the direction up to l_max."""
     r = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
+    x, y, z = (vectors[..., k] / r for k in range(3))
+    Y = jnp.stack(component_harmonics(x, y, z, basis.l_max), axis=-1)
+    if not basis.unit:
+        Y = Y * r[..., None] ** np.repeat(np.arange(basis.l_max + 1), 2 * np.arange(basis.l_max + 1) + 1)
+    return _radial_embedding(basis, frequencies, r, mask), Y
+
+
+def radial_network(
+    basis: EdgeBasis, weights: Any, frequencies: Float[Array, " n_bessel"] | None, r: Float[Array, "*pairs"]
+) -> Float[Array, "*pairs n_radial"]:
+    """R(r) of a network's ``weights`` at distances in Å: what a table replaces."""
+    return perceptron(weights, _radial_embedding(basis, frequencies, r, r > 0), basis.gain)
+
+
+def _radial_embedding(basis: EdgeBasis, frequencies: Array | None, r: Array, mask: Array) -> Array:
     b = bessel(r, basis.cutoff, basis.n_bessel if frequencies is None else frequencies)
     if basis.cutoff_on is None:
         envelope = polynomial_cutoff(r / basis.cutoff, basis.p)
     else:
         envelope = xplor_cutoff(r, basis.cutoff, basis.cutoff_on)
-    x, y, z = (vectors[..., k] / r for k in range(3))
-    Y = jnp.stack(component_harmonics(x, y, z, basis.l_max), axis=-1)
-    if not basis.unit:
-        Y = Y * r[..., None] ** np.repeat(np.arange(basis.l_max + 1), 2 * np.arange(basis.l_max + 1) + 1)
-    return b * jnp.where(mask, envelope, 0)[..., None], Y
+    return b * jnp.where(mask, envelope, 0)[..., None]
 
 
 def _radial_and_angular(static: Static, weights: Weights, vectors: Array, mask: Array) -> tuple[Array, Array]:
     embedding, Y = edge_embedding(static.basis, weights[1], vectors, mask)
+    if TABLE in weights[0]:
+        x = jnp.sqrt(jnp.sum(vectors**2, axis=-1)) / static.basis.cutoff
+        return hermite_splines(weights[0][TABLE], jnp.where(mask & (x < 1), x, 1)), Y  # tables end with zeros
     return perceptron(weights[0], embedding, static.basis.gain), Y
 
 
@@ -135,7 +152,8 @@ def _value(x: Array, *rest: Any, static: Static, tree: Any) -> Array:
 
     def one(rows: tuple) -> Array:
         vectors, neighbors, mask = rows
-        return contributions(static.layer, *_radial_and_angular(static, weights, vectors, mask), x[neighbors])
+        R, Y = _radial_and_angular(static, weights, vectors, mask)
+        return contributions(static.layer, R, Y, x[neighbors], products=TABLE not in weights[0])
 
     return in_blocks(one, (vectors, neighbors, mask), _block(static.layer, len(x)))
 
@@ -166,6 +184,7 @@ def _transpose(cotangent: Any, *args: Any, static: Static, tree: Any) -> list:
     x, (weights, vectors) = args[n], jax.tree.unflatten(tree, args[n + 1 : -_N_WHERE])
     where = (args[-_N_WHERE], args[-1])
     layer, basis = static
+    trained = TABLE not in weights[0]
     signs = np.concatenate([np.full(2 * degree + 1, (-1) ** degree) for degree in range(basis.l_max + 1)])
     reversal = jnp.asarray(signs, x.dtype)
 
@@ -173,9 +192,14 @@ def _transpose(cotangent: Any, *args: Any, static: Static, tree: Any) -> list:
         (vectors, neighbors, mask), received = rows
         (R, Y), pull = jax.vjp(lambda w, v: _radial_and_angular(static, w, v, mask), weights, vectors)
         sent = x[neighbors]
-        _, pull_edges = jax.vjp(lambda R, Y: contributions(layer, R, Y, sent), R, Y)
-        of_weights, of_vectors = pull(pull_edges(received))
-        of_features = adjoint_contributions(layer, R, Y * reversal[None, None], cotangent[neighbors])
+        if trained:
+            _, pull_edges = jax.vjp(lambda R, Y: contributions(layer, R, Y, sent), R, Y)
+            of_edges = pull_edges(received)
+        else:
+            of_edges = edge_cotangents(layer, R, Y, sent, received)
+        of_weights, of_vectors = pull(of_edges)
+        turned = Y * reversal[None, None]
+        of_features = adjoint_contributions(layer, R, turned, cotangent[neighbors], products=trained)
         return jax.tree.map(jnp.add, total, of_weights), (of_vectors, of_features)
 
     # Rows that fill up the last block get no cotangent: they must not count in the sum over weights.

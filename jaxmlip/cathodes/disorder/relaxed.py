@@ -49,8 +49,8 @@ class RelaxedSampling(Settings):
     heat: Positive = 2.0
     """Temperature of the unrelaxed trials over that of the samples: how much smaller differences of energy become by
     relaxing."""
-    max_steps: Count = 30
-    """Steps of each relaxation; an unconverged one counts with the energy that it reached."""
+    max_steps: Count = 100
+    """Steps of each relaxation, most of which need 40 to 100; an unconverged one counts with the energy it reached."""
     fmax: Positive = 0.05
     """eV/Å, where a relaxation ends earlier."""
     cell: bool = True

@@ -108,6 +108,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--max-steps", type=int, default=100, help="of each relaxation (default %(default)s)")
     parser.add_argument("--n-trials", type=int, default=50, help="swaps of a relaxed candidate (default %(default)s)")
     parser.add_argument("--n-snapshots", type=int, default=4, help="cells of each kind (default %(default)s)")
+    parser.add_argument(
+        "--n-orders", type=int, default=2, help="of half the lithium, lowest taken (default %(default)s)"
+    )
     parser.add_argument("--edges", type=int, nargs="+", default=[4, 6, 8, 12, 16], help="of random rocksalts, in cells")
     parser.add_argument("--n-random", type=int, default=100, help="random orders of each edge (default %(default)s)")
     parser.add_argument("--ising-edges", type=int, nargs="+", default=[6], help="cells of the Ising model")

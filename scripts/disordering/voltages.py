@@ -11,14 +11,17 @@ from matplotlib.figure import Figure
 import jaxmlip
 from disordering.order import cell_of
 from jaxmlip.cathodes import VoltageProfile, disorder, layered
+from jaxmlip.cathodes.profile import content_of, orderings, profile_of
 from jaxmlip.evaluate import style
+from jaxmlip.simulate import relax
+from jaxmlip.units import LITHIUM_BCC
 
 _COLORS = {"layered": "#009e73", "sampled": "#0072b2", "random": "#d55e00"}
 _LAYERED = (4, 2, 2)  # primitive cells: 64 atoms, as the disordered ones
 _LATTICE = 4.2  # Å, where random cells begin to relax
-_CHAINS = disorder.Sampling(n_samples=16, equilibration=0)  # of lithium and vacancies
+_LIMITS: Any = {"fmax": 0.03, "smax": 5e-4, "max_steps": 300}
 _GRID = np.linspace(0.02, 0.98, 49)
-_BETWEEN = (0.125, 0.375, 0.625, 0.875)  # lithium contents in the middle of the steps
+_BETWEEN = (0.25, 0.75)  # lithium contents in the middle of the steps
 
 
 def run(model: Any, options: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
@@ -26,11 +29,13 @@ def run(model: Any, options: argparse.Namespace, out: Path) -> list[dict[str, An
     amounts = disorder.parse_formula(options.formula)
     metal = next(symbol for symbol in amounts if symbol not in ("Li", *disorder.ANIONS))
     hosts = {"layered": [layered(metal).repeat(_LAYERED)]} | disordered(options, out)
+    found = iter(_profiles(model, [one for frames in hosts.values() for one in frames], options))
     rows, profiles = [], {}
     for name, frames in hosts.items():
-        found, problems = _profiles(model, frames)
-        profiles[name] = found
-        rows.append(_row(name, found, len(frames), problems))
+        results = [next(found) for _ in frames]
+        problems = [one for one in results if isinstance(one, str)]
+        profiles[name] = [one for one in results if not isinstance(one, str)]
+        rows.append(_row(name, profiles[name], len(frames), problems))
     style.save_figure(_profile_figure(profiles), out / "voltages.png")
     return rows
 
@@ -45,16 +50,26 @@ def disordered(options: argparse.Namespace, out: Path) -> dict[str, list[ase.Ato
     return {"random": [disorder.occupied(sites, one) for one in starts], "sampled": sampled}
 
 
-def _profiles(model: Any, frames: list[ase.Atoms]) -> tuple[list[VoltageProfile], list[str]]:
-    found, problems = [], []
-    for frame in frames:
-        full = int((frame.numbers == 3).sum())
+def _profiles(model: Any, frames: list[ase.Atoms], options: argparse.Namespace) -> list[VoltageProfile | str]:
+    """Of each cell its profile, or why it has none; all cells relax side by side, so that shapes are compiled once."""
+    full = relax(model, frames, **_LIMITS)
+    starts = [_delithiated(one.atoms, options.n_orders) for one in full]
+    ends = iter(relax(model, [one for groups in starts for _, group in groups for one in group], **_LIMITS))
+    found: list[VoltageProfile | str] = []
+    for host, groups in zip(full, starts, strict=True):
+        rows = [content_of(n, [next(ends) for _ in group]) for n, group in groups]
+        rows.append(content_of(int((host.atoms.numbers == 3).sum()), [host]))
         try:
-            contents = tuple(range(full // 4, full, full // 4))
-            found.append(disorder.relaxed_profile(model, frame, contents=contents, n_orders=1, settings=_CHAINS))
+            found.append(profile_of(rows, lithium_energy=LITHIUM_BCC))
         except ValueError as error:
-            problems.append(str(error))
-    return found, problems
+            found.append(str(error))
+    return found
+
+
+def _delithiated(host: ase.Atoms, n_orders: int) -> list[tuple[int, list[ase.Atoms]]]:
+    """Without lithium, and with half of it in random arrangements."""
+    half = int((host.numbers == 3).sum()) // 2
+    return [(n, orderings(host, n, n_orders, 0)) for n in (0, half)]
 
 
 def _row(name: str, found: list[VoltageProfile], n: int, problems: list[str]) -> dict[str, Any]:

@@ -18,15 +18,19 @@ from jaxmlip.study.tasks import Task
 
 def method_voltages(task: Task, config: StudyConfig, folder: Path) -> list[dict[str, Any]]:
     """One row a metal: metal, voltage (V or None), status, seconds; from ``folder`` if it was computed before."""
+    about = {"method": task.name, "size": task.size, "seed": task.seed}
+    return kept_voltages(about, model_path(task, folder), config, folder / f"{task.name}-voltages-{task.key}.json")
+
+
+def kept_voltages(about: dict[str, Any], model: str | Path, config: StudyConfig, record: Path) -> list[dict[str, Any]]:
+    """The rows of a model, which begin with ``about``: from ``record`` if it has them, else written there."""
     facts = {"metals": list(config.metals), "lithium_energy": config.lithium_energy}
-    record = folder / f"{task.name}-voltages-{task.key}.json"
     if record.exists():
         kept = json.loads(record.read_text(encoding="utf-8"))
         if kept["settings"] == facts:
             return kept["rows"]
-    model = jaxmlip.load(model_path(task, folder))
-    found = voltages(model, metals=config.metals, lithium_energy=config.lithium_energy)
-    rows = [{"method": task.name, "size": task.size, "seed": task.seed} | voltage_row(one) for one in found]
+    found = voltages(jaxmlip.load(model), metals=config.metals, lithium_energy=config.lithium_energy)
+    rows = [about | voltage_row(one) for one in found]
     write_json(record, {"settings": facts, "rows": rows})
     return rows
 

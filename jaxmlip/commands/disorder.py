@@ -12,6 +12,7 @@ from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError, Count, Positive, Settings, Whole
+from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Disorder(Settings):
     voltages: bool = False
     """Also lithium content over voltage at 300 K of the last structure, beside one with its cations at random, and the
     voltage of each lithium site."""
-    lithium_energy: float = -1.9089
+    lithium_energy: float = LITHIUM_BCC
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     precision: Literal["float64", "float32"] = "float32"
     """Of the energies of trials; float32 is faster and far more exact than any potential."""

@@ -56,7 +56,7 @@ def main(words: Sequence[str]) -> int:
 
 def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str], tuple[str, str]]:
     """The student's family and the method of its fit: by ``--student``, ``--preset`` and ``--fit.method``."""
-    from jaxmlip.fitting import FIT_METHODS, method_of
+    from jaxmlip.fitting import method_of, named_method
     from jaxmlip.potentials import trainable
     from jaxmlip.study.presets import preset
 
@@ -76,8 +76,7 @@ def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any],
     fit = dict(mapping.pop("fit", {}))
     method: Any
     method, words = take_word(words, "--fit.method", fit.pop("method", method_of(family)))
-    if method not in FIT_METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
+    named_method(method)
     return {**mapping, "fit": fit}, words, (family, method)
 
 

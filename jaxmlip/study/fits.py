@@ -39,9 +39,9 @@ def outcome(task: Task, parts: Parts, folder: Path) -> Outcome:
     frames = [*parts.train[: task.size], *parts.test]  # together, so that fewer shapes are compiled
     with work(math.inf):  # others follow with the same programs; and times are those of a long run
         model, row = _fit(task, parts)
-        per_atom, compiled = inference_time(model, frames)  # first, so that it sees the compilation
+        times = inference_time(model, frames)  # first, so that it sees the compilation
         train, test = _divided(predict_atoms(model, frames), task.size)
-    row |= {"inference_us_per_atom": per_atom * 1e6, "inference_compile_s": compiled}
+    row |= {"inference_us_per_atom": times.per_atom * 1e6, "inference_compile_s": times.compilation}
     row |= _error_columns("train", errors(train, parts.train[: task.size]))
     row |= _error_columns("test", errors(test, parts.test))
     result = Outcome(row, train, test)

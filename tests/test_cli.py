@@ -364,22 +364,28 @@ def test_double_precision_ends_with_the_command():
         assert jnp.zeros(0).dtype == jnp.float32
 
 
-def test_a_killed_fit_leaves_no_half_file(tmp_path):
-    out = tmp_path / "fit"
-    words = ["fit", "snap", "ldr", "--potential.twojmax", "4", "--out", str(out)]
-    running = subprocess.Popen([*PROGRAM, *words], env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE)
-    try:
-        deadline = time.monotonic() + 60
-        while not out.exists() and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert out.exists()
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.communicate()
-    for path in out.iterdir():
-        if not path.name.startswith("."):  # a whole file, or none
-            assert path.name == "model.npz"
-            jaxmlip.load(path)
+def test_who_is_killed_while_writing_leaves_the_old_file(tmp_path):
+    code = """
+import os, signal, sys
+from jaxmlip.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("ha")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = tmp_path / "model.npz"
+    path.write_text("whole")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "whole"
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    """As ``| head -1``; the program meets a closed pipe from its first word on."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*PROGRAM, "voltage", "--help"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_md_writes_a_log_and_frames_and_goes_on(fitted, data, tmp_path, capsys):

@@ -13,10 +13,11 @@ from jaxmlip.config import to_mapping
 from jaxmlip.evaluate.errors import ErrorTable, errors
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
+from jaxmlip.fitting import fit_settings
 from jaxmlip.potentials import Model, Predicted, predict_atoms
 from jaxmlip.programs import work
 from jaxmlip.study.programs import forget_programs
-from jaxmlip.study.tasks import Parts, Task, elements, fit_settings, potential_of
+from jaxmlip.study.tasks import Parts, Task, elements, method_potential
 from jaxmlip.study.timing import inference_time, stopwatch
 
 Row = dict[str, Any]
@@ -66,8 +67,8 @@ def read_outcome(task: Task, parts: Parts, folder: Path) -> Outcome | None:
 
 
 def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
-    potential = potential_of(task.method, elements([*parts.train, *parts.test]), parts.train[: task.size])
-    settings = fit_settings(task.method)
+    potential = method_potential(task.method, elements([*parts.train, *parts.test]), parts.train[: task.size])
+    settings = fit_settings(task.method.family, task.method.fit)
     with stopwatch() as times:
         model, history = jaxmlip.fit(potential, parts.train[: task.size], settings=settings)
     n_parameters = int(sum(np.size(leaf) for leaf in jax.tree.leaves(model.params)))

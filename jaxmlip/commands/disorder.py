@@ -82,7 +82,7 @@ def main(words: Sequence[str]) -> int:
         n_moving = len(sites.sublattices[0].sites)
         console().print(f"{len(sites.frame)} sites, a = {lattice:.3f} Å, {n_moving} of cations", highlight=False)
         samples, structures = _sample(job, model, sites)
-        _finish(job, words, model, (sites, samples, structures))
+        _finish(job, words, model, sites, samples, structures)
     console().print(f"wrote report.html, order.csv and structures.xyz to {job.out}", highlight=False)
     return 0
 
@@ -128,7 +128,7 @@ def _sample(job: Disorder, model: Any, sites: Any) -> tuple[Any, list]:
     return samples, [disorder.occupied(sites, one) for one in samples.numbers[-1]]
 
 
-def _finish(job: Disorder, words: Sequence[str], model: Any, found: tuple) -> None:
+def _finish(job: Disorder, words: Sequence[str], model: Any, sites: Any, samples: Any, structures: list) -> None:
     """Analysis, table, files."""
     from jaxmlip.cathodes.disorder import report
     from jaxmlip.data import write
@@ -136,7 +136,6 @@ def _finish(job: Disorder, words: Sequence[str], model: Any, found: tuple) -> No
     from jaxmlip.evaluate.report import write_report
     from jaxmlip.evaluate.style import save_figure
 
-    sites, samples, structures = found
     analysis = report.analyse(sites, samples)
     rows = report.rows_of(analysis)
     _show(job, rows)

@@ -224,7 +224,7 @@ def _program(potential: Potential, method: str, freedom: Freedom, as_ase: bool) 
 
         def body(carry: tuple) -> tuple:
             progress, there = carry
-            found = evaluate(potential, params, structures, progress.state.trial, (freedom, limits.pressure))
+            found = evaluate(potential, params, structures, progress.state.trial, freedom, limits.pressure)
             new = _step(minimizer, structures, progress, found, limits, as_ase=as_ase)
             progress = jax.tree.map(partial(_choose, progress.active & there), new, progress)
             return progress, valid(progress)

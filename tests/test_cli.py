@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,9 +43,9 @@ def complaint(capsys, words):
 
 def test_help_is_quick_and_imports_no_jax():
     script = "import sys; from jaxmlip.cli import main; main(['--help']); sys.exit('jax' in sys.modules)"
-    started = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 1.0  # the limit; 0.05 s on a free core
+    assert os.times().children_user - before.children_user < 1.0  # 0.05 s; however busy the machine is
     for command, (_, example) in COMMANDS.items():
         assert f"  {command} " in done.stdout
         assert example in done.stdout
@@ -212,14 +211,8 @@ def test_grade_flags_what_is_far_from_the_training_data(fitted, data, tmp_path, 
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):
     import jaxmlip.simulate as module
 
-    def fake(model, frames, **settings):
-        expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
-        assert settings == expected | {
-            "fixed_volume": False,
-            "fixed_symmetry": False,
-            "pressure": 0.0,
-            "positions": True,
-        }
+    def fake(_, frames, settings):
+        assert settings == module.Relaxation(cell=False)
         good = [len(atoms) > 1 for atoms in frames]
         problems = ["" if ok else "ran away [x]" for ok in good]
         rows = zip(frames, good, problems, strict=True)

@@ -124,6 +124,9 @@ def _run(name: str, words: list[str]) -> int:
         return _complain(f"jaxmlip {name}: {stop}", code=stop.exit_code)
     except KeyboardInterrupt:
         return _complain(f"jaxmlip {name}: stopped", code=130)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does: write no more, at the end neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except _USER_ERRORS as error:
         if debug:
             raise

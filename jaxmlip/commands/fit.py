@@ -129,15 +129,14 @@ def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list
 
 def _method(mapping: dict[str, Any], words: list[str], default: str) -> tuple[str, list[str]]:
     """How to fit: ``--fit.method``, else ``method`` of the file's ``[fit]``; both are taken out."""
-    from jaxmlip.fitting import FIT_METHODS
+    from jaxmlip.fitting import named_method
 
     settings = dict(mapping.get("fit", {}))
     method: Any = settings.pop("method", default)
     if "fit" in mapping:
         mapping["fit"] = settings
     method, rest = take_word(words, "--fit.method", method)
-    if method not in FIT_METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
+    named_method(method)
     return method, rest
 
 

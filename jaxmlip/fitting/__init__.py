@@ -125,10 +125,21 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
         ConfigError: no such method or setting, or a value of the wrong kind.
     """
     values = dict(values)
-    method = values.pop("method", method_of(family))
-    if method not in FIT_METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
-    return from_mapping(FIT_METHODS[method].settings, values, where="fit")
+    return from_mapping(named_method(values.pop("method", method_of(family))).settings, values, where="fit")
+
+
+def named_method(name: Any) -> FitMethod:
+    """One of `FIT_METHODS`.
+
+    >>> named_method("linear").settings.__name__
+    'LinearFit'
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in FIT_METHODS:
+        raise ConfigError(unknown_name("method of fitting", name, FIT_METHODS))
+    return FIT_METHODS[name]
 
 
 def default_settings(potential: Potential) -> Any:

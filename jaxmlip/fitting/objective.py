@@ -29,6 +29,8 @@ from jaxmlip.potentials.base import Params, Potential, regressor
 from jaxmlip.potentials.model import Model, predict, predict_energy
 from jaxmlip.potentials.offsets import Energies, Offsets
 
+NOTHING = "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights(StructureWeights):
@@ -210,9 +212,7 @@ def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:
             )
         n_labels += len(set(weighted) & set(present))
     if not n_labels:
-        raise ValueError(
-            "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
-        )
+        raise ValueError(NOTHING)
 
 
 def _named(weights: Weights) -> dict[str, float]:

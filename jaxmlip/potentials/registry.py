@@ -187,7 +187,9 @@ def build(family: str | None = None, **settings: Any) -> Potential:
     Raises:
         ConfigError: no such family or setting, or a setting of the wrong kind.
     """
-    kind = named("" if family is None else family)
+    if family is None:
+        raise ConfigError(f"build needs a family ({', '.join(FAMILIES)}), as in jaxmlip.build('snap', species=…)")
+    kind = named(family)
     if isinstance(settings.get("species"), str):
         settings["species"] = (settings["species"],)
     return kind.build(from_mapping(kind.config, settings, where=kind.name))

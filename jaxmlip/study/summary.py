@@ -139,7 +139,7 @@ def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Fi
     for name, (best, _) in largest_fits(results).items():
         chosen = [(task, found) for task, found in results if (task.name, task.size) == (name, best.size)]
         panels[name] = _all_seeds(chosen, by_seed, quantity)
-    return parity_figure(panels, n_columns=3) if _has_points(panels) else None
+    return parity_figure(panels, n_columns=4) if _has_points(panels) else None
 
 
 def _all_seeds(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> dict[str, Parity]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,12 +45,20 @@ def voltage_row(found: Voltage) -> dict[str, Any]:
     return row | {"error": error, "error_percent": 100 * error / known.dft}
 
 
-def mean_absolute_error(rows: Sequence[dict[str, Any]]) -> tuple[float, float, int]:
+class VoltageErrors(NamedTuple):
     """Mean |error| in V and in %, and how many rows have one; NaN if none has."""
+
+    volts: float
+    percent: float
+    n: int
+
+
+def mean_absolute_error(rows: Sequence[dict[str, Any]]) -> VoltageErrors:
+    """Over the rows that have an error."""
     errors = np.array([(abs(row["error"]), abs(row["error_percent"])) for row in rows if row["error"] is not None])
     if not len(errors):
-        return float("nan"), float("nan"), 0
-    return float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors)
+        return VoltageErrors(float("nan"), float("nan"), 0)
+    return VoltageErrors(float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors))
 
 
 def voltage_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:

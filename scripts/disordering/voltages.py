@@ -75,7 +75,9 @@ def _profile_figure(profiles: dict[str, list[VoltageProfile]]) -> Figure:
         if not found:
             continue
         curves = np.array([_curve(one) for one in found])
-        axis.plot(_GRID, curves.mean(axis=0), color=_COLORS[name], label=f"{name} ({len(found)})")
+        axis.plot(
+            _GRID, curves.mean(axis=0), color=_COLORS[name], label=f"{name}, {len(found)} cell{'s' * (len(found) > 1)}"
+        )
         spread = curves.std(axis=0)
         axis.fill_between(_GRID, curves.mean(axis=0) - spread, curves.mean(axis=0) + spread, color=_COLORS[name],
                           alpha=0.2, linewidth=0)  # fmt: skip

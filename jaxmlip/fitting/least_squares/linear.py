@@ -17,7 +17,7 @@ from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
-from jaxmlip.fitting.objective import Weights, check_labels, multipliers, n_atoms, structure_factors
+from jaxmlip.fitting.objective import NOTHING, Weights, check_labels, multipliers, n_atoms, structure_factors
 from jaxmlip.fitting.rows import WeightedRows, weighted_rows
 from jaxmlip.graph.batch import batches
 from jaxmlip.potentials.base import Linear, Params, Potential, initial
@@ -74,9 +74,7 @@ def fit_linear(
         given = given_offsets(potential.config, settings.offsets, fixed if isinstance(start, Model) else None)
         problem = _stream(Model(potential, fixed), list(atoms), settings, given, show_progress)
     if not problem.n_rows:
-        raise ValueError(
-            "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
-        )
+        raise ValueError(NOTHING)
     designed = time.perf_counter()
     roughness = _roughness(potential.stages, fixed)
     penalised = np.ones(problem.n_columns, bool)

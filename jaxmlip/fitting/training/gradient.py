@@ -62,8 +62,8 @@ class GradientFit(Training):
 
 class _GradientState(NamedTuple):
     params: Params
-    average: Params
-    optimizer: Any
+    average: Params  # exponential, of the params
+    optimizer: Any  # optax's state
 
 
 def gradient_method(problem: Problem) -> Optimizer:

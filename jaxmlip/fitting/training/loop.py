@@ -46,11 +46,11 @@ class Optimizer(NamedTuple):
 class _Run(NamedTuple):
     """What a checkpoint holds."""
 
-    state: Any
-    best: Params
+    state: Any  # of the optimizer
+    best: Params  # on the validation structures
     best_loss: float
     best_epoch: int
-    epoch: int
+    epoch: int  # the last one that ended
 
 
 class Extras(NamedTuple):

@@ -7,12 +7,15 @@ import pytest
 from matplotlib.figure import Figure
 
 import jaxmlip
+from jaxmlip import datasets, pretrained
 from jaxmlip.config import ConfigError, from_mapping
+from jaxmlip.evaluate.errors import errors
 from jaxmlip.potentials import trainable
 from jaxmlip.study import StudyConfig, StudyMethod, run_study
 from jaxmlip.study import fits as fits_module
 from jaxmlip.study import run as run_module
 from jaxmlip.study.learning_curve import learning_curve_figure, plain_numbers, times_figure
+from jaxmlip.study.ready_made import ready_made, ready_made_section
 from jaxmlip.study.sources import fingerprint, load_structures
 from jaxmlip.study.summary import error_tables
 from jaxmlip.study.tasks import make_tasks, parts

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import ase
+import numpy as np
 
 import jaxmlip
 from jaxmlip import __version__, pretrained
@@ -74,7 +75,9 @@ def _unseen(names: Sequence[str], frames: Sequence[ase.Atoms], data: str) -> lis
 
 
 def _some(predicted: Predicted, which: Sequence[int]) -> Predicted:
-    parts: Any = ([part[k] for k in which] if isinstance(part, list) else part[list(which)] for part in predicted)
+    parts: Any = (
+        [part[k] for k in which] if isinstance(part, list) else np.asarray(part)[list(which)] for part in predicted
+    )
     return Predicted(*parts)
 
 

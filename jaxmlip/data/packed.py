@@ -18,6 +18,7 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -48,7 +49,6 @@ class _Folder(NamedTuple):
 
     path: Path
     table: np.ndarray
-    files: list[int]
     species: list[int]
     fingerprint: str
 
@@ -206,12 +206,13 @@ class _Shards:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            self._file = None
 
 
 def _write(structures: Iterable[Any], folder: Path) -> None:
     """All files of a data set; the index comes last."""
-    shards, digest, species, n_structures = _Shards(folder), hashlib.sha256(), set(), 0
-    with (folder / _TABLE).open("wb") as table:
+    digest, species, n_structures = hashlib.sha256(), set(), 0
+    with closing(_Shards(folder)) as shards, (folder / _TABLE).open("wb") as table:
         for atoms in structures:
             (atoms,) = frames_of(atoms)
             try:
@@ -226,7 +227,6 @@ def _write(structures: Iterable[Any], folder: Path) -> None:
             n_structures += 1
         table.flush()
         os.fsync(table.fileno())
-    shards.close()
     if not n_structures:
         raise ValueError("no structures to pack")
     index = {"format": _FORMAT, "n_structures": n_structures, "files": shards.sizes, "species": sorted(species)}
@@ -257,7 +257,7 @@ def _stamp(path: Path) -> int:
 
 @lru_cache(maxsize=64)
 def _opened(path: Path, stamp: int) -> _Folder:
-    """The table of a set and its files; each process opens a set once."""
+    """The table of a set; each process opens a set once."""
     try:
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))
         found, n_structures, sizes = index["format"], int(index["n_structures"]), [int(size) for size in index["files"]]
@@ -276,8 +276,7 @@ def _opened(path: Path, stamp: int) -> _Folder:
     with table.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint:
             raise ValueError(f"{table} is not what was written: copy the set again, or pack it again")
-    files = [os.open(path / _shard(number), os.O_RDONLY) for number in range(len(sizes))]
-    return _Folder(path, np.memmap(table, _ROW, mode="r"), files, species, fingerprint)
+    return _Folder(path, np.memmap(table, _ROW, mode="r"), species, fingerprint)
 
 
 def _part(path: Path, records: Int[np.ndarray, " n"] | None) -> PackedData:
@@ -290,13 +289,12 @@ def _part(path: Path, records: Int[np.ndarray, " n"] | None) -> PackedData:
 def _record(folder: _Folder, number: int) -> bytes:
     """The bytes of a record, right or wrong."""
     row = folder.table[number]
-    if row["shard"] >= len(folder.files):
-        return b""
-    return os.pread(folder.files[row["shard"]], int(row["size"]), int(row["offset"]))
+    with (folder.path / _shard(int(row["shard"]))).open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), int(row["size"]), int(row["offset"]))
 
 
 def _is_intact(folder: _Folder, number: int) -> bool:
-    return zlib.crc32(_record(folder, number)) == folder.table["checksum"][number]
+    return zlib.crc32(_record(folder, number)) == int(folder.table["checksum"][number])
 
 
 def _structure(folder: _Folder, number: int) -> Atoms:

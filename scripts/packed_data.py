@@ -3,7 +3,8 @@
     python scripts/packed_data.py --n-structures 100000
 
 Each part runs in a process of its own, whose peak memory is told together with that of the processes it starts. Labels
-are made up: what is measured is the way of the data, not a potential. An epoch is a whole one unless --share is less.
+are made up: what is measured is the way of the data, not a potential. The fits see all structures unless
+--share is less.
 """
 
 import json
@@ -34,7 +35,7 @@ class Job:
     folder: Path | None = None
     """Where the packed set is kept, or is already; by default a temporary folder."""
     share: float = 1.0
-    """Of the structures, which an epoch of AENET sees."""
+    """Of the structures, which the linear fit and an epoch of AENET see."""
     n_nequip: int = 200
     """Structures that the epoch of NequIP sees, which tells how much it consumes."""
     workers: int = 0
@@ -122,9 +123,10 @@ def linear(job: Job, folder: Path) -> dict[str, Any]:
     import jaxmlip
     from jaxmlip.data import PackedData
 
-    _, history = jaxmlip.fit(potential_of("snap"), PackedData(folder))
+    n = round(job.share * job.n_structures)
+    _, history = jaxmlip.fit(potential_of("snap"), PackedData(folder)[:n])
     summary = history.summary
-    return {"n": job.n_structures, "n_columns": summary["n_columns"], "n_rows": summary["n_rows"]}
+    return {"n": n, "n_columns": summary["n_columns"], "n_rows": summary["n_rows"]}
 
 
 def aenet(job: Job, folder: Path) -> dict[str, Any]:

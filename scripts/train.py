@@ -10,7 +10,8 @@ minibatch is dealt out to all devices that JAX sees. Under SLURM, or with --coor
     srun python scripts/train.py train.toml
 
 SIGTERM, five minutes before the time is up, ends the fit after its epoch with a checkpoint (exit code 143), and on data
-that `jaxmlip data pack` wrote after its step; the same command goes on from there. Progress: lines on standard error, ``out``/log.jsonl, and --tensorboard FOLDER.
+that `jaxmlip data pack` wrote after its step; the same command goes on from there. Progress: lines on standard error,
+``out``/log.jsonl, and --tensorboard FOLDER.
 """
 
 import os

@@ -28,7 +28,7 @@ from jaxmlip.potentials.model import Model, as_model
 from jaxmlip.potentials.registry import FAMILIES, config_from_mapping, family_of, named, potential_of
 from jaxmlip.progress import Report, Terminated
 
-Run = Callable[[Any, Sequence[ase.Atoms], Any, Extras], tuple[Model, History]]
+Run = Callable[[Any, Any, Any, Extras], tuple[Model, History]]
 """(start, atoms, settings, extras) → the fitted model and its history."""
 
 

@@ -124,7 +124,7 @@ def with_isolated(atoms: Sequence[ase.Atoms], settings: Any) -> tuple[Sequence[a
         return atoms, settings
     offsets = isolated_energies(list(isolated.values()), settings.isolated_name)
     kept = np.delete(np.arange(len(atoms)), list(isolated))
-    rest = atoms.select(kept) if isinstance(atoms, PackedData) else [atoms[k] for k in kept]
+    rest = atoms.select(kept) if isinstance(atoms, PackedData) else [atoms[int(k)] for k in kept]
     return rest, dataclasses.replace(settings, offsets=offsets)
 
 

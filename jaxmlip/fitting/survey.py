@@ -51,7 +51,7 @@ class _Part(NamedTuple):
     elsewhere: frozenset[str]  # kinds of labels that stand under other names
 
 
-def survey(data: PackedData, species: Sequence[int], weights: Weights, pool: Executor) -> Survey:
+def survey(data: PackedData, species: Sequence[int | str], weights: Weights, pool: Executor) -> Survey:
     """Check the labels of ``data`` and find what fits need of them; ``pool`` does the work.
 
     Raises:
@@ -59,7 +59,7 @@ def survey(data: PackedData, species: Sequence[int], weights: Weights, pool: Exe
             an element that is not in ``species``.
     """
     pieces = np.array_split(data.records, max(1, -(-len(data) // _PIECE)))
-    parts = ahead(pool, partial(_surveyed, data.whole(), tuple(species), weights), pieces, depth=8)
+    parts = ahead(pool, partial(_surveyed, data.whole(), [int(z) for z in species], weights), pieces, depth=8)
     found = reduce(_joined, parts)
     for kind in sorted(found.elsewhere):
         refuse_elsewhere(data, [kind])
@@ -111,4 +111,4 @@ def _joined(one: _Part, other: _Part) -> _Part:
 
 def _triangle(rows: Float[np.ndarray, "_ n_columns"]) -> Float[np.ndarray, "_ n_columns"]:
     """At most as many rows as columns, with the same least squares."""
-    return rows if len(rows) <= rows.shape[1] else np.linalg.qr(rows, mode="r")
+    return rows if len(rows) <= rows.shape[1] else np.asarray(np.linalg.qr(rows, mode="r"))

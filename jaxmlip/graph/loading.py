@@ -25,7 +25,8 @@ from jaxmlip.graph.labels import label_arrays
 from jaxmlip.graph.neighbors import Pairs, neighbor_pairs
 from jaxmlip.graph.stack import ROUND_ATOMS, ROUND_NEIGHBORS, Bucket, cut
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Layout(NamedTuple):
@@ -124,7 +125,7 @@ def stacked_rows(rows: Rows) -> Bucket:
     layout = rows.layout
     frames = [[] if k < 0 else [layout.source[int(k)]] for k in rows.numbers]
     pairs = [[_pairs(one, int(k), layout) for one in frame] for k, frame in zip(rows.numbers, frames, strict=True)]
-    widths = [max_neighbors(*one) for both in zip(frames, pairs, strict=True) for one in zip(*both, strict=True)]
+    widths = [max_neighbors(frame[0], found[0]) for frame, found in zip(frames, pairs, strict=True) if frame]
     shape = Shape(1, layout.n_atoms, max(layout.width, _rung(max(widths, default=1))))
     factors = np.ones((len(frames), 3)) if rows.factors is None else rows.factors
     with jax.enable_x64(layout.dtype == "float64"):  # of this thread
@@ -136,8 +137,8 @@ def stacked_rows(rows: Rows) -> Bucket:
         label_arrays(frame, shape, np.dtype(layout.dtype), factors[k : k + len(frame)])
         for k, frame in enumerate(frames)
     ]
-    stacked = [jax.tree.map(lambda *x: np.stack(x), *parts) for parts in (graphs, labels)]
-    return Bucket(*stacked, rows.numbers)
+    graphs, labels = (jax.tree.map(lambda *x: np.stack(x), *parts) for parts in (graphs, labels))
+    return Bucket(graphs, labels, rows.numbers)
 
 
 def widened(bucket: Bucket, width: int) -> Bucket:

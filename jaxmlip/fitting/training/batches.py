@@ -53,10 +53,10 @@ def stream(
     atoms: Sequence[ase.Atoms], factors: Float[np.ndarray, "n 3"] | None, config: Any, settings: Any, pool: Executor
 ) -> Stream:
     """Minibatches of packed data or of a list (``pool`` must be a thread then), as the settings of training say."""
-    packed = isinstance(atoms, PackedData)
-    source = atoms.whole() if packed else atoms
-    sizes = atoms.sizes if packed else np.array([len(frame) for frame in atoms])
-    records = atoms.records if packed else np.arange(len(atoms))
+    if isinstance(atoms, PackedData):
+        source, sizes, records = atoms.whole(), atoms.sizes, atoms.records
+    else:
+        source, sizes, records = atoms, np.array([len(frame) for frame in atoms]), np.arange(len(atoms))
     groups = [
         _Group(layout._replace(source=source), records[members], None if factors is None else factors[members])
         for layout, members in layouts(atoms, sizes, config, n_shapes=settings.n_shapes, dtype=settings.dtype)
@@ -93,7 +93,7 @@ def minibatch_chunks(
         each = batch.rows.shape[1]
         local = jax.tree.map(lambda x, each=each: x.reshape(-1, each, *x.shape[1:]), bucket)
         positions = np.where(batch.rows < 0, -1, np.arange(each))
-        portions = portioned(potential, batch.group.layout.n_atoms, positions)[own_shares()]
+        portions: Any = portioned(potential, batch.group.layout.n_atoms, positions)[own_shares()]
         yield assembled(Chunk(portions, Part(local, None)))
 
 

@@ -98,7 +98,9 @@ def split_params(potential: Potential, params: Params) -> tuple[Params, Params]:
     return {name: part for name, part in params.items() if name not in potential.fixed}, fixed
 
 
-def make_problem(start: Potential | Model, atoms: list, validation: list, settings: Training) -> Problem:
+def make_problem(
+    start: Potential | Model, atoms: Sequence[ase.Atoms], validation: Sequence[ase.Atoms], settings: Training
+) -> Problem:
     """Everything on the devices, from structures."""
     potential, params = (start.potential, start.params) if isinstance(start, Model) else (start, None)
     if params is None:

@@ -7,6 +7,7 @@ the same numbers.
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
@@ -117,28 +118,23 @@ def train_streamed(
     return Model(task.objective.potential, params), History(summary_of(run, (len(train), len(validation)), clock), rows)
 
 
-def _task(start: Any, data: Sequence[Any], settings: GradientFit, *, pool: Any, thread: Any) -> _Task:
+def _task(start: Any, data: Sequence[Any], settings: GradientFit, *, pool: Executor, thread: Executor) -> _Task:
     """Where to begin, and the minibatches; ``data`` to train on and to validate with."""
+    train, validation = data
     potential = start.potential if isinstance(start, Model) else start
     config = potential.config
-    found = [
-        (survey(part, config.species, settings, pool) if len(part) else None)
-        if isinstance(part, PackedData)
-        else (structure_factors(part, settings) if part else None)
-        for part in data
-    ]
-    scales = found[0].scales
-    params = start.params if isinstance(start, Model) else initial_params(potential, data[0], settings, scales)
-    params = cast_params(params, settings.dtype)
+    found = survey(train, config.species, settings, pool)
     if isinstance(start, Model):
-        params = {**params, "offsets": _offsets(potential, params, data[0], settings)}
-    streams = [
-        stream(part, getattr(one, "factors", one), config, settings, pool if isinstance(part, PackedData) else thread)
-        if len(part)
-        else None
-        for part, one in zip(data, found, strict=True)
-    ]
-    return _Task(Objective(potential, settings), replicated(params), *streams)
+        params = cast_params(start.params, settings.dtype)
+        params = {**params, "offsets": _offsets(potential, params, train, settings)}
+    else:
+        params = cast_params(initial_params(potential, train, settings, found.scales), settings.dtype)
+    given, other = stream(train, found.factors, config, settings, pool), None
+    if isinstance(validation, PackedData):
+        other = stream(validation, survey(validation, config.species, settings, pool).factors, config, settings, pool)
+    elif len(validation):
+        other = stream(validation, structure_factors(validation, settings), config, settings, thread)
+    return _Task(Objective(potential, settings), replicated(params), given, other)
 
 
 def _offsets(potential: Potential, params: Params, atoms: PackedData, settings: GradientFit) -> jax.Array:
@@ -261,7 +257,8 @@ def _evaluate(potential: Potential, params: Params, chunk: Chunk, weights: Weigh
 
 
 def _nothing() -> Terms:
-    return Terms(*(np.zeros(()) for _ in Terms._fields))
+    zeros: Any = [np.zeros(()) for _ in Terms._fields]
+    return Terms(*zeros)
 
 
 def _added(sums: Terms, more: list[Terms]) -> Terms:

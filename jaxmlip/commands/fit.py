@@ -199,15 +199,14 @@ def _packed(job: FitJob, method: str) -> Any:
     from jaxmlip.data.packed import is_packed
     from jaxmlip.fitting import FIT_METHODS
 
-    if FIT_METHODS[method].streamed is None or not any(map(is_packed, job.train)):
+    sources: Sequence[str] = job.train
+    if FIT_METHODS[method].streamed is None or not any(map(is_packed, sources)):
         return None
-    if len(job.train) > 1:
-        raise ConfigError(
-            f"a fit streams one packed data set: write {' '.join(job.train)} into one with `jaxmlip data pack`"
-        )
+    if len(sources) > 1:
+        raise ConfigError(f"a fit streams one packed data set: jaxmlip data pack {' '.join(sources)} FOLDER")
     if job.read_options:
         raise ConfigError(f"{', '.join(job.read_options)}: say this to `jaxmlip data pack`, which reads the files")
-    return PackedData(job.train[0])
+    return PackedData(sources[0])
 
 
 def _samples(frames: Sequence[ase.Atoms]) -> Sequence[ase.Atoms]:

@@ -86,9 +86,10 @@ def decoded(record: bytes) -> Atoms:
 
 def _packed(content: Any) -> bytes:
     try:
-        return msgpack.packb(content, default=_tagged, strict_types=True, unicode_errors="surrogatepass")
+        packed: Any = msgpack.packb(content, default=_tagged, strict_types=True, unicode_errors="surrogatepass")
     except OverflowError:
         raise _UnknownError from None
+    return packed
 
 
 def _tagged(value: Any) -> Any:

@@ -156,7 +156,7 @@ def _flat(x: Array) -> Array:
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
-def cut(order: np.ndarray, sizes: np.ndarray, n_shapes: int) -> list[np.ndarray]:
+def cut(order: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " n"], n_shapes: int) -> list[Int[np.ndarray, " _"]]:
     """The structures in order of size in at most ``n_shapes`` groups of least padded atoms, by dynamic programming."""
     kinds, counts = np.unique(-(-sizes[order] // ROUND_ATOMS) * ROUND_ATOMS, return_counts=True)
     total = np.concatenate([[0], np.cumsum(counts)])

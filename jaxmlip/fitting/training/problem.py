@@ -8,7 +8,7 @@ import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmlip.config import Count, Share, Whole
 from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals, structure_factors
@@ -120,7 +120,9 @@ def make_problem(
     return Problem(potential, settings, *replicated((params, *parts)))
 
 
-def model_offsets(potential: Potential, params: Params, parts: list[Part], settings: Training) -> jax.Array:
+def model_offsets(
+    potential: Potential, params: Params, parts: list[Part], settings: Training
+) -> Float[jax.Array, " n_species"]:
     """Of a model to go on from: corrected, or as the settings give them."""
     if settings.offsets != "fit":
         return jnp.asarray(given_offsets(potential.config, settings.offsets, params), params["offsets"].dtype)

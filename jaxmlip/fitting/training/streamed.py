@@ -126,7 +126,7 @@ def _task(start: Any, data: Sequence[Any], settings: GradientFit, *, pool: Execu
     found = survey(train, config.species, settings, pool)
     if isinstance(start, Model):
         params = cast_params(start.params, settings.dtype)
-        params = {**params, "offsets": _offsets(potential, params, train, settings)}
+        params = {**params, "offsets": _offsets(Model(potential, params), train, found.factors, settings)}
     else:
         params = cast_params(initial_params(potential, train, settings, found.scales), settings.dtype)
     given, other = stream(train, found.factors, config, settings, pool), None
@@ -137,12 +137,14 @@ def _task(start: Any, data: Sequence[Any], settings: GradientFit, *, pool: Execu
     return _Task(Objective(potential, settings), replicated(params), given, other)
 
 
-def _offsets(potential: Potential, params: Params, atoms: PackedData, settings: GradientFit) -> jax.Array:
+def _offsets(start: Model, atoms: PackedData, factors: np.ndarray | None, settings: GradientFit) -> jax.Array:
     """Of a model to go on from, by a sample of the data."""
     rng = np.random.Generator(np.random.PCG64(settings.seed))
-    sample = [atoms[int(k)] for k in np.sort(rng.permutation(len(atoms))[:_OFFSET_STRUCTURES])]
-    buckets = stack(sample, potential.config, n_shapes=settings.n_shapes, dtype=settings.dtype)
-    return model_offsets(potential, params, [Part(bucket, None) for bucket in buckets], settings)
+    chosen = np.sort(rng.permutation(len(atoms))[:_OFFSET_STRUCTURES])
+    own = None if factors is None else factors[chosen]
+    size = {"n_shapes": settings.n_shapes, "dtype": settings.dtype}
+    buckets = stack([atoms[int(k)] for k in chosen], start.potential.config, factors=own, **size)
+    return model_offsets(start.potential, start.params, [Part(bucket, None) for bucket in buckets], settings)
 
 
 def _run(task: _Task, watch: _Watch) -> tuple[_Run, list]:

@@ -199,7 +199,7 @@ def _packed(job: FitJob, method: str) -> Any:
     from jaxmlip.data.packed import is_packed
     from jaxmlip.fitting import FIT_METHODS
 
-    sources: Sequence[str] = job.train
+    sources = list(job.train)
     if FIT_METHODS[method].streamed is None or not any(map(is_packed, sources)):
         return None
     if len(sources) > 1:

@@ -118,7 +118,7 @@ class PackedData(Sequence[Atoms]):
 
     @property
     def converged(self) -> Bool[np.ndarray, " n_structures"]:
-        """Whether the calculations converged (`jaxmlip.data.labels.is_converged`); no structure is read."""
+        """Whether the calculations converged, as their ``info`` says; no structure is read."""
         return self._folder.table["n_atoms"][self.records] < _UNCONVERGED
 
     @property

@@ -15,7 +15,7 @@ from ase.constraints import FixAtoms, FixCartesian
 
 import jaxmlip
 from jaxmlip.cli import main
-from jaxmlip.data import CorruptRecordError, DataWarning, Labels, PackedData, attach, iread, labels, pack, packed, read
+from jaxmlip.data import CorruptRecordError, DataWarning, Labels, PackedData, attach, iread, labels, pack, packing, read
 from jaxmlip.data.record import decoded, encoded
 from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting import GradientFit, LinearFit, Terminated
@@ -99,7 +99,7 @@ def test_structures_survive_bit_for_bit(tmp_path):
 
 
 def test_files_are_full_after_some_records(frames, tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "_SHARD_BYTES", 10_000)
+    monkeypatch.setattr(packing, "_SHARD_BYTES", 10_000)
     data = pack(frames, tmp_path / "packed")
     assert len(list(data.path.glob("structures-*.bin"))) > 2
     assert all(map(same_structure, data, frames))

@@ -5,7 +5,8 @@ from jaxmlip.data.duplicates import leakage, trajectories
 from jaxmlip.data.findings import AuditSettings, Finding
 from jaxmlip.data.keys import Keys
 from jaxmlip.data.labels import DataWarning, Labels, attach, labels
-from jaxmlip.data.packed import CorruptRecordError, PackedData, pack
+from jaxmlip.data.packed import CorruptRecordError, PackedData
+from jaxmlip.data.packing import pack
 from jaxmlip.data.read import iread, read, write
 from jaxmlip.data.split import Split, group_split, groups, random_split, split
 

@@ -13,12 +13,9 @@ by seed makes a step a function of its number, so there is no state of an iterat
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -27,16 +24,14 @@ import numpy as np
 from ase import Atoms
 from jaxtyping import Bool, Int, Integer
 
-from jaxmlip.data.labels import DataWarning, is_converged
-from jaxmlip.data.record import decoded, encoded
-from jaxmlip.data.structures import frames_of
+from jaxmlip.data.labels import DataWarning
+from jaxmlip.data.record import decoded
 
 INDEX = "packed.index"
-_TABLE = "table.bin"
-_FORMAT = 1
-_SHARD_BYTES = 2**28
-_ROW = np.dtype([("offset", "<u8"), ("shard", "<u4"), ("size", "<u4"), ("checksum", "<u4"), ("n_atoms", "<u4")])
-_UNCONVERGED = 2**31
+TABLE = "table.bin"
+FORMAT = 1
+ROW = np.dtype([("offset", "<u8"), ("shard", "<u4"), ("size", "<u4"), ("checksum", "<u4"), ("n_atoms", "<u4")])
+UNCONVERGED = 2**31
 """Added to the number of atoms of a structure whose electronic loop did not converge."""
 
 
@@ -54,12 +49,14 @@ class _Folder(NamedTuple):
 
 
 class PackedData(Sequence[Atoms]):
-    """The structures of a folder that `pack` wrote, each read when it is asked for.
+    """The structures of a folder that `jaxmlip.data.pack` wrote, each read when it is asked for.
 
     It is a sequence of `ase.Atoms`: ``data[k]`` is a structure with its labels, ``data[10:20]`` and ``data.select``
     are parts, which read nothing. `jaxmlip.fit` streams it where the method can.
 
+    >>> import tempfile
     >>> from ase.build import bulk
+    >>> from jaxmlip.data import pack
     >>> folder = Path(tempfile.mkdtemp()) / "packed"
     >>> data = pack([bulk("Mo"), bulk("W")], folder)
     >>> len(data), data[1].symbols[0], PackedData(folder).sizes.tolist()
@@ -114,12 +111,12 @@ class PackedData(Sequence[Atoms]):
     @property
     def sizes(self) -> Int[np.ndarray, " n_structures"]:
         """Numbers of atoms; no structure is read."""
-        return (self._folder.table["n_atoms"][self.records] % _UNCONVERGED).astype(np.int64)
+        return (self._folder.table["n_atoms"][self.records] % UNCONVERGED).astype(np.int64)
 
     @property
     def converged(self) -> Bool[np.ndarray, " n_structures"]:
         """Whether the calculations converged, as their ``info`` says; no structure is read."""
-        return self._folder.table["n_atoms"][self.records] < _UNCONVERGED
+        return self._folder.table["n_atoms"][self.records] < UNCONVERGED
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -146,97 +143,8 @@ def is_packed(path: str | os.PathLike) -> bool:
     return (Path(path) / INDEX).is_file()
 
 
-def pack(structures: Iterable[Any], folder: str | os.PathLike) -> PackedData:
-    """Write structures, one after another, as a packed data set; each stays what it is, bit for bit.
-
-    One structure is in memory. A writer that is killed leaves no ``folder``, but perhaps a hidden one beside it whose
-    name ends in ``.unfinished``; it can be deleted.
-
-    >>> from ase.build import bulk
-    >>> folder = Path(tempfile.mkdtemp()) / "packed"
-    >>> pack((bulk("Mo", a=a) for a in (3.1, 3.2)), folder)[0].cell.array[0].tolist()
-    [-1.55, 1.55, 1.55]
-
-    Args:
-        structures: an iterable, such as ``jaxmlip.data.iread("mptrj.json")``; of ASE or pymatgen.
-        folder: where to; does not exist yet.
-
-    Raises:
-        FileExistsError: something is there already.
-        FileNotFoundError: the folder of ``folder`` does not exist.
-        ValueError: no structures, or one that has no form on disk.
-    """
-    target = Path(folder)
-    if target.exists():
-        raise FileExistsError(f"{target} exists already: give another name, or remove it first")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: its folder {target.parent} does not exist; create it first")
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".unfinished", dir=target.parent))
-    try:
-        _write(structures, unfinished)
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o777 & ~umask)
-        unfinished.rename(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return PackedData(target)
-
-
-class _Shards:
-    """Files of records, a new one when the last is full."""
-
-    def __init__(self, folder: Path):
-        self._folder, self._file, self.sizes = folder, None, []
-
-    def append(self, record: bytes) -> tuple[int, int]:
-        """Where the record begins, and in which file."""
-        if self._file is None or self.sizes[-1] >= _SHARD_BYTES:
-            self.close()
-            self._file = (self._folder / _shard(len(self.sizes))).open("wb")
-            self.sizes.append(0)
-        place = (self.sizes[-1], len(self.sizes) - 1)
-        self._file.write(record)
-        self.sizes[-1] += len(record)
-        return place
-
-    def close(self) -> None:
-        """Everything on disk."""
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
-
-
-def _write(structures: Iterable[Any], folder: Path) -> None:
-    """All files of a data set; the index comes last."""
-    digest, species, n_structures = hashlib.sha256(), set(), 0
-    with closing(_Shards(folder)) as shards, (folder / _TABLE).open("wb") as table:
-        for atoms in structures:
-            (atoms,) = frames_of(atoms)
-            try:
-                record = encoded(atoms)
-            except ValueError as error:
-                raise ValueError(f"structure {n_structures} cannot be packed: {error}") from None
-            n_atoms = len(atoms) + (0 if is_converged(atoms) else _UNCONVERGED)
-            row = np.array((*shards.append(record), len(record), zlib.crc32(record), n_atoms), _ROW).tobytes()
-            table.write(row)
-            digest.update(row)
-            species |= set(atoms.numbers.tolist())
-            n_structures += 1
-        table.flush()
-        os.fsync(table.fileno())
-    if not n_structures:
-        raise ValueError("no structures to pack")
-    index = {"format": _FORMAT, "n_structures": n_structures, "files": shards.sizes, "species": sorted(species)}
-    with (folder / INDEX).open("w", encoding="utf-8") as file:
-        json.dump({**index, "fingerprint": digest.hexdigest()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _shard(number: int) -> str:
+def shard_name(number: int) -> str:
+    """Of a file of records."""
     return f"structures-{number:05d}.bin"
 
 
@@ -264,19 +172,19 @@ def _opened(path: Path, stamp: int) -> _Folder:
         species, fingerprint = [int(z) for z in index["species"]], str(index["fingerprint"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path / INDEX} is damaged ({type(error).__name__}: {error}): pack the data again") from None
-    if found != _FORMAT:
-        raise ValueError(f"{path} has the format {found}, this version reads {_FORMAT}: pack the data again")
+    if found != FORMAT:
+        raise ValueError(f"{path} has the format {found}, this version reads {FORMAT}: pack the data again")
     for number, size in enumerate(sizes):
-        shard = path / _shard(number)
+        shard = path / shard_name(number)
         if not shard.is_file() or shard.stat().st_size != size:
             raise ValueError(f"{shard} is not there or has not its {size} bytes: copy the set again, or pack it again")
-    table = path / _TABLE
-    if not table.is_file() or table.stat().st_size != n_structures * _ROW.itemsize:
+    table = path / TABLE
+    if not table.is_file() or table.stat().st_size != n_structures * ROW.itemsize:
         raise ValueError(f"{table} is not there or incomplete: copy the set again, or pack it again")
     with table.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint:
             raise ValueError(f"{table} is not what was written: copy the set again, or pack it again")
-    return _Folder(path, np.memmap(table, _ROW, mode="r"), species, fingerprint)
+    return _Folder(path, np.memmap(table, ROW, mode="r"), species, fingerprint)
 
 
 def _part(path: Path, records: Int[np.ndarray, " n"] | None) -> PackedData:
@@ -289,7 +197,7 @@ def _part(path: Path, records: Int[np.ndarray, " n"] | None) -> PackedData:
 def _record(folder: _Folder, number: int) -> bytes:
     """The bytes of a record, right or wrong."""
     row = folder.table[number]
-    with (folder.path / _shard(int(row["shard"]))).open("rb", buffering=0) as file:
+    with (folder.path / shard_name(int(row["shard"]))).open("rb", buffering=0) as file:
         return os.pread(file.fileno(), int(row["size"]), int(row["offset"]))
 
 
@@ -305,7 +213,7 @@ def _structure(folder: _Folder, number: int) -> Atoms:
             return decoded(record)
         except ValueError as error:
             problem = str(error)
-    where = f"byte {row['offset']} of {_shard(int(row['shard']))}"
+    where = f"byte {row['offset']} of {shard_name(int(row['shard']))}"
     raise CorruptRecordError(
         f"record {number} of {folder.path} ({where}) is corrupt: {problem}. Copy the set again; or write one "
         f"without its corrupt records: jaxmlip data pack {folder.path} NEW --skip-corrupt"

@@ -5,6 +5,7 @@ import glob
 import re
 from pathlib import Path
 
+from jaxmlip.data.packed import is_packed
 from jaxmlip.data.textfile import format_suffix
 
 DUMPS = (".lammpstrj", ".dump", ".lammpsdump")
@@ -16,6 +17,8 @@ _IN_FOLDERS = frozenset(
 def find_files(path: str | Path) -> tuple[list[Path], bool]:
     """The files to read, and whether the path stood for several."""
     target = Path(path)
+    if is_packed(target):
+        return [target], False
     if target.is_dir():
         return _folder_files(target), True
     if target.exists():

@@ -58,7 +58,7 @@ def ready_made_section(rows: Sequence[Mapping[str, Any]]) -> Section:
         f"Potentials that come with jaxmlip, on those {rows[0]['n']} test structures that they have not learned from, "
         "and the largest fits of this study on the same ones.",
         "They have learned from labels of universal potentials, too, those of layered cells among them: their voltages "
-        "are no test of transfer. Their cards (`jaxmlip card NAME`) say more.",
+        "are no test of transfer. Their cards say more: jaxmlip card NAME.",
     ]
     return Section("Pre-trained", text, [Table(columns, lines)])
 

@@ -76,7 +76,15 @@ JAX_COMPILATION_CACHE_DIR moves it. --debug shows where an error arose. --versio
 First steps: jaxmlip study   compares all families on shipped data and writes study/report.html in some minutes.
 """
 
-_USER_ERRORS = (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_USER_ERRORS = (
+    ValueError,
+    TypeError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,16 @@
 """Packed data sets: what is written is read, damage is named, and fits of them are those of data in memory."""
 
 import dataclasses
+import hashlib
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 
+import msgpack
 import numpy as np
 import pytest
 from ase import Atoms
@@ -16,6 +20,7 @@ from ase.constraints import FixAtoms, FixCartesian
 import jaxmlip
 from jaxmlip.cli import main
 from jaxmlip.data import CorruptRecordError, DataWarning, Labels, PackedData, attach, iread, labels, pack, packing, read
+from jaxmlip.data.packed import ROW
 from jaxmlip.data.record import decoded, encoded
 from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting import GradientFit, LinearFit, Terminated
@@ -77,7 +82,12 @@ def rich():
     atoms = Atoms("LiO", [[0, 0, 0], [0.1, np.nextafter(2, 3), -0.0]], cell=[3, 4, 5.5], pbc=[True, False, True])
     atoms.info = {"id": 7, "text": "Å", "none": None, "yes": True, "nested": {"a": [1, (2.5, "b")]}, 3: 2**70}
     atoms.info |= {"number": np.float32(0.1), "truth": np.bool_(False), "nan": float("nan"), "complex": 1 - 2j}
-    atoms.info |= {"table": np.arange(6, dtype=">i2").reshape(2, 3), "weight": 2.0, "empty": np.zeros((0, 3))}
+    atoms.info |= {
+        "table": np.arange(6, dtype=">i2").reshape(2, 3),
+        "weight": 2.0,
+        "empty": np.zeros((0, 3)),
+        "blank": np.str_(""),
+    }
     atoms.arrays |= {"names": np.array(["a", "bc"]), "flags": np.array([True, False]), "tags": np.array([1, 2])}
     atoms.set_constraint([FixAtoms([1]), FixCartesian(0, [True, False, True])])
     atoms.calc = SinglePointCalculator(atoms)
@@ -105,7 +115,7 @@ def test_files_are_full_after_some_records(frames, tmp_path, monkeypatch):
     assert all(map(same_structure, data, frames))
 
 
-@pytest.mark.parametrize("thing", [object(), np.array([object()]), {"a": {1, 2}}])
+@pytest.mark.parametrize("thing", [object(), np.array([object()]), {"a": {1, 2}}, np.ma.array([1, 2], mask=[0, 1])])
 def test_what_has_no_form_is_refused(thing, tmp_path):
     with pytest.raises(ValueError, match=r"structure 1 cannot be packed: H: info\['x'\] of type"):
         pack([Atoms("H"), Atoms("H", info={"x": thing})], tmp_path / "packed")
@@ -124,6 +134,79 @@ def test_bytes_of_others_run_nothing():
         altered[rng.integers(len(record))] = rng.integers(256)
         with suppress(ValueError):  # no other exception
             assert isinstance(decoded(bytes(altered)), Atoms)
+
+
+def test_deep_records_do_not_overflow_the_stack():
+    record, deep = msgpack.packb([1]), ()
+    for _ in range(3000):
+        record = msgpack.packb([msgpack.ExtType(3, record)])
+    with pytest.raises(ValueError, match="more than 64 tags"):
+        decoded(record)
+    for _ in range(100):
+        deep = (deep,)
+    with pytest.raises(ValueError, match="cannot be packed"):
+        encoded(Atoms("H", info={"x": deep}))
+
+
+def test_parts_are_chosen_by_positions_or_a_mask(tmp_path):
+    data = pack([Atoms("H"), Atoms("H2"), Atoms("H")], tmp_path / "packed")
+    assert data.select(data.sizes == 1).records.tolist() == [0, 2]
+    assert data.select([2, -3]).records.tolist() == [2, 0]
+    assert len(data.select([])) == 0
+    for wrong, error in (([0.5], TypeError), ([3], IndexError), ([True], IndexError)):
+        with pytest.raises(error):
+            data.select(wrong)
+    for wrong in ([0, 1], data.sizes == 1, 1.0):
+        with pytest.raises(TypeError, match=r"data\.select"):
+            data[wrong]
+    assert len(pack(Atoms("H3"), tmp_path / "one")[0]) == 3
+    with pytest.raises(TypeError, match="got list"):
+        pack([[Atoms("H")]], tmp_path / "lists")
+
+
+def test_a_part_of_a_set_that_was_replaced_is_refused(tmp_path):
+    """A process that gets a part by its path must not read the same numbers of another set."""
+    data = pack([Atoms("H"), Atoms("He")], tmp_path / "packed")
+    part = pickle.dumps(data[1:])
+    assert pickle.loads(pickle.dumps(data[::-1])).records.tolist() == [1, 0]
+    assert len(pickle.dumps(data)) < len(pickle.dumps(data[::-1]))
+    assert pickle.loads(part)[0].symbols[0] == "He"
+    shutil.rmtree(data.path)
+    pack([Atoms("Li"), Atoms("Be")], data.path)
+    with pytest.raises(ValueError, match="written again"):
+        pickle.loads(part)
+    with pytest.raises(CorruptRecordError):
+        data[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*corrupt records")
+@pytest.mark.parametrize(("name", "value"), [("offset", 2**64 - 1), ("size", 2**32 - 1), ("shard", 7), ("n_atoms", 9)])
+def test_tables_of_others_read_nothing_else(name, value, tmp_path):
+    """A made-up table whose checksum is right."""
+    data = pack([Atoms("H"), Atoms("He")], tmp_path / "packed")
+    rows = np.fromfile(data.path / "table.bin", ROW)
+    rows[name][0] = value
+    rows.tofile(data.path / "table.bin")
+    index = data.path / "packed.index"
+    index.write_text(
+        index.read_text().replace(data.fingerprint.split("-")[0], hashlib.sha256(rows.tobytes()).hexdigest())
+    )
+    with pytest.raises(CorruptRecordError, match="record 0"):
+        PackedData(data.path)[0]
+    assert PackedData(data.path, skip_corrupt=True).records.tolist() == [1]
+
+
+def test_a_set_without_its_index_is_named(tmp_path):
+    data = pack([Atoms("H")], tmp_path / "packed")
+    index = data.path / "packed.index"
+    for text, match in (('{"format": 2}', "format 2"), ('{"format": 1, "n_structures": Infinity}', "is damaged")):
+        index.write_text(text)
+        with pytest.raises(ValueError, match=match):
+            PackedData(data.path)
+    index.unlink()
+    for function in (PackedData, read):
+        with pytest.raises(ValueError, match=r"has no packed\.index; copy the set again"):
+            function(data.path)
 
 
 def test_a_killed_writer_leaves_no_data_set(tmp_path):
@@ -317,5 +400,7 @@ def test_commands(frames, data, tmp_path, capsys, monkeypatch):
     assert main(["fit", "snap", str(data.path), "--energy-key", "x", *words]) == 2
     assert main(["data", "pack", "mo:test", str(tmp_path / "mo")]) == 0
     assert len(PackedData(tmp_path / "mo")) == len(jaxmlip.datasets.load("mo", split="test"))
+    assert main(["data", "pack", "mo:test", str(tmp_path / "mo")]) == 2
+    assert "exists already: give another name" in capsys.readouterr().err
     assert main(["data", "unpack"]) == 2
     assert "expected `jaxmlip data pack FILES FOLDER`, got 'unpack'" in capsys.readouterr().err

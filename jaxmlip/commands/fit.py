@@ -90,7 +90,9 @@ def _start(mapping: dict[str, Any], words: list[str]) -> Any:
     model = load_model(path)
     family = family_of(model.potential.config).name
     if family not in trainable():
-        raise ConfigError(f"{path} is a {family}: fit its parts, or call jaxmlip.fit in Python")
+        raise ConfigError(
+            f"{path} is of the family {family}, which is not fitted here: fit what it was made of, and make it again"
+        )
     mapping.setdefault("family", family)
     return model
 

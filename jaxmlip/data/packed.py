@@ -12,6 +12,7 @@ by seed makes a step a function of its number, so there is no state of an iterat
 
 import hashlib
 import json
+import operator
 import os
 import warnings
 import zlib
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 from ase import Atoms
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Int, Shaped
 
 from jaxmlip.data.labels import DataWarning
 from jaxmlip.data.record import decoded
@@ -44,6 +45,8 @@ class _Folder(NamedTuple):
 
     path: Path
     table: np.ndarray
+    every: Int[np.ndarray, " n_structures"]  # numbers
+    sizes: list[int]  # of the files of records
     species: list[int]
     fingerprint: str
 
@@ -64,7 +67,7 @@ class PackedData(Sequence[Atoms]):
 
     Args:
         path: the folder.
-        skip_corrupt: leave records out whose checksum is wrong, with a `DataWarning`: reads the whole set once.
+        skip_corrupt: leave records out that are corrupt, with a `DataWarning`: reads the whole set once.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -74,7 +77,7 @@ class PackedData(Sequence[Atoms]):
 
     def __init__(self, path: str | os.PathLike, *, skip_corrupt: bool = False):
         self._folder = _opened(Path(path).resolve(), _stamp(Path(path)))
-        self.records: Int[np.ndarray, " n_structures"] = np.arange(len(self._folder.table))
+        self.records: Int[np.ndarray, " n_structures"] = self._folder.every
         """Numbers of the structures in the folder."""
         if skip_corrupt:
             bad = [k for k in range(len(self)) if not _is_intact(self._folder, k)]
@@ -95,13 +98,20 @@ class PackedData(Sequence[Atoms]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.select(np.arange(len(self))[index])
-        return _structure(self._folder, int(self.records[index]))
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"a structure has a whole number, got {index!r}; several are data.select(positions or mask)"
+            ) from None
+        return _structure(self._folder, int(self.records[number]))
 
     def __repr__(self) -> str:
         return f"PackedData({str(self.path)!r}): {len(self)} structures"
 
     def __reduce__(self) -> tuple:
-        return _part, (self.path, None if len(self) == len(self._folder.table) else self.records)
+        is_whole = self.records is self._folder.every  # the numbers of millions are not sent
+        return _reopened, (self.path, self._folder.fingerprint, None if is_whole else self.records)
 
     @property
     def path(self) -> Path:
@@ -131,16 +141,40 @@ class PackedData(Sequence[Atoms]):
 
     def whole(self) -> "PackedData":
         """All structures of the folder, of which these are a part."""
-        return _part(self.path, None)
+        return _part(self._folder, self._folder.every)
 
-    def select(self, which: Integer[np.ndarray, " n"] | Sequence[int]) -> "PackedData":
-        """The structures of these positions, in this order."""
-        return _part(self.path, self.records[np.asarray(which, np.int64)])
+    def select(self, which: Shaped[np.ndarray, " n"] | Sequence[int]) -> "PackedData":
+        """The structures of these positions, in this order; or those where a mask is true.
+
+        >>> import tempfile
+        >>> from jaxmlip.data import pack
+        >>> data = pack([Atoms("Li"), Atoms("LiO"), Atoms("O")], Path(tempfile.mkdtemp()) / "packed")
+        >>> data.select(data.sizes == 1).records.tolist(), data.select([2, 0]).records.tolist()
+        ([0, 2], [2, 0])
+
+        Raises:
+            TypeError: neither whole numbers nor truth values.
+            IndexError: there is no such structure; or a mask of another length.
+        """
+        chosen = np.asarray(which)
+        if chosen.size and chosen.dtype.kind not in "biu":
+            raise TypeError(f"positions are whole numbers, a mask is of truth values; got {chosen.dtype}")
+        return _part(self._folder, self.records[chosen if chosen.size else chosen.astype(int)])
 
 
 def is_packed(path: str | os.PathLike) -> bool:
     """Whether this is the folder of a packed data set."""
     return (Path(path) / INDEX).is_file()
+
+
+def check_complete(path: Path) -> None:
+    """Refuses a folder that is what a copy left of a packed data set.
+
+    Raises:
+        ValueError: the index is missing.
+    """
+    if (path / shard_name(0)).exists() and not is_packed(path):
+        raise ValueError(f"{path} has no {INDEX}; copy the set again, all of its files")
 
 
 def shard_name(number: int) -> str:
@@ -157,8 +191,9 @@ def _stamp(path: Path) -> int:
     if not path.exists():
         raise FileNotFoundError(f"there is no folder {path}")
     if not is_packed(path):
+        check_complete(path)
         raise ValueError(
-            f"{path} is no packed data set: it has no {INDEX}; `jaxmlip data pack FILES {path}` writes one"
+            f"{path} is no packed data set: it has no {INDEX}; `jaxmlip data pack FILES FOLDER` writes one"
         )
     return (path / INDEX).stat().st_mtime_ns
 
@@ -168,9 +203,11 @@ def _opened(path: Path, stamp: int) -> _Folder:
     """The table of a set; each process opens a set once."""
     try:
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-        found, n_structures, sizes = index["format"], int(index["n_structures"]), [int(size) for size in index["files"]]
-        species, fingerprint = [int(z) for z in index["species"]], str(index["fingerprint"])
-    except (ValueError, KeyError, TypeError) as error:
+        found = index["format"]
+        if found == FORMAT:
+            n_structures, sizes = int(index["n_structures"]), [int(size) for size in index["files"]]
+            species, fingerprint = [int(z) for z in index["species"]], str(index["fingerprint"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path / INDEX} is damaged ({type(error).__name__}: {error}): pack the data again") from None
     if found != FORMAT:
         raise ValueError(f"{path} has the format {found}, this version reads {FORMAT}: pack the data again")
@@ -184,25 +221,44 @@ def _opened(path: Path, stamp: int) -> _Folder:
     with table.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != fingerprint:
             raise ValueError(f"{table} is not what was written: copy the set again, or pack it again")
-    return _Folder(path, np.memmap(table, ROW, mode="r"), species, fingerprint)
+    every = np.arange(n_structures)
+    every.flags.writeable = False
+    return _Folder(path, np.memmap(table, ROW, mode="r"), every, sizes, species, fingerprint)
 
 
-def _part(path: Path, records: Int[np.ndarray, " n"] | None) -> PackedData:
-    data = PackedData(path)
-    if records is not None:
-        data.records = records
+def _part(folder: _Folder, records: Int[np.ndarray, " n"]) -> PackedData:
+    data = object.__new__(PackedData)
+    data._folder, data.records = folder, records
     return data
 
 
+def _reopened(path: Path, fingerprint: str, records: Int[np.ndarray, " n"] | None) -> PackedData:
+    """What was pickled.
+
+    Raises:
+        ValueError: another data set lies there now.
+    """
+    folder = PackedData(path)._folder
+    if folder.fingerprint != fingerprint:
+        raise ValueError(f"{path} was written again since this part of it was taken: take the part anew")
+    return _part(folder, folder.every if records is None else records)
+
+
 def _record(folder: _Folder, number: int) -> bytes:
-    """The bytes of a record, right or wrong."""
-    row = folder.table[number]
-    with (folder.path / shard_name(int(row["shard"]))).open("rb", buffering=0) as file:
-        return os.pread(file.fileno(), int(row["size"]), int(row["offset"]))
+    """The bytes of a record, right or wrong; none where there are none."""
+    shard, offset, size = (int(folder.table[number][name]) for name in ("shard", "offset", "size"))
+    if shard >= len(folder.sizes) or offset + size > folder.sizes[shard]:
+        return b""
+    with (folder.path / shard_name(shard)).open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, offset)
 
 
 def _is_intact(folder: _Folder, number: int) -> bool:
-    return zlib.crc32(_record(folder, number)) == int(folder.table["checksum"][number])
+    try:
+        _structure(folder, number)
+    except CorruptRecordError:
+        return False
+    return True
 
 
 def _structure(folder: _Folder, number: int) -> Atoms:
@@ -210,7 +266,10 @@ def _structure(folder: _Folder, number: int) -> Atoms:
     problem = "its checksum is wrong"
     if zlib.crc32(record) == row["checksum"]:
         try:
-            return decoded(record)
+            atoms = decoded(record)
+            if len(atoms) == row["n_atoms"] % UNCONVERGED:
+                return atoms
+            problem = f"it has {len(atoms)} atoms, not {row['n_atoms'] % UNCONVERGED}"
         except ValueError as error:
             problem = str(error)
     where = f"byte {row['offset']} of {shard_name(int(row['shard']))}"

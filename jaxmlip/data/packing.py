@@ -16,12 +16,12 @@ import numpy as np
 from jaxmlip.data.labels import is_converged
 from jaxmlip.data.packed import FORMAT, INDEX, ROW, TABLE, UNCONVERGED, PackedData, shard_name
 from jaxmlip.data.record import encoded
-from jaxmlip.data.structures import frames_of
+from jaxmlip.data.structures import frames_of, is_structure
 
 _SHARD_BYTES = 2**28
 
 
-def pack(structures: Iterable[Any], folder: str | os.PathLike) -> PackedData:
+def pack(structures: Any, folder: str | os.PathLike) -> PackedData:
     """Write structures, one after another, as a packed data set; each stays what it is, bit for bit.
 
     One structure is in memory. A writer that is killed leaves no ``folder``, but perhaps a hidden one beside it whose
@@ -33,7 +33,7 @@ def pack(structures: Iterable[Any], folder: str | os.PathLike) -> PackedData:
     [-1.55, 1.55, 1.55]
 
     Args:
-        structures: an iterable, such as ``jaxmlip.data.iread("mptrj.json")``; of ASE or pymatgen.
+        structures: one, or an iterable, such as ``jaxmlip.data.iread("mptrj.json")``; of ASE or pymatgen.
         folder: where to; does not exist yet.
 
     Raises:
@@ -42,13 +42,13 @@ def pack(structures: Iterable[Any], folder: str | os.PathLike) -> PackedData:
         ValueError: no structures, or one that has no form on disk.
     """
     target = Path(folder)
-    if target.exists():
+    if os.path.lexists(target):
         raise FileExistsError(f"{target} exists already: give another name, or remove it first")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: its folder {target.parent} does not exist; create it first")
     unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".unfinished", dir=target.parent))
     try:
-        _write(structures, unfinished)
+        _write([structures] if is_structure(structures) else structures, unfinished)
         umask = os.umask(0)
         os.umask(umask)
         unfinished.chmod(0o777 & ~umask)
@@ -89,7 +89,7 @@ def _write(structures: Iterable[Any], folder: Path) -> None:
     digest, species, n_structures = hashlib.sha256(), set(), 0
     with closing(_Shards(folder)) as shards, (folder / TABLE).open("wb") as table:
         for atoms in structures:
-            (atoms,) = frames_of(atoms)
+            (atoms,) = frames_of([atoms])  # refuses lists in the list
             try:
                 record = encoded(atoms)
             except ValueError as error:

@@ -4,6 +4,7 @@ The form is MessagePack, which carries data and no code: nothing of a file is ev
 no type for (arrays and numbers of NumPy, tuples, complex numbers) has a tag of our own.
 """
 
+from functools import partial
 from typing import Any
 
 import ase.constraints
@@ -17,6 +18,8 @@ from jaxmlip.data.labels import labels
 _ARRAY, _NUMBER, _TUPLE, _COMPLEX, _INTEGER = 1, 2, 3, 4, 5
 _KINDS = "biufcSU"
 """Of arrays: truth values, numbers and texts."""
+_DEPTH = 64
+"""Of tagged values in each other: what a stranger's file nests deeper would overflow the stack."""
 
 
 class _UnknownError(TypeError):
@@ -62,7 +65,7 @@ def decoded(record: bytes) -> Atoms:
         ValueError: they are something else.
     """
     try:
-        content = msgpack.unpackb(record, ext_hook=_restored, strict_map_key=False, unicode_errors="surrogatepass")
+        content = _unpacked(record, 0)
         atoms = Atoms(
             content["numbers"],
             content["positions"],
@@ -70,6 +73,8 @@ def decoded(record: bytes) -> Atoms:
             pbc=content["pbc"],
             celldisp=content["celldisp"],
         )
+        if not isinstance(content["info"], dict):
+            raise TypeError(f"info is a {type(content['info']).__name__}")
         for name, array in content["arrays"].items():
             atoms.set_array(name, array, dtype=array.dtype)
         if content["constraints"]:
@@ -84,22 +89,26 @@ def decoded(record: bytes) -> Atoms:
     return atoms
 
 
-def _packed(content: Any) -> bytes:
+def _packed(content: Any, depth: int = 0) -> bytes:
+    if depth > _DEPTH:
+        raise _UnknownError
+    how: Any = {"default": partial(_tagged, depth=depth), "strict_types": True, "unicode_errors": "surrogatepass"}
     try:
-        packed: Any = msgpack.packb(content, default=_tagged, strict_types=True, unicode_errors="surrogatepass")
+        packed: Any = msgpack.packb(content, **how)
     except OverflowError:
         raise _UnknownError from None
     return packed
 
 
-def _tagged(value: Any) -> Any:
+def _tagged(value: Any, depth: int) -> Any:
     """The form of what MessagePack has no type for."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in _KINDS:
+    plain = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in _KINDS
+    if plain and isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
         return msgpack.ExtType(_ARRAY, _packed([value.dtype.str, list(value.shape), value.tobytes()]))
-    if isinstance(value, np.generic) and value.dtype.kind in _KINDS:
+    if plain and isinstance(value, np.generic):
         return msgpack.ExtType(_NUMBER, _packed([value.dtype.str, value.tobytes()]))
     if isinstance(value, tuple):
-        return msgpack.ExtType(_TUPLE, _packed(list(value)))
+        return msgpack.ExtType(_TUPLE, _packed(list(value), depth + 1))
     if isinstance(value, complex):
         return msgpack.ExtType(_COMPLEX, _packed([value.real, value.imag]))
     if type(value) is int:  # beyond 64 bits
@@ -109,10 +118,17 @@ def _tagged(value: Any) -> Any:
     raise _UnknownError
 
 
-def _restored(tag: int, data: bytes) -> Any:
+def _unpacked(data: bytes, depth: int) -> Any:
+    if depth > _DEPTH:
+        raise ValueError(f"more than {_DEPTH} tags in each other")
+    restored = partial(_restored, depth=depth)
+    return msgpack.unpackb(data, ext_hook=restored, strict_map_key=False, unicode_errors="surrogatepass")
+
+
+def _restored(tag: int, data: bytes, depth: int) -> Any:
     if tag == _INTEGER:
         return int(data.decode())
-    content = msgpack.unpackb(data, ext_hook=_restored, strict_map_key=False, unicode_errors="surrogatepass")
+    content = _unpacked(data, depth + 1)
     if tag == _TUPLE:
         return tuple(content)
     if tag == _COMPLEX:
@@ -122,6 +138,8 @@ def _restored(tag: int, data: bytes) -> Any:
     kind = np.dtype(content[0])
     if kind.kind not in _KINDS:
         raise ValueError(f"an array of {kind}")
+    if not kind.itemsize:  # an empty text
+        return kind.type()
     if tag == _NUMBER:
         return np.frombuffer(content[1], kind)[0]
     return np.frombuffer(content[2], kind).reshape(content[1]).copy()

@@ -183,6 +183,10 @@ def _vectors(model: Model, atoms: Sequence[ase.Atoms], mode: Mode) -> list[np.nd
         raise ValueError(
             f"{type(model.potential.config).__name__} has no energies of atoms alone: use mode='structures'"
         )
+    if not split_params(model.potential, model.params)[0]:
+        raise ValueError(
+            "this model has no trained parameters, of which grades are made: grade with what it was made of"
+        )
     result: list[Any] = [None] * len(atoms)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.params)

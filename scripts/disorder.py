@@ -1,12 +1,15 @@
 """Cation disorder of a rocksalt with one potential: checks against known numbers, arrangements, voltages.
 
     uv run python scripts/disorder.py checks                                    (percolation threshold, fcc Ising model)
+    uv run python scripts/disorder.py ising                                     (beside scripts/mchammer_peer.py)
+    uv run python scripts/disorder.py memory --cell 8                           (of 8 × 8 × 8 × 8 sites)
     uv run python scripts/disorder.py rank rocksalt-mtp energies.xyz            (ranking of arrangements against DFT)
-    uv run python scripts/disorder.py order rocksalt-mtp LiMnO2 --out OUT       (short-range order, percolation)
-    uv run python scripts/disorder.py voltages rocksalt-mtp LiMnO2 --out OUT    (of `order`'s cells too)
+    uv run python scripts/disorder.py order rocksalt-mtp LiMnO2 --out OUT       (on unrelaxed sites)
+    uv run python scripts/disorder.py relaxed rocksalt-ace LiMnO2 --out OUT     (short-range order, percolation)
+    uv run python scripts/disorder.py voltages rocksalt-ace LiMnO2 --out OUT    (of `relaxed`'s cells too)
 
 Prints a table and writes it to OUT/PART.json, with settings and versions; figures and structures lie beside it.
-Chains of `order` go on from their checkpoints in OUT. `notebooks/disordered_limno2.md` tells what this gave.
+Chains go on from their checkpoints in OUT. `notebooks/disordered_limno2.md` tells what this gave.
 """
 
 import argparse
@@ -17,7 +20,7 @@ from typing import Any
 import ase.build
 import jax
 import numpy as np
-from disordering import ising, order, rank, voltages
+from disordering import ising, memory, order, rank, voltages
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +28,7 @@ import jaxmlip
 from jaxmlip.cathodes import disorder
 from jaxmlip.evaluate.provenance import provenance, write_json
 
-PARTS = ("checks", "rank", "order", "voltages")
+PARTS = ("checks", "ising", "memory", "rank", "order", "relaxed", "voltages")
 
 
 def main() -> None:
@@ -48,14 +51,18 @@ def main() -> None:
 
 def _rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.part == "checks":
-        spins = ising.transition(options.ising_edges, options.ising_samples)
-        return [*_percolation(options), *spins, *_ising_energies(options)]
+        return [*_percolation(options), *ising.transition(options.ising_edges, options.ising_samples)]
+    if options.part == "ising":
+        return ising.means((2.0, 2.4, 3.0, 4.0), options.ising_samples)
+    if options.part == "memory":
+        return memory.run(options.cell)
     if not options.model:
         raise SystemExit("name a model file or a shipped potential after the part, such as rocksalt-mtp")
     model = jaxmlip.load(options.model)
     if options.part == "rank":
         return rank.run(model, jaxmlip.read(options.data), options.out)
-    return {"order": order.run, "voltages": voltages.run}[options.part](model, options, options.out)
+    run = {"order": order.run, "relaxed": order.relaxed, "voltages": voltages.run}[options.part]
+    return run(model, options, options.out)
 
 
 def _percolation(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -72,15 +79,6 @@ def _percolation(options: argparse.Namespace) -> list[dict[str, Any]]:
     limit = disorder.finite_size_threshold(options.edges, contents)
     known = "1.09 (Lee et al. 2014)"
     return [*rows, _row("0-TM threshold x, infinite", 2 * float(limit.mean), 2 * float(limit.error), known)]
-
-
-def _ising_energies(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Of 256 spins at temperatures of which scripts/mchammer_peer.py takes three; replicas exchange."""
-    temperatures = (1.6, 1.7, 1.8, 2.0, 2.4, 3.0)
-    energies = ising.sampled(4, temperatures, n_samples=3 * options.ising_samples) / 256
-    found = [disorder.estimate(energies[:, [k]]) for k in range(len(temperatures))]
-    names = [f"fcc Ising energy a spin (J) at kT/J = {T}" for T in temperatures]
-    return [_row(name, float(one.mean), float(one.error)) for name, one in zip(names, found, strict=True)]
 
 
 def _row(quantity: str, found: float, error: float, known: str = "") -> dict[str, Any]:
@@ -106,8 +104,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--n-chains", type=int, default=4, help="(default %(default)s)")
     parser.add_argument("--n-samples", type=int, default=100, help="of each unrelaxed chain (default %(default)s)")
     parser.add_argument("--n-relaxed", type=int, default=200, help="candidates of each chain (default %(default)s)")
+    parser.add_argument("--n-settling", type=int, default=100, help="candidates before those (default %(default)s)")
+    parser.add_argument("--max-steps", type=int, default=100, help="of each relaxation (default %(default)s)")
     parser.add_argument("--n-trials", type=int, default=50, help="swaps of a relaxed candidate (default %(default)s)")
     parser.add_argument("--n-snapshots", type=int, default=4, help="cells of each kind (default %(default)s)")
+    parser.add_argument(
+        "--n-orders", type=int, default=2, help="of half the lithium, lowest taken (default %(default)s)"
+    )
     parser.add_argument("--edges", type=int, nargs="+", default=[4, 6, 8, 12, 16], help="of random rocksalts, in cells")
     parser.add_argument("--n-random", type=int, default=100, help="random orders of each edge (default %(default)s)")
     parser.add_argument("--ising-edges", type=int, nargs="+", default=[6], help="cells of the Ising model")

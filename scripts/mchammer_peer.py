@@ -2,9 +2,9 @@
 
     pip install icet && python scripts/mchammer_peer.py --out mchammer.json
 
-Two things: mean energies of the fcc Ising antiferromagnet at some temperatures, which `scripts/disorder.py checks`
-must reproduce, and the CPU time of a trial swap with a cluster expansion of about 50 clusters on the cation sites of
-rocksalts of 512 and 4,096 sites.
+Two things: energies and Warren–Cowley parameters of the fcc Ising antiferromagnet at some temperatures, which
+`scripts/disorder.py ising` finds with jaxmlip, and the CPU time of a trial swap with a cluster expansion of about 50
+clusters on the cation sites of rocksalts of 512 and 4,096 sites.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Any
 import ase
 import ase.build
 import numpy as np
+from ase.neighborlist import neighbor_list
 from icet import ClusterExpansion, ClusterSpace  # pyright: ignore[reportMissingImports]
 from mchammer.calculators import ClusterExpansionCalculator  # pyright: ignore[reportMissingImports]
 from mchammer.ensembles import CanonicalEnsemble  # pyright: ignore[reportMissingImports]
@@ -39,19 +40,36 @@ def ensemble(model: ClusterExpansion, edge: int, temperature: float, seed: int =
     symbols = np.repeat(["Cu", "Ni"], len(atoms) // 2)
     atoms.symbols[:] = np.random.default_rng(seed).permutation(symbols)
     options = {"temperature": temperature, "random_seed": seed, "ensemble_data_write_interval": interval or 10**9}
+    options["trajectory_write_interval"] = interval or 10**9
     calculator = ClusterExpansionCalculator(atoms, model)
     return CanonicalEnsemble(structure=atoms, calculator=calculator, boltzmann_constant=BOLTZMANN, **options)
 
 
-def ising_energy(edge: int, reduced: float, n_sweeps: int) -> tuple[float, float]:
-    """Mean energy a spin in J at kT/J, and its standard error from ten blocks; a third of the sweeps settles first."""
+def ising_means(edge: int, reduced: float, n_sweeps: int, n_chains: int) -> dict[str, float]:
+    """Energy a spin in J at kT/J and Warren–Cowley parameters of three shells, with errors from the chains' spread.
+
+    Of each chain the first third of its sweeps settles.
+    """
     model = expansion([1.1 * BOND], lambda n: [0.0] * (n - 1) + [6 * COUPLING])  # six pairs a spin
-    n_spins = 4 * edge**3
-    chain = ensemble(model, edge, reduced * COUPLING / BOLTZMANN, interval=n_spins)
-    chain.run(n_spins * n_sweeps)
-    values = np.asarray(chain.data_container.get("potential"))[n_sweeps // 3 :] / COUPLING / n_spins
-    blocks = [float(one.mean()) for one in np.array_split(values, 10)]
-    return float(np.mean(blocks)), float(np.std(blocks, ddof=1) / np.sqrt(10))
+    n_spins, found = 4 * edge**3, []
+    for seed in range(n_chains):
+        chain = ensemble(model, edge, reduced * COUPLING / BOLTZMANN, seed=seed, interval=n_spins)
+        chain.run(n_spins * n_sweeps)
+        energies = np.asarray(chain.data_container.get("potential"))[n_sweeps // 3 :] / COUPLING / n_spins
+        frames = chain.data_container.get("trajectory")[n_sweeps // 3 :]
+        found.append([energies.mean(), *np.mean([shell_products(one) for one in frames], axis=0)])
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(n_chains)
+    names = ("energy a spin (J)", "α1", "α2", "α3")
+    errors = {f"error of {name}": float(x) for name, x in zip(names, error, strict=True)}
+    return {name: float(x) for name, x in zip(names, mean, strict=True)} | errors
+
+
+def shell_products(atoms: ase.Atoms, n_shells: int = 3) -> list[float]:
+    """Mean product of spins of neighbours, shell by shell: the Warren–Cowley parameter of a composition of one half."""
+    spins = np.where(atoms.symbols == "Cu", 1, -1)
+    first, second, distance = neighbor_list("ijd", atoms, BOND * np.sqrt(n_shells + 0.5))
+    shell = np.rint((distance / BOND) ** 2).astype(int)  # neighbours of fcc lie at √1, √2, √3 bonds
+    return [float((spins[first] * spins[second])[shell == k + 1].mean()) for k in range(n_shells)]
 
 
 def trial_time(edge: int, n_trials: int) -> tuple[int, float]:
@@ -71,16 +89,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("mchammer.json"), help="where the numbers go")
     parser.add_argument("--n-trials", type=int, default=5000, help="that are timed (default %(default)s)")
-    parser.add_argument("--n-sweeps", type=int, default=600, help="of the Ising model (default %(default)s)")
+    parser.add_argument("--n-sweeps", type=int, default=600, help="of a chain of the Ising model (default %(default)s)")
+    parser.add_argument("--n-chains", type=int, default=8, help="at each temperature (default %(default)s)")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for edge in (4, 8):
         n_clusters, seconds = trial_time(edge, options.n_trials)
         rows.append({"sites": 8 * edge**3, "clusters": n_clusters, "trials per second": 1 / seconds})
         print(rows[-1], flush=True)
-    for reduced in (1.6, 2.0, 3.0):
-        mean, error = ising_energy(4, reduced, options.n_sweeps)
-        rows.append({"spins": 256, "kT/J": reduced, "energy a spin (J)": mean, "error": error})
+    for reduced in (2.0, 2.4, 3.0, 4.0):
+        means = ising_means(4, reduced, options.n_sweeps, options.n_chains)
+        rows.append({"spins": 256, "kT/J": reduced, **means})
         print(rows[-1], flush=True)
     result = {"icet": importlib.metadata.version("icet"), "rows": rows}
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -258,6 +258,7 @@ def test_voltage_prints_words_where_there_is_no_number(tmp_path, monkeypatch, ca
     assert "did not converge" in capsys.readouterr().out
     assert json.loads(out.read_text())[0]["voltage"] == 3.9
     assert "needs Li, O and one of the metals" in complaint(capsys, ["voltage", "m.npz", "--metals", "Fe"])
+    assert "give --disordered too" in complaint(capsys, ["voltage", "m.npz", "--relaxed"])
 
 
 def test_voltages_of_a_real_model_with_their_grades(tmp_path, capsys):

@@ -16,6 +16,7 @@ import jaxmlip
 from jaxmlip import Model
 from jaxmlip.cathodes import layered
 from jaxmlip.cathodes.disorder import (
+    Cells,
     Chains,
     RelaxedSampling,
     Sampling,
@@ -28,6 +29,7 @@ from jaxmlip.cathodes.disorder import (
     sample_relaxed,
     sampler,
     site_voltages,
+    snapshots,
     voltage_curve,
 )
 from jaxmlip.cathodes.disorder.sites import Sites, Sublattice, occupied, random_numbers, rocksalt
@@ -266,12 +268,24 @@ def test_voltages_of_insertion_and_of_single_sites():
 
 
 def test_voltages_of_disordered_cells_have_errors_or_reasons():
-    found = compared_voltages(pair_model(("Co",)), "LiCoO2", cell=1, n=2)
+    found = compared_voltages(pair_model(("Co",)), "LiCoO2", cells=Cells(cell=1, n=2))
     assert list(found) == ["random", "1300 K"]
     for one in found.values():
         assert len(one.voltages) + len(one.problems) == 2
         assert len(one.voltages) < 2 or np.isfinite(one.error)
     assert any(len(one.voltages) for one in found.values())
+
+
+def test_snapshots_that_relaxed_energies_decide():
+    """They are the last arrangements of the relaxed chains, on ideal sites."""
+    model, sites = pair_model(("Co",)), rocksalt("LiCoO2", repeat=(1, 1, 1))
+    settings = RelaxedSampling(n_samples=1, equilibration=1, n_trials=3, max_steps=3)
+    frames = snapshots(model, sites, "LiCoO2", temperature=1300.0, n=2, settings=settings)
+    starts = np.array([random_numbers(sites, {"Li": 1, "Co": 1, "O": 2}, seed) for seed in range(2)])
+    found = sample_relaxed(model, sites, Chains(starts, [1300.0, 1300.0]), settings=settings)
+    for frame, numbers in zip(frames, found.numbers[-1], strict=True):
+        np.testing.assert_array_equal(frame.numbers, numbers)
+        np.testing.assert_array_equal(frame.positions, sites.frame.positions)
 
 
 def test_the_voltage_over_content_of_a_host_that_relaxes():

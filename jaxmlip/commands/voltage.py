@@ -36,8 +36,10 @@ class Voltage(ReadOptions):
     """The model's training data: each voltage is then shown with the extrapolation grade of its cells (up to 1 inside
     the data, unreliable from about 10). A shipped potential brings its own."""
     disordered: bool = False
-    """Also of rocksalts of the same composition, with cations at random and as Monte Carlo finds them at --temperature
-    on unrelaxed sites (which exaggerate the order): means over snapshots with standard errors."""
+    """Also of rocksalts of the same composition, with cations at random and as Monte Carlo finds them at --temperature:
+    means over snapshots with standard errors. Unrelaxed energies decide, which exaggerates the order; see --relaxed."""
+    relaxed: bool = False
+    """With --disordered: energies of relaxed cells decide. Each metal then takes minutes, so name few --metals."""
     temperature: float = 1300.0
     """K, of the synthesis of the disordered cells."""
     cell: int = 2
@@ -54,6 +56,8 @@ def main(words: Sequence[str]) -> int:
     job = parse(Voltage, rest, prog="jaxmlip voltage", mapping=mapping, where=where)
     if job.out is not None:
         need_folder(job.out)
+    if job.relaxed and not job.disordered:
+        raise ConfigError("--relaxed says how disordered cells are sampled: give --disordered too, or leave it out")
     from jaxmlip.cathodes import voltages
     from jaxmlip.study.voltages import can_have_voltages, voltage_row
 
@@ -83,14 +87,14 @@ def _disordered(job: Voltage, model: Any, symbols: Sequence[str]) -> list[dict[s
     """Rows of disordered rocksalts, shown as a table of their own."""
     from rich.table import Table
 
-    from jaxmlip.cathodes.disorder import compared_voltages
+    from jaxmlip.cathodes.disorder import Cells, compared_voltages
 
-    options = {name: getattr(job, name) for name in ("cell", "temperature", "lithium_energy")}
+    cells = Cells(cell=job.cell, temperature=job.temperature, n=job.snapshots, relaxed=job.relaxed)
     table = Table("composition", "cations", "V", "standard error", "cells", title="Disordered rocksalts")
     rows = []
     for metal in [metal for metal in job.metals if {metal, "Li", "O"} <= set(symbols)]:
         with double_precision():
-            found = compared_voltages(model, f"Li{metal}O2", n=job.snapshots, **options)
+            found = compared_voltages(model, f"Li{metal}O2", cells=cells, lithium_energy=job.lithium_energy)
         for order, one in found.items():
             status = "converged" if not one.problems else "; ".join(dict.fromkeys(one.problems))
             value = one.mean if len(one.voltages) else None

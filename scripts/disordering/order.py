@@ -13,16 +13,17 @@ from jaxmlip.data import write
 from jaxmlip.evaluate import style
 
 _BLUE, _RED, _GREY = "#0072b2", "#d55e00", "#8a949e"
+_FIRST = disorder.Sampling(n_samples=1, equilibration=40)  # before relaxed energies decide
 
 
 def run(model: Any, options: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
-    """Rows of all three, figures and structures."""
+    """Rows of unrelaxed sites, figures and structures."""
     lattice = options.lattice or disorder.relaxed_lattice(model, options.formula, repeat=(3, 3, 3))
     rows = [_row("lattice constant (Å)", lattice, float("nan"), "random cell, relaxed")]
     rows += ladder(model, options, lattice, out)
     for name, temperature in (("cold", options.temperature), ("hot", options.heat * options.temperature)):
         rows += chains(model, options, lattice, out / name, temperature)
-    return rows + relaxed(model, options, lattice, out)
+    return rows
 
 
 def chains(
@@ -41,11 +42,15 @@ def chains(
     return named(rows_of(analysis), f"{len(sites.frame)} sites, unrelaxed, {temperature:g} K")
 
 
-def relaxed(model: Any, options: argparse.Namespace, lattice: float, out: Path) -> list[dict[str, Any]]:
-    """Relaxed energies decide, in a small cell; starts are random."""
+def relaxed(model: Any, options: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
+    """Relaxed energies decide, in a small cell; starts are ends of hotter unrelaxed chains."""
+    lattice = options.lattice or disorder.relaxed_lattice(model, options.formula, repeat=(3, 3, 3))
     sites, starts = cell_of(options.formula, options.relaxed_cell, lattice, options.n_chains)
-    n = options.n_relaxed
-    settings = disorder.RelaxedSampling(n_samples=n, equilibration=n // 2, n_trials=options.n_trials, heat=options.heat)
+    hot = disorder.Chains(starts, [options.heat * options.temperature] * len(starts))
+    starts = disorder.sample(model, sites, hot, settings=_FIRST).numbers[-1]
+    settings = disorder.RelaxedSampling(
+        n_samples=options.n_relaxed, equilibration=options.n_settling, n_trials=options.n_trials,
+        heat=options.heat, max_steps=options.max_steps)  # fmt: skip
     starting = disorder.Chains(starts, [options.temperature] * len(starts))
     found = disorder.sample_relaxed(model, sites, starting, settings=settings, checkpoint=out / "relaxed.npz")
     samples = disorder.Samples(*found[:3], float("nan"))

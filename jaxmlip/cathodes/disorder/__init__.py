@@ -38,6 +38,7 @@ from jaxmlip.cathodes.disorder.sites import (
 )
 from jaxmlip.cathodes.disorder.statistics import Estimate, estimate
 from jaxmlip.cathodes.disorder.voltage import (
+    Cells,
     DisorderedVoltage,
     compared_voltages,
     disordered_voltage,
@@ -45,7 +46,7 @@ from jaxmlip.cathodes.disorder.voltage import (
     snapshots,
 )
 
-__all__ = ["ANIONS", "Chains", "DisorderedVoltage", "Estimate", "Move", "Percolation", "RelaxedSamples"]
+__all__ = ["ANIONS", "Cells", "Chains", "DisorderedVoltage", "Estimate", "Move", "Percolation", "RelaxedSamples"]
 __all__ += ["RelaxedSampling", "Samples", "Sampling", "Sites", "Step", "Sublattice", "Tetrahedra", "VoltageCurve"]
 __all__ += ["WarrenCowley", "compared_voltages", "disordered_voltage", "estimate", "finite_size_threshold"]
 __all__ += ["lithium_orders", "lithium_sites", "occupied", "parse_formula", "percolating_fraction", "random_numbers"]

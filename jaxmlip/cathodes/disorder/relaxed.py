@@ -8,7 +8,7 @@ temperature ``heat`` T, β_u = β / heat, which are in balance with exp(−β_u 
 
 with E − μ·N in place of E where moves change the composition: detailed balance with exp(−β E_r) is exact at any heat.
 It would be lost if a relaxation began where the last one ended. In rocksalts relaxed energies of arrangements differ
-about half as much as unrelaxed ones, so at a heat of 2 many candidates are taken, and at 1 nearly none.
+half to two thirds as much as unrelaxed ones, so at a heat of 2 many candidates are taken, and at 1 nearly none.
 Vibrations are not sampled: relaxed energies have no entropy of displacements.
 
 References:
@@ -49,8 +49,8 @@ class RelaxedSampling(Settings):
     heat: Positive = 2.0
     """Temperature of the unrelaxed trials over that of the samples: how much smaller differences of energy become by
     relaxing."""
-    max_steps: Count = 30
-    """Steps of each relaxation; an unconverged one counts with the energy that it reached."""
+    max_steps: Count = 100
+    """Steps of each relaxation, most of which need 40 to 100; an unconverged one counts with the energy it reached."""
     fmax: Positive = 0.05
     """eV/Å, where a relaxation ends earlier."""
     cell: bool = True

@@ -3,6 +3,7 @@
 Each snapshot is relaxed with all of its lithium and without any; the voltage is that of `average_voltage`.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,11 +11,29 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
+from jaxmlip.cathodes.disorder.relaxed import RelaxedSampling, sample_relaxed
 from jaxmlip.cathodes.disorder.sampling import Chains, Sampling, sample
 from jaxmlip.cathodes.disorder.sites import Sites, occupied, parse_formula, random_numbers, rocksalt
 from jaxmlip.cathodes.voltage import LITHIUM_BCC, PLAUSIBLE, average_voltage
+from jaxmlip.config import Count, Positive, Settings
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import relax
+
+_CANDIDATES = 40  # before a snapshot of relaxed chains
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells(Settings):
+    """Disordered cells whose voltages are compared."""
+
+    cell: Count = 2
+    """Conventional cells of 8 sites along each axis."""
+    temperature: Positive = 1300.0
+    """Of synthesis, in K."""
+    n: Count = 4
+    """Cells of each kind."""
+    relaxed: bool = False
+    """Relaxed energies decide, which takes minutes; those of unrelaxed sites take seconds and exaggerate the order."""
 
 
 class DisorderedVoltage(NamedTuple):
@@ -59,22 +78,28 @@ def snapshots(
     *,
     temperature: float | None,
     n: int = 4,
-    settings: Sampling | None = None,
+    settings: Sampling | RelaxedSampling | None = None,
 ) -> list[ase.Atoms]:
-    """Independent structures on unrelaxed sites: ends of chains at a temperature in K, or random ones (None).
+    """Independent structures on ideal sites: ends of chains at a temperature in K, or random ones (None).
+
+    Energies of unrelaxed sites decide, or with `RelaxedSampling` as ``settings`` those of relaxed cells.
 
     Not run here, it takes a minute:
 
     >>> frames = snapshots(model, rocksalt("LiMnO2", repeat=(2, 2, 2)), "LiMnO2", temperature=1300.0)  # doctest: +SKIP
 
     Raises:
-        ValueError: what `sample` refuses.
+        ValueError: what `sample` or `sample_relaxed` refuse.
     """
     amounts = parse_formula(formula)
     starts = np.array([random_numbers(sites, amounts, seed) for seed in range(n)])
     if temperature is not None:
-        chosen = settings or Sampling(n_samples=1, equilibration=100)
-        starts = sample(model, sites, Chains(starts, [temperature] * n), settings=chosen).numbers[-1]
+        chains = Chains(starts, [temperature] * n)
+        if isinstance(settings, RelaxedSampling):
+            starts = sample_relaxed(model, sites, chains, settings=settings).numbers[-1]
+        else:
+            chosen = settings or Sampling(n_samples=1, equilibration=100)
+            starts = sample(model, sites, chains, settings=chosen).numbers[-1]
     return [occupied(sites, one) for one in starts]
 
 
@@ -113,33 +138,30 @@ def disordered_voltage(
 
 
 def compared_voltages(
-    model: Model,
-    formula: str,
-    *,
-    cell: int = 2,
-    temperature: float = 1300.0,
-    n: int = 4,
-    lithium_energy: float = LITHIUM_BCC,
+    model: Model, formula: str, *, cells: Cells | None = None, lithium_energy: float = LITHIUM_BCC
 ) -> dict[str, DisorderedVoltage]:
     """Average voltages of a rocksalt with its cations at random and as they are at a temperature.
 
     Not run here, it takes minutes:
 
-    >>> compared_voltages(model, "LiMnO2", temperature=1300.0)  # doctest: +SKIP
+    >>> compared_voltages(model, "LiMnO2", cells=Cells(temperature=1100.0))  # doctest: +SKIP
 
     Args:
         model: a potential with its parameters.
         formula: such as LiMnO2.
-        cell: conventional cells of 8 sites along each axis.
-        temperature: of synthesis, in K.
-        n: snapshots of each kind.
+        cells: their size, number and temperature.
         lithium_energy: eV per atom of metallic lithium, on the energy scale of the model's training data.
 
     Raises:
         ValueError: no such rocksalt, or one without lithium.
     """
-    repeat = (cell, cell, cell)
+    chosen = cells or Cells()
+    repeat = (chosen.cell, chosen.cell, chosen.cell)
     sites = rocksalt(formula, repeat=repeat, lattice=relaxed_lattice(model, formula, repeat=repeat))
-    kinds = {"random": None, f"{temperature:g} K": temperature}
-    frames = {name: snapshots(model, sites, formula, temperature=T, n=n) for name, T in kinds.items()}
+    settings = RelaxedSampling(n_samples=1, equilibration=_CANDIDATES) if chosen.relaxed else None
+    kinds = {"random": None, f"{chosen.temperature:g} K": chosen.temperature}
+    frames = {
+        name: snapshots(model, sites, formula, temperature=T, n=chosen.n, settings=settings)
+        for name, T in kinds.items()
+    }
     return {name: disordered_voltage(model, one, lithium_energy=lithium_energy) for name, one in frames.items()}

@@ -16,6 +16,7 @@ from jaxmlip.progress import Terminated
 
 COMMANDS = {
     "audit": ("find what ruins fits: broken cells, overlaps, outliers, duplicates", "jaxmlip audit train.xyz"),
+    "data": ("pack structures into a data set on disk, larger than the memory", "jaxmlip data pack train.xyz packed"),
     "fit": ("train a potential", "jaxmlip fit snap train.xyz --out snap"),
     "distil": (
         "a fast potential learns from a slow one",
@@ -57,9 +58,10 @@ usage: jaxmlip COMMAND [arguments]     (jaxmlip COMMAND --help explains each arg
 {commands}
 
 Data is a file, a folder or a pattern ("runs/*/OUTCAR"): extended XYZ, .xsf, .cfg, LAMMPS dumps, vasprun.xml, OUTCAR,
-JSON (Materials Project, MPtrj, MatPES, mlearn, FitSNAP) and all that ASE reads, also as .xz or .gz; or the name of a
-shipped data set: ldr, ldr-surrogate, mo, si, layered. Every command takes --species, --energy-key, --forces-key,
---stress-key and --virial-key for files that number their elements or name their labels otherwise.
+JSON (Materials Project, MPtrj, MatPES, mlearn, FitSNAP) and all that ASE reads, also as .xz or .gz; a folder that
+`jaxmlip data pack` wrote; or the name of a shipped data set: ldr, ldr-surrogate, mo, si, layered. Every command takes
+--species, --energy-key, --forces-key, --stress-key and --virial-key for files that number their elements or name their
+labels otherwise.
 Models are our model.npz, a file of another program, such as W.snapcoeff, or a name: rocksalt-mtp (jaxmlip card).
 
 Settings can stand in a TOML file given with --config FILE; a flag wins over the file:
@@ -74,7 +76,15 @@ JAX_COMPILATION_CACHE_DIR moves it. --debug shows where an error arose. --versio
 First steps: jaxmlip study   compares all families on shipped data and writes study/report.html in some minutes.
 """
 
-_USER_ERRORS = (ValueError, TypeError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_USER_ERRORS = (
+    ValueError,
+    TypeError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +134,9 @@ def _run(name: str, words: list[str]) -> int:
         return _complain(f"jaxmlip {name}: {stop}", code=stop.exit_code)
     except KeyboardInterrupt:
         return _complain(f"jaxmlip {name}: stopped", code=130)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does: write no more, at the end neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except _USER_ERRORS as error:
         if debug:
             raise

@@ -13,7 +13,10 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: a fit ended after its epoch and left a checkpoint; the same call goes on from there."""
+    """SIGTERM arrived: a fit ended after its epoch, on packed data after its step, and left a checkpoint.
+
+    The same call goes on from there.
+    """
 
     exit_code = 128 + signal.SIGTERM
     """Of a program that ends so, as of one that the signal kills."""
@@ -63,7 +66,7 @@ def live(label: str, total: int, *, show: bool | Report) -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda row: bar.update(task, completed=row["epoch"], description=f"{label}, {_text(row)}")
+        yield lambda row: bar.update(task, completed=row.get("epoch"), description=f"{label}, {_text(row)}")
 
 
 def _text(row: dict[str, Any]) -> str:
@@ -77,7 +80,12 @@ def row_text(row: dict[str, Any]) -> str:
     'train 12.3 meV/atom 0.123 eV/Å'
     """
     if "stage" in row:
-        return f"{row['stage']}, {row['step']} of {row['n_steps'] or 'many'}"
+        text = f"{row['stage']}, {row['step']} of {row['n_steps'] or 'many'}"
+        return f"{text}, {_errors_text(row)}" if "train_loss" in row else text
+    return _errors_text(row)
+
+
+def _errors_text(row: dict[str, Any]) -> str:
     part = "validation" if "validation_loss" in row else "train"
     digits = {"energy": 1, "forces": 3}
     found = {name: row.get(f"{part}_{name}") for name in digits}

@@ -16,8 +16,6 @@ LITHIUM_BCC = -1.9089
 """Energy of bcc lithium in eV/atom, PBE: the reference of the uncorrected PBE(+U) energies of the shipped data."""
 FEMTOSECOND = ase.units.fs
 """One fs in Å·sqrt(amu/eV), the unit of time that makes eV, Å and amu consistent."""
-MAH_PER_MOL = 26801.4814
-"""mAh in one mole of electrons: the Faraday constant 96485.33212 C/mol (CODATA 2018) / 3.6 C/mAh."""
 HARTREE = 27.211386245988
 """eV in one Hartree (CODATA 2018)."""
 BOHR = 0.529177210903

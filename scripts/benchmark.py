@@ -89,9 +89,9 @@ def _groups(folder: str, options: argparse.Namespace) -> list[list[Job]]:
         if (options.only and job.kind not in options.only) or (options.families and job.family not in options.families):
             continue
         group = [job, replace(job, precision="float32")]
-        if options.smoke and job.kind == "train":
-            group = group[1:]  # the longest to compile: once
         peer = PEERS.get((job.kind, job.family))
+        if options.smoke and job.kind not in ("fit", "graphs"):  # compiling is all that takes long: once
+            group = group[:1] if peer and job.kind != "train" else group[1:]
         if peer:
             group += [replace(one, code=peer) for one in (group if peer in BOTH_PRECISIONS else group[:1])]
         groups.append(group)

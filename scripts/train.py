@@ -9,8 +9,9 @@ minibatch is dealt out to all devices that JAX sees. Under SLURM, or with --coor
     #SBATCH --nodes=2 --ntasks-per-node=1 --gres=gpu:4 --requeue --signal=TERM@300
     srun python scripts/train.py train.toml
 
-SIGTERM, five minutes before the time is up, ends the fit after its epoch with a checkpoint (exit code 143); the same
-command goes on from there. Progress: lines on standard error, ``out``/log.jsonl, and --tensorboard FOLDER.
+SIGTERM, five minutes before the time is up, ends the fit after its epoch with a checkpoint (exit code 143), and on data
+that `jaxmlip data pack` wrote after its step; the same command goes on from there. Progress: lines on standard error,
+``out``/log.jsonl, and --tensorboard FOLDER.
 """
 
 import os

@@ -348,6 +348,7 @@ def ship(out: Path, options: argparse.Namespace) -> None:
         "voltages": f"{volts['n']} of 8 layered pairs; mean error {volts['mean_error_V']:.2f} V against DFT",
         "temperatures": [0, 1000],
         "limits": "no surfaces, molecules or lithium metal; " + LIMITS[family].format(lasts),
+        "learned": sorted(int(frame.info["id"]) for frame in shuffled(split)[:120]),
     }
     (out / f"{name}.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -4,6 +4,7 @@ python tests/fits_on_devices.py FOLDER METHODS [ADDRESS COUNT NUMBER]
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 
 FAMILIES = {
     "gradient": ("nequip", {"num_layers": 1, "num_features": 2, "radial_mlp_depth": 0}),
+    "packed": ("snap", {"twojmax": 2}),
     "quasi-newton": ("aenet", {"radial_order": 2, "angular_order": 1, "hidden": ("2:tanh",)}),
     "gauss-newton": ("mtp", {"level": 4, "min_dist": 2.0, "radial_basis_size": 3}),
 }
@@ -28,9 +30,11 @@ def fits(methods, folder=None):
     for method in methods:
         family, settings = FAMILIES[method]
         potential = jaxmlip.build(family, species=("Mo",), cutoff=3.5, **settings)
-        chosen = fit_settings(family, {"method": method, **common, "stress_weight": 1.0})
+        streamed = method == "packed"
+        chosen = {**common, "method": "gradient" if streamed else method, "stress_weight": 1.0}
+        data = jaxmlip.data.pack(frames, Path(tempfile.mkdtemp()) / "data") if streamed else frames
         where = None if folder is None else folder / method
-        model, history = jaxmlip.fit(potential, frames, settings=chosen, folder=where)
+        model, history = jaxmlip.fit(potential, data, settings=fit_settings(family, chosen), folder=where)
         leaves = [np.ravel(x) for x in jax.tree.leaves(model.params)]
         found[method] = np.concatenate([*leaves, [history.summary["best_loss"]]])
     return found

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,9 +43,9 @@ def complaint(capsys, words):
 
 def test_help_is_quick_and_imports_no_jax():
     script = "import sys; from jaxmlip.cli import main; main(['--help']); sys.exit('jax' in sys.modules)"
-    started = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 1.0  # the issue's limit; 0.05 s on a free core
+    assert os.times().children_user - before.children_user < 1.0  # 0.05 s; however busy the machine is
     for command, (_, example) in COMMANDS.items():
         assert f"  {command} " in done.stdout
         assert example in done.stdout
@@ -212,14 +211,8 @@ def test_grade_flags_what_is_far_from_the_training_data(fitted, data, tmp_path, 
 def test_relax_writes_structures_and_says_what_failed(fitted, data, tmp_path, monkeypatch, capsys):
     import jaxmlip.simulate as module
 
-    def fake(model, frames, **settings):
-        expected = {"cell": False, "fmax": 0.01, "smax": 3e-4, "max_steps": 1000, "method": "lbfgs"}
-        assert settings == expected | {
-            "fixed_volume": False,
-            "fixed_symmetry": False,
-            "pressure": 0.0,
-            "positions": True,
-        }
+    def fake(_, frames, settings):
+        assert settings == module.Relaxation(cell=False)
         good = [len(atoms) > 1 for atoms in frames]
         problems = ["" if ok else "ran away [x]" for ok in good]
         rows = zip(frames, good, problems, strict=True)
@@ -365,22 +358,28 @@ def test_double_precision_ends_with_the_command():
         assert jnp.zeros(0).dtype == jnp.float32
 
 
-def test_a_killed_fit_leaves_no_half_file(tmp_path):
-    out = tmp_path / "fit"
-    words = ["fit", "snap", "ldr", "--potential.twojmax", "4", "--out", str(out)]
-    running = subprocess.Popen([*PROGRAM, *words], env={**os.environ, "JAX_PLATFORMS": "cpu"}, stdout=subprocess.PIPE)
-    try:
-        deadline = time.monotonic() + 60
-        while not out.exists() and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert out.exists()
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.communicate()
-    for path in out.iterdir():
-        if not path.name.startswith("."):  # a whole file, or none
-            assert path.name == "model.npz"
-            jaxmlip.load(path)
+def test_who_is_killed_while_writing_leaves_the_old_file(tmp_path):
+    code = """
+import os, signal, sys
+from jaxmlip.files import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("ha")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = tmp_path / "model.npz"
+    path.write_text("whole")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "whole"
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    """As ``| head -1``; the program meets a closed pipe from its first word on."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*PROGRAM, "voltage", "--help"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_md_writes_a_log_and_frames_and_goes_on(fitted, data, tmp_path, capsys):

@@ -50,8 +50,8 @@ def test_two_processes(tmp_path, expected):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{found.getsockname()[1]}"
-    finish(*(start(tmp_path, 2, ["gradient"], address, "2", str(k)) for k in range(2)))
+    finish(*(start(tmp_path, 2, ["gradient", "packed"], address, "2", str(k)) for k in range(2)))
     for k in range(2):
-        compare(tmp_path / f"result{k}.npz", expected, ["gradient"])
+        compare(tmp_path / f"result{k}.npz", expected, ["gradient", "packed"])
     logged = (tmp_path / "gradient" / "log.jsonl").read_text().splitlines()
     assert len(logged) == 3  # one of them writes

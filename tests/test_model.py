@@ -1,6 +1,7 @@
 """A model as Python users meet it: a pytree, callable, picklable, and every transformation of JAX on every family."""
 
 import pickle
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 import jaxmlip
 from jaxmlip.config import ConfigError
+from jaxmlip.data.labels import Labels, attach, labels
+from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting import GradientFit, fit_committee, predict_committee
 from jaxmlip.potentials import Model, descriptors, trainable
 from jaxmlip.potentials.hyperparameters import settings_as_params
@@ -115,6 +118,13 @@ def test_structures_and_files_are_taken_everywhere(tmp_path):
         np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-12)
     several = jaxmlip.predict(one, [structure, cell])
     np.testing.assert_allclose(several.atomic_energies[1], expected.atomic_energies, rtol=0, atol=1e-12)
+    moved = cell.copy()
+    attach(moved, Labels(-1.0, None, None))
+    moved.positions += 0.3  # all atoms: what was said of them before is of no concern to a prediction
+    np.testing.assert_allclose(jaxmlip.predict(one, moved).forces, expected.forces, rtol=0, atol=1e-12)
+    labelled = cell.copy()
+    attach(labelled, Labels(-1.0, None, None))
+    assert labels(frames_of(AseAtomsAdaptor.get_structure(labelled))[0]).energy == -1.0  # rounding moves atoms
     assert jaxmlip.batch(structure, one.potential.config).n_atoms == 8
     relaxed = jaxmlip.simulate.relax(tmp_path / "model.npz", structure, max_steps=1)
     assert len(relaxed.atoms) == 8
@@ -137,7 +147,10 @@ def test_what_is_no_model_says_what_to_call():
 
 def test_a_model_is_one_line_and_a_table():
     assert repr(model("nequip")) == "Model(NequIP of Li, Mn, O; cutoff 3.2 Å; 1,369 parameters)"
-    assert "<td>cutoff</td><td>3.2 Å</td>" in model("nequip")._repr_html_()
+    html = model("nequip")._repr_html_()
+    assert re.findall("<tr><td>(.*?)</td><td>(.*?)</td></tr>", html) == [
+        ("family", "NequIP"), ("elements", "Li, Mn, O"), ("cutoff", "3.2 Å"), ("parameters", "1,369")
+    ]  # fmt: skip
 
 
 def test_a_committee_is_trained_in_one_program():

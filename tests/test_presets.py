@@ -32,18 +32,9 @@ def test_aenet_of_the_study():
     assert (settings.force_weight, settings.epochs, settings.memory) == (0.0, 3300, 20)
 
 
-def test_snap_of_the_study():
-    for name in ("study-snap", "study-qsnap"):
-        chosen = preset(name)
-        config = jaxmlip.build(chosen.family, species=ELEVEN, **chosen.potential).config
-        assert (config.cutoff, config.twojmax) == (5.0, 6)
-
-
 def test_mtp_of_the_study():
-    """Level 16, N_Q 8, 5 Å; MLIP's weights 1, 0.01, 0.001 for a cell of 20 atoms and 200 Å³, ours squared."""
+    """MLIP's weights 1, 0.01, 0.001 for a cell of 20 atoms and 200 Å³, ours squared."""
     chosen = preset("study-mtp")
-    config = jaxmlip.build("mtp", species=ELEVEN, **chosen.potential).config
-    assert (config.level, config.radial_basis_size, config.cutoff) == (16, 8, 5.0)
     squares = [chosen.fit[f"{name}_weight"] ** 2 for name in ("energy", "force", "stress")]
     assert squares[0] / squares[1] == pytest.approx(1 * 20 / 0.01, rel=0.02)
     assert squares[2] / squares[1] == pytest.approx(0.001 * 200**2 / 20 / 0.01, rel=0.03)
@@ -52,7 +43,6 @@ def test_mtp_of_the_study():
 def test_gap_of_the_study():
     chosen = preset("study-gap")
     config = jaxmlip.build("gap", species=ELEVEN, **chosen.potential).config
-    assert (config.n_max, config.l_max, config.zeta, config.sigma_atom, config.cutoff) == (4, 4, 4.0, 0.5, 5.0)
     assert config.soap.n_features == 4951
     assert fit_settings("gap", chosen.fit).offsets == ATOMIC_ENERGIES
 

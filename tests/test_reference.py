@@ -7,7 +7,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "jaxmlip"
-BARE_TUPLES = 14
+BARE_TUPLES = 6
 """The most there may be; three whole numbers, or two limits, are a value and not counted."""
 PROTOCOL = {"primals", "tangents", "args", "axes", "rows"}
 """Of JAX's rules of differentiation and batching, and of maps over blocks, which hand in tuples."""

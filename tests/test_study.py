@@ -7,12 +7,15 @@ import pytest
 from matplotlib.figure import Figure
 
 import jaxmlip
+from jaxmlip import datasets, pretrained
 from jaxmlip.config import ConfigError, from_mapping
+from jaxmlip.evaluate.errors import errors
 from jaxmlip.potentials import trainable
 from jaxmlip.study import StudyConfig, StudyMethod, run_study
 from jaxmlip.study import fits as fits_module
 from jaxmlip.study import run as run_module
 from jaxmlip.study.learning_curve import learning_curve_figure, plain_numbers, times_figure
+from jaxmlip.study.ready_made import ready_made, ready_made_section
 from jaxmlip.study.sources import fingerprint, load_structures
 from jaxmlip.study.summary import error_tables
 from jaxmlip.study.tasks import make_tasks, parts
@@ -293,3 +296,24 @@ def test_memory_is_that_of_the_block_alone():
     if times.peak is not None:  # Linux tells it
         assert 70 < times.peak < 150
     assert before.size + inside.size == 30_000_000
+
+
+def test_shipped_potentials_are_tested_on_what_they_have_not_learned():
+    atoms = datasets.load("ldr")
+    config = StudyConfig(pretrained=("rocksalt-mtp",), voltages=False)
+    pieces = parts(atoms, config, 0)
+    rows, volts = ready_made(config, pieces, {})
+    learned = set(pretrained.card("rocksalt-mtp").learned)
+    assert len(learned) == 120
+    new = [frame for frame in pieces.test if frame.info["id"] not in learned]
+    expected = errors(jaxmlip.potentials.predict_atoms(jaxmlip.load("rocksalt-mtp"), new), new)
+    assert [row["method"] for row in rows] == ["rocksalt-mtp"]
+    assert rows[0]["n"] == len(new) == 9
+    assert rows[0]["energy"] == pytest.approx(expected["energy"].rmse)
+    assert not volts
+    assert "9 test structures" in ready_made_section(rows).text[0]
+
+
+def test_no_shipped_potential_of_this_name():
+    with pytest.raises(ConfigError, match="did you mean 'rocksalt-ace'"):
+        StudyConfig(pretrained=("rocksalt-acee",))

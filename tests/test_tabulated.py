@@ -117,5 +117,10 @@ def test_what_cannot_be_is_refused(pair):
     snap = jaxmlip.build("snap", species=("Mo",), cutoff=3.0, twojmax=2)
     with pytest.raises(ConfigError, match=r"only radial networks.*not SNAP"):
         jaxmlip.tabulated(jaxmlip.Model(snap, snap.init(None, None)))
-    with pytest.raises(ConfigError, match="only radial networks"):
+    with pytest.raises(ConfigError, match="tables already"):
         jaxmlip.tabulated(pair[1])
+    with pytest.raises(ConfigError, match="n_intervals: at least 100, got 10"):
+        jaxmlip.tabulated(pair[0], n_intervals=10)
+    with pytest.raises(ValueError, match="no trained parameters"):
+        jaxmlip.evaluate.active_set(pair[1], [pair[2]])
+    assert repr(pair[1]).startswith("Model(tabulated NequIP of")

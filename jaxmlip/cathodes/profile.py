@@ -35,9 +35,11 @@ class Content(NamedTuple):
     above_hull: float | None
     """eV per cell."""
     n_tried: int
+    """Orderings that were relaxed."""
     problems: tuple[str, ...]
     """Why orderings gave no energy."""
     atoms: ase.Atoms | None
+    """Of that ordering, relaxed."""
 
 
 class Plateau(NamedTuple):

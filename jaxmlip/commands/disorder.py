@@ -12,6 +12,7 @@ from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside
 from jaxmlip.commands.parse import parse, take_config
 from jaxmlip.config import ConfigError, Count, Positive, Settings, Whole
+from jaxmlip.units import LITHIUM_BCC
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Disorder(Settings):
     voltages: bool = False
     """Also lithium content over voltage at 300 K of the last structure, beside one with its cations at random, and the
     voltage of each lithium site."""
-    lithium_energy: float = -1.9089
+    lithium_energy: float = LITHIUM_BCC
     """Energy of bcc lithium in eV per atom, of the same kind of calculation as the training data (default: PBE)."""
     precision: Literal["float64", "float32"] = "float32"
     """Of the energies of trials; float32 is faster and far more exact than any potential."""
@@ -81,7 +82,7 @@ def main(words: Sequence[str]) -> int:
         n_moving = len(sites.sublattices[0].sites)
         console().print(f"{len(sites.frame)} sites, a = {lattice:.3f} Å, {n_moving} of cations", highlight=False)
         samples, structures = _sample(job, model, sites)
-        _finish(job, words, model, (sites, samples, structures))
+        _finish(job, words, model, sites, samples, structures)
     console().print(f"wrote report.html, order.csv and structures.xyz to {job.out}", highlight=False)
     return 0
 
@@ -127,7 +128,7 @@ def _sample(job: Disorder, model: Any, sites: Any) -> tuple[Any, list]:
     return samples, [disorder.occupied(sites, one) for one in samples.numbers[-1]]
 
 
-def _finish(job: Disorder, words: Sequence[str], model: Any, found: tuple) -> None:
+def _finish(job: Disorder, words: Sequence[str], model: Any, sites: Any, samples: Any, structures: list) -> None:
     """Analysis, table, files."""
     from jaxmlip.cathodes.disorder import report
     from jaxmlip.data import write
@@ -135,7 +136,6 @@ def _finish(job: Disorder, words: Sequence[str], model: Any, found: tuple) -> No
     from jaxmlip.evaluate.report import write_report
     from jaxmlip.evaluate.style import save_figure
 
-    sites, samples, structures = found
     analysis = report.analyse(sites, samples)
     rows = report.rows_of(analysis)
     _show(job, rows)

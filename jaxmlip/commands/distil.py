@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
     """Run the command."""
     mapping, where, rest = take_config(words)
     mapping, rest, kind = _student(mapping, rest)
-    job: Any = _parse(kind, (mapping, where), rest)
+    job: Any = _parse(kind, mapping, where, rest)
     if not job.teacher:
         raise ConfigError("no teacher: jaxmlip distil TEACHER --student mtp --data SEEDS")
     with double_precision():
@@ -56,7 +56,7 @@ def main(words: Sequence[str]) -> int:
 
 def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any], list[str], tuple[str, str]]:
     """The student's family and the method of its fit: by ``--student``, ``--preset`` and ``--fit.method``."""
-    from jaxmlip.fitting import FIT_METHODS, method_of
+    from jaxmlip.fitting import method_of, named_method
     from jaxmlip.potentials import trainable
     from jaxmlip.study.presets import preset
 
@@ -76,12 +76,11 @@ def _student(mapping: dict[str, Any], words: list[str]) -> tuple[dict[str, Any],
     fit = dict(mapping.pop("fit", {}))
     method: Any
     method, words = take_word(words, "--fit.method", fit.pop("method", method_of(family)))
-    if method not in FIT_METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
+    named_method(method)
     return {**mapping, "fit": fit}, words, (family, method)
 
 
-def _parse(kind: tuple[str, str], given: tuple[dict[str, Any], str], words: list[str]) -> Any:
+def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: list[str]) -> Any:
     """The job with the student's ``potential`` and ``fit``, and what the teacher is asked."""
     from jaxmlip.fitting import FIT_METHODS
     from jaxmlip.potentials import FAMILIES
@@ -92,7 +91,7 @@ def _parse(kind: tuple[str, str], given: tuple[dict[str, Any], str], words: list
     fields: list[Any] = [(name, cls, dataclasses.field(default=cls())) for name, cls in parts]
     cls = dataclasses.make_dataclass("Distil", fields, bases=(Distil,), frozen=True)
     cls.__doc__ = Distil.__doc__
-    return parse(cls, words, prog=f"jaxmlip distil --student {family}", mapping=given[0], where=given[1])
+    return parse(cls, words, prog=f"jaxmlip distil --student {family}", mapping=mapping, where=where)
 
 
 def _distil(job: Any, family: str, seeds: list[ase.Atoms], test: list[ase.Atoms], words: list[str]) -> None:

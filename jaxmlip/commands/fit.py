@@ -16,6 +16,8 @@ from jaxmlip.config import ConfigError, unknown_name
 from jaxmlip.data.options import ReadOptions
 
 _DEFAULT_FAMILY = "snap"
+_N_SHOWN = 2000
+"""Structures of a packed set whose errors are told at the end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ def main(words: Sequence[str]) -> int:
         job = _parse((family, method), mapping, where, rest)
         if start is not None:
             _check_potential(family, job, start)
-        data = _data(job)
+        data = _data(job, method)
         _fit(job, data, start or _potential(family, job, data), ["fit", *words])
     return 0
 
@@ -88,7 +90,9 @@ def _start(mapping: dict[str, Any], words: list[str]) -> Any:
     model = load_model(path)
     family = family_of(model.potential.config).name
     if family not in trainable():
-        raise ConfigError(f"{path} is a {family}: fit its parts, or call jaxmlip.fit in Python")
+        raise ConfigError(
+            f"{path} is of the family {family}, which is not fitted here: fit what it was made of, and make it again"
+        )
     mapping.setdefault("family", family)
     return model
 
@@ -129,15 +133,14 @@ def _family(mapping: dict[str, Any], words: list[str], known) -> tuple[str, list
 
 def _method(mapping: dict[str, Any], words: list[str], default: str) -> tuple[str, list[str]]:
     """How to fit: ``--fit.method``, else ``method`` of the file's ``[fit]``; both are taken out."""
-    from jaxmlip.fitting import FIT_METHODS
+    from jaxmlip.fitting import named_method
 
     settings = dict(mapping.get("fit", {}))
     method: Any = settings.pop("method", default)
     if "fit" in mapping:
         mapping["fit"] = settings
     method, rest = take_word(words, "--fit.method", method)
-    if method not in FIT_METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
+    named_method(method)
     return method, rest
 
 
@@ -170,14 +173,15 @@ def _parse(kind: tuple[str, str], mapping: dict[str, Any], where: str, words: li
 class Sets(NamedTuple):
     """What a potential is fitted to and tested on; the test set may be empty."""
 
-    train: list[ase.Atoms]
-    test: list[ase.Atoms]
+    train: Sequence[ase.Atoms]
+    test: Sequence[ase.Atoms]
 
 
-def _data(job: FitJob) -> Sets:
+def _data(job: FitJob, method: str) -> Sets:
+    from jaxmlip.data import PackedData
     from jaxmlip.data.split import split
 
-    train = structures(job.train, "training data", job)
+    train = _packed(job, method) or structures(job.train, "training data", job)
     if job.test:
         return Sets(train, structures(job.test, "test data", job))
     if not 0 <= job.test_fraction < 1:
@@ -185,7 +189,46 @@ def _data(job: FitJob) -> Sets:
     if job.test_fraction == 0:
         return Sets(train, [])
     parts = split(train, test=job.test_fraction, by=job.split, seed=job.seed)
+    if isinstance(train, PackedData):
+        return Sets(train.select(parts.train), train.select(parts.test))
     return Sets([train[i] for i in parts.train], [train[i] for i in parts.test])
+
+
+def _packed(job: FitJob, method: str) -> Any:
+    """The packed data set that ``train`` names, if there is one and the method leaves it on disk."""
+    from jaxmlip.data import PackedData
+    from jaxmlip.data.packed import is_packed
+    from jaxmlip.fitting import FIT_METHODS
+
+    sources = list(job.train)
+    if FIT_METHODS[method].streamed is None or not any(map(is_packed, sources)):
+        return None
+    if len(sources) > 1:
+        raise ConfigError(f"a fit streams one packed data set: jaxmlip data pack {' '.join(sources)} FOLDER")
+    if job.read_options:
+        raise ConfigError(f"{', '.join(job.read_options)}: say this to `jaxmlip data pack`, which reads the files")
+    return PackedData(sources[0])
+
+
+def _samples(frames: Sequence[ase.Atoms]) -> Sequence[ase.Atoms]:
+    """Structures with all elements of a set; of packed data no structure is read for it."""
+    from jaxmlip.data import PackedData
+
+    return [ase.Atoms(numbers=frames.species)] if isinstance(frames, PackedData) else frames
+
+
+def _shown(name: str, frames: Sequence[ase.Atoms], seed: int) -> Sequence[ase.Atoms]:
+    """What of a set the errors are told of: of packed data a sample, which is in memory."""
+    import numpy as np
+
+    from jaxmlip.data import PackedData
+
+    if not isinstance(frames, PackedData):
+        return frames
+    chosen = np.sort(np.random.Generator(np.random.PCG64(seed)).permutation(len(frames))[:_N_SHOWN])
+    if len(chosen) < len(frames):
+        console().print(f"errors of {name}: of {len(chosen)} out of {len(frames)} structures", highlight=False)
+    return list(frames.select(chosen))
 
 
 def _potential(family: str, job: Any, data: Sets) -> Any:
@@ -197,7 +240,7 @@ def _potential(family: str, job: Any, data: Sets) -> Any:
 
     train, test = data
     settings = to_mapping(job.potential)
-    settings["species"] = settings["species"] or elements([*train, *test])
+    settings["species"] = settings["species"] or elements([*_samples(train), *_samples(test)])
     return jaxmlip.build(family, **suggested(family, settings, train))
 
 
@@ -218,7 +261,7 @@ def _fit(job: Any, data: Sets, start: Any, words: list[str]) -> None:
     jaxmlip.save(model, job.out / "model.npz")
     if history.rows and "epoch" in history.rows[0]:
         save_figure(training_figure(history.rows), job.out / "training.png")
-    sets = {"train": train} | ({"test": test} if test else {})
+    sets = {name: _shown(name, part, job.seed) for name, part in data._asdict().items() if len(part)}
     report_errors(model, sets, out=job.out, group_key=job.group_key)
     config = model.potential.config
     facts = {"family": family_of(config).name, "seed": job.seed, "n_train": len(train), "n_test": len(test)}

@@ -9,7 +9,7 @@ import ase
 
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.output import console, record_beside, structures
-from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, settings_of, take_config
 from jaxmlip.config import ConfigError, from_mapping
 from jaxmlip.data.options import ReadOptions
 from jaxmlip.learning.active.settings import Learning
@@ -109,7 +109,7 @@ def _learn(job: _File, dask: str | None, words: list[str]) -> None:
     out = console()
     frames = structures(job.data, "structures to start from", job)
     test = structures(job.test, "test data", job) if job.test else []
-    settings = Learning(**{field.name: getattr(job, field.name) for field in dataclasses.fields(Learning)})
+    settings = settings_of(Learning, job)
     student = _student(job, frames)
     with executor_of(dask) as executor:
         place = Place(job.out, executor, lambda text: out.print(text, highlight=False, markup=False, soft_wrap=True))

@@ -1,7 +1,7 @@
 """``jaxmlip md``: molecular dynamics with a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import tyro
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, one_structure, record_beside
-from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, settings_of, take_config
 from jaxmlip.data.options import ReadOptions
 
 
@@ -66,8 +66,7 @@ def _settings(job: Any) -> Any:
     from jaxmlip.simulate import Dynamics
     from jaxmlip.units import GPA
 
-    given = {field.name: getattr(job, field.name) for field in fields(Dynamics)}
-    return Dynamics(**{**given, "pressure": job.pressure / GPA})
+    return settings_of(Dynamics, job, pressure=job.pressure / GPA)
 
 
 def _show(run) -> None:

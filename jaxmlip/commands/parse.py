@@ -110,6 +110,17 @@ def flags_class(
     return made
 
 
+def settings_of(config: type[T], job: Any, **changes: Any) -> T:
+    """The settings among the flags of ``job``, whose class `flags_class` made.
+
+    >>> from jaxmlip.data.options import ReadOptions
+    >>> flags = flags_class(ReadOptions, name="Flags")
+    >>> settings_of(ReadOptions, flags(), species=("Li", "O")).species
+    ('Li', 'O')
+    """
+    return config(**{field.name: getattr(job, field.name) for field in dataclasses.fields(config)} | changes)  # type: ignore[arg-type]
+
+
 def field_texts(config: type) -> dict[str, str]:
     """The string under each field of a dataclass and its bases: what the help says of it."""
     texts: dict[str, str] = {}

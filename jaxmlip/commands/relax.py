@@ -1,7 +1,7 @@
 """``jaxmlip relax``: relaxed structures from a model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import tyro
 from jaxmlip.commands.cache import double_precision
 from jaxmlip.commands.evaluation import load_model
 from jaxmlip.commands.output import console, need_folder, record_beside, structures
-from jaxmlip.commands.parse import flags_class, parse, take_config
+from jaxmlip.commands.parse import flags_class, parse, settings_of, take_config
 from jaxmlip.data.options import ReadOptions
 
 
@@ -54,8 +54,7 @@ def _relax(job: Any, model, frames) -> list:
     from jaxmlip.simulate import Relaxation, relax
     from jaxmlip.units import GPA
 
-    given = {field.name: getattr(job, field.name) for field in fields(Relaxation)}
-    return relax(model, frames, **{**given, "pressure": job.pressure / GPA})
+    return relax(model, frames, settings_of(Relaxation, job, pressure=job.pressure / GPA))
 
 
 def _show(frames, found) -> None:

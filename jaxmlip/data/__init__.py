@@ -5,15 +5,19 @@ from jaxmlip.data.duplicates import leakage, trajectories
 from jaxmlip.data.findings import AuditSettings, Finding
 from jaxmlip.data.keys import Keys
 from jaxmlip.data.labels import DataWarning, Labels, attach, labels
+from jaxmlip.data.packed import CorruptRecordError, PackedData
+from jaxmlip.data.packing import pack
 from jaxmlip.data.read import iread, read, write
 from jaxmlip.data.split import Split, group_split, groups, random_split, split
 
 __all__ = [
     "AuditSettings",
+    "CorruptRecordError",
     "DataWarning",
     "Finding",
     "Keys",
     "Labels",
+    "PackedData",
     "Split",
     "attach",
     "audit",
@@ -24,6 +28,7 @@ __all__ = [
     "iread",
     "labels",
     "leakage",
+    "pack",
     "random_split",
     "read",
     "split",

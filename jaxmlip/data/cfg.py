@@ -12,19 +12,26 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOBase
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
 
 from jaxmlip.data.constraints import move_mask, take_move_mask
 from jaxmlip.data.labels import DataWarning, Labels, as_stress, attach, labels
+from jaxmlip.data.structures import check_symbols
 
 _PLUS_STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
 _STRESSES = {"plusstress": -1.0, "virial": -1.0, "stress": 1.0}  # the sign that makes each a stress × volume
 _SECTIONS = {"size", "supercell", "atomdata", "energy", "feature", *_STRESSES}
 _KNOWN_COLUMNS = {"id", "type", *(prefix + axis for prefix in ("cartes_", "direct_", "f") for axis in "xyz")}
+
+
+class _Line(NamedTuple):
+    """A line of the file: its number, from 1, and its words."""
+
+    number: int
+    words: list[str]
 
 
 def is_mlip_cfg(head: str) -> bool:
@@ -48,7 +55,7 @@ def read_cfg(lines: Iterable[str], name: str, species: Sequence[str] | None = No
             told.add(section)
 
 
-def _sections(block: list[tuple[int, list[str]]]) -> dict[str, int]:
+def _sections(block: list[_Line]) -> dict[str, int]:
     """Where each section begins, by its name in lower case."""
     return {
         words[0].rstrip(":").lower(): i
@@ -74,8 +81,8 @@ def write_cfg(file: TextIOBase, frames: Sequence[Atoms], species: Sequence[str] 
         file.write(_format_block(atoms, types))
 
 
-def _blocks(lines: Iterable[str], name: str) -> Iterator[list[tuple[int, list[str]]]]:
-    """For each configuration its lines between BEGIN_CFG and END_CFG, as (line number, words)."""
+def _blocks(lines: Iterable[str], name: str) -> Iterator[list[_Line]]:
+    """For each configuration its lines between BEGIN_CFG and END_CFG, with their numbers."""
     frame, block = 0, None
     for number, line in enumerate(lines, 1):
         words = line.split()
@@ -87,12 +94,12 @@ def _blocks(lines: Iterable[str], name: str) -> Iterator[list[tuple[int, list[st
             yield block
             frame, block = frame + 1, None
         elif words and block is not None:
-            block.append((number, words))
+            block.append(_Line(number, words))
     if block is not None:
         raise ValueError(f"{name}, frame {frame}: END_CFG is missing; the file was cut off: write it again")
 
 
-def _read_block(block: list[tuple[int, list[str]]], where: str, species: Sequence[str] | None) -> Atoms:
+def _read_block(block: list[_Line], where: str, species: Sequence[str] | None) -> Atoms:
     at = _sections(block)
     if "size" not in at or "atomdata" not in at:
         raise ValueError(f"{where}: expected the sections Size and AtomData; this configuration lacks one of them")
@@ -121,17 +128,17 @@ def _read_block(block: list[tuple[int, list[str]]], where: str, species: Sequenc
     return atoms
 
 
-def _read_table(block: list[tuple[int, list[str]]], at: dict[str, int], where: str) -> dict[str, np.ndarray]:
+def _read_table(block: list[_Line], at: dict[str, int], where: str) -> dict[str, np.ndarray]:
     """The columns of AtomData by name, each ``[n_atoms]``."""
     (size,) = _numbers(block, at["size"] + 1, where, 1)
     if not (size >= 1 and size == size // 1 and np.isfinite(size)):
         raise ValueError(f"{where}: Size: expected the number of atoms, got {size}")
-    columns = block[at["atomdata"]][1][1:]
+    columns = block[at["atomdata"]].words[1:]
     rows = [_numbers(block, at["atomdata"] + 1 + i, where, len(columns)) for i in range(int(size))]
     return dict(zip(columns, np.array(rows).T, strict=True))
 
 
-def _numbers(block: list[tuple[int, list[str]]], at: int, where: str, count: int | None = None) -> list[float]:
+def _numbers(block: list[_Line], at: int, where: str, count: int | None = None) -> list[float]:
     if at >= len(block):
         raise ValueError(f"{where}: the configuration ends too early; its Size and the number of atom lines differ")
     number, words = block[at]
@@ -144,13 +151,13 @@ def _numbers(block: list[tuple[int, list[str]]], at: int, where: str, count: int
     return values
 
 
-def _read_cell(block: list[tuple[int, list[str]]], at: dict[str, int], where: str) -> list[list[float]]:
+def _read_cell(block: list[_Line], at: dict[str, int], where: str) -> list[list[float]]:
     """Up to three lattice vectors; fewer than three mean that the last directions are not periodic."""
     if "supercell" not in at:
         return []
     rows = []
     for i in range(at["supercell"] + 1, min(at["supercell"] + 4, len(block))):
-        if block[i][1][0][0].isalpha():
+        if block[i].words[0][0].isalpha():
             break
         rows.append(_numbers(block, i, where, 3))
     if not np.isfinite(rows).all():
@@ -158,12 +165,12 @@ def _read_cell(block: list[tuple[int, list[str]]], at: dict[str, int], where: st
     return rows
 
 
-def _read_stress(block: list[tuple[int, list[str]]], at: dict[str, int], where: str, atoms: Atoms) -> np.ndarray | None:
+def _read_stress(block: list[_Line], at: dict[str, int], where: str, atoms: Atoms) -> np.ndarray | None:
     found = {name: _read_six(block, at[name], where) for name in _STRESSES if name in at}
     if not found:
         return None
     if not atoms.pbc.all():
-        atoms.info.update({block[at[name]][1][0].rstrip(":"): np.array(six) for name, six in found.items()})
+        atoms.info.update({block[at[name]].words[0].rstrip(":"): np.array(six) for name, six in found.items()})
         return None
     volume = abs(np.linalg.det(atoms.cell.array))
     if volume == 0:
@@ -177,9 +184,9 @@ def _read_stress(block: list[tuple[int, list[str]]], at: dict[str, int], where: 
     return as_stress(stresses[0])
 
 
-def _read_six(block: list[tuple[int, list[str]]], at: int, where: str) -> list[float]:
+def _read_six(block: list[_Line], at: int, where: str) -> list[float]:
     """The numbers of a section, in the order xx yy zz yz xz xy."""
-    name, *order = block[at][1]
+    name, *order = block[at].words
     values = dict(zip(order or _PLUS_STRESS, _numbers(block, at + 1, where, 6), strict=False))
     if set(values) != set(_PLUS_STRESS):
         raise ValueError(
@@ -188,10 +195,10 @@ def _read_six(block: list[tuple[int, list[str]]], at: int, where: str) -> list[f
     return [values[component] for component in _PLUS_STRESS]
 
 
-def _read_unknown(block: list[tuple[int, list[str]]], at: int) -> str:
+def _read_unknown(block: list[_Line], at: int) -> str:
     """The text of a section that is not known, up to the next one."""
-    ends = [i for i in range(at + 1, len(block)) if block[i][1][0][0].isalpha()]
-    rows = [block[at][1][1:], *(words for _, words in block[at + 1 : ends[0] if ends else len(block)])]
+    ends = [i for i in range(at + 1, len(block)) if block[i].words[0][0].isalpha()]
+    rows = [block[at].words[1:], *(words for _, words in block[at + 1 : ends[0] if ends else len(block)])]
     return " ".join(word for row in rows for word in row)
 
 
@@ -214,9 +221,7 @@ def _elements(table: dict[str, np.ndarray], where: str, species: Sequence[str] |
             f"{where}: MLIP's .cfg numbers its elements (types {sorted(set(types.tolist()))} here) and does not name "
             "them; give their symbols in the order of the types, e.g. species=['Li', 'Mn', 'O']"
         )
-    unknown = [symbol for symbol in species if atomic_numbers.get(symbol, 0) == 0]
-    if unknown:
-        raise ValueError(f"species={list(species)}: unknown element {unknown[0]!r}; expected symbols such as 'Li'")
+    check_symbols(species)
     if types.min() < 0 or types.max() >= len(species):
         raise ValueError(f"{where}: type {types.max()} has no symbol in species={list(species)}; types count from 0")
     return [str(species[index]) for index in types]
@@ -228,7 +233,7 @@ def _own_species(info: dict[str, Any]) -> list[str] | None:
     return str(own).split(",") if own else None
 
 
-def _read_features(block: list[tuple[int, list[str]]]) -> dict[str, Any]:
+def _read_features(block: list[_Line]) -> dict[str, Any]:
     features = [words[1:] for _, words in block if words[0] == "Feature" and len(words) > 2]
     return {words[0]: _parse(" ".join(words[1:])) for words in features}
 

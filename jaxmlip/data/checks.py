@@ -18,9 +18,9 @@ _CALM = 10.0
 Check = Callable[[Sequence[Atoms], Sequence[Labels], AuditSettings], Iterator[Finding]]
 
 
-def finding(frames: Sequence[Atoms], index: int, check: str, message: str, found: tuple[Severity, float]) -> Finding:
-    """A `Finding` for one frame, ``found`` being its severity and value."""
-    return Finding(index, structure_name(frames[index]), check, message, found[0], float(found[1]))
+def finding(frames: Sequence[Atoms], index: int, check: str, message: str, severity: Severity, value: float) -> Finding:
+    """A `Finding` for one frame."""
+    return Finding(index, structure_name(frames[index]), check, message, severity, float(value))
 
 
 def is_finite(atoms: Atoms) -> bool:
@@ -42,15 +42,15 @@ def check_labels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
     for index, atoms in enumerate(frames):
         if not is_finite(atoms):
             text = "positions or cell hold NaN or infinity"
-            yield finding(frames, index, "not a number", text, ("broken", np.nan))
+            yield finding(frames, index, "not a number", text, "broken", np.nan)
     some_have = {name: any(getattr(item, name) is not None for item in labels) for name in Labels._fields}
     for index, item in enumerate(labels):
         if item.energy is None:
-            yield finding(frames, index, "missing label", _no_energy(frames[index]), ("broken", np.nan))
+            yield finding(frames, index, "missing label", _no_energy(frames[index]), "broken", np.nan)
         for name in ("forces", "stress"):
             if getattr(item, name) is None and some_have[name]:
                 text = f"no {name}, which other structures have"
-                yield finding(frames, index, "missing label", text, ("suspicious", np.nan))
+                yield finding(frames, index, "missing label", text, "suspicious", np.nan)
         for name in Labels._fields:
             value = getattr(item, name)
             if value is None:
@@ -58,7 +58,7 @@ def check_labels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
             n_bad = int(np.size(value) - np.isfinite(value).sum())
             if n_bad:
                 text = f"{name}: {n_bad} of {np.size(value)} numbers are NaN or infinite"
-                yield finding(frames, index, "not a number", text, ("broken", float(n_bad)))
+                yield finding(frames, index, "not a number", text, "broken", float(n_bad))
 
 
 def _no_energy(atoms: Atoms) -> str:
@@ -78,7 +78,7 @@ def check_volumes(frames: Sequence[Atoms], labels: Sequence[Labels], settings: A
         if fraction > settings.packing_suspicious:
             severity = "broken" if fraction > settings.packing_broken else "suspicious"
             text = f"{volume:.3g} Å³ per atom: the covalent spheres fill {fraction:.1f} times the cell"
-            yield finding(frames, index, "volume", text, (severity, fraction))
+            yield finding(frames, index, "volume", text, severity, fraction)
         else:
             volumes[frozenset(atoms.numbers.tolist())].append((index, volume))
     for group in volumes.values():
@@ -87,7 +87,7 @@ def check_volumes(frames: Sequence[Atoms], labels: Sequence[Labels], settings: A
             ratio = max(volume / median, median / volume)
             if len(group) >= 10 and ratio > settings.volume_factor:
                 text = f"{volume:.3g} Å³ per atom, where structures of the same elements have {median:.3g} (median)"
-                yield finding(frames, index, "volume", text, ("suspicious", ratio))
+                yield finding(frames, index, "volume", text, "suspicious", ratio)
 
 
 def check_overlaps(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -115,7 +115,7 @@ def check_overlaps(frames: Sequence[Atoms], labels: Sequence[Labels], settings: 
         if severity == "broken" and forces is not None and np.abs(forces).max() < _CALM:
             largest = np.abs(forces).max()
             text += f"; yet no force is above {largest:.2g} eV/Å: cell or positions are not the calculated ones"
-        yield finding(frames, index, "overlap", text, (severity, fraction[worst]))
+        yield finding(frames, index, "overlap", text, severity, fraction[worst])
 
 
 def check_energies(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -137,7 +137,7 @@ def check_energies(frames: Sequence[Atoms], labels: Sequence[Labels], settings: 
         n_atoms = len(frames[index])
         if n_atoms > 1 and abs((labels[index].energy or 0) * (1 - 1 / n_atoms) + residual) < max(8 * spread, 0.2):
             text += "; the energy of the cell looks like one per atom"
-        yield finding(frames, index, "energy", text, (severity, residual))
+        yield finding(frames, index, "energy", text, severity, residual)
 
 
 def _is_impossible(residual: float, item: Labels, settings: AuditSettings) -> bool:
@@ -185,11 +185,11 @@ def check_forces(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
             severity = "broken" if largest > settings.force_broken else "suspicious"
             atom = int(sizes.argmax())
             text = f"{frames[index].symbols[atom]}{atom} feels {largest:.3g} eV/Å"
-            yield finding(frames, index, "force", text, (severity, largest))
+            yield finding(frames, index, "force", text, severity, largest)
         net = float(np.linalg.norm(item.forces.sum(axis=0)))
         if net > settings.net_force:
             text = f"forces sum to {net:.3g} eV/Å instead of 0: coarse grid, outer field, or rows missing or mixed up"
-            yield finding(frames, index, "net force", text, ("suspicious", net))
+            yield finding(frames, index, "net force", text, "suspicious", net)
 
 
 def check_stresses(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -198,7 +198,7 @@ def check_stresses(frames: Sequence[Atoms], labels: Sequence[Labels], settings: 
         largest = 0.0 if item.stress is None else float(np.abs(item.stress).max())
         if largest > settings.stress_suspicious:
             text = f"stress of {largest:.3g} eV/Å³ ({160.2 * largest:.4g} GPa); is it in GPa or kbar, or a virial?"
-            yield finding(frames, index, "stress", text, ("suspicious", largest))
+            yield finding(frames, index, "stress", text, "suspicious", largest)
 
 
 def _spread(residuals: np.ndarray) -> float:

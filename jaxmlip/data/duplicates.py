@@ -24,7 +24,7 @@ def check_duplicates(frames: Sequence[Atoms], labels: Sequence[Labels], settings
         difference = 0.0 if None in energies else (energies[1] - energies[0]) / len(frames[second])  # type: ignore[operator]
         if abs(difference) > 1e-3:
             text += f", with another energy ({1e3 * difference:+.3g} meV/atom): other settings, or a mix-up"
-        yield finding(frames, second, "duplicate", text, ("suspicious", difference))
+        yield finding(frames, second, "duplicate", text, "suspicious", difference)
 
 
 def leakage(train: Sequence[Atoms], test: Sequence[Atoms], *, settings: AuditSettings | None = None) -> list[Finding]:
@@ -56,7 +56,7 @@ def leakage(train: Sequence[Atoms], test: Sequence[Atoms], *, settings: AuditSet
                 f"{distance:.3f} Å (root mean square) from training structure {twin} ({structure_name(train[twin])}): "
                 "one trajectory or relaxation on both sides; split by trajectory"
             )
-            findings.append(finding(test, index, "leakage", text, ("suspicious", distance)))
+            findings.append(finding(test, index, "leakage", text, "suspicious", distance))
     return findings
 
 

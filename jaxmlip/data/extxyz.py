@@ -31,9 +31,9 @@ _RENAME = {"mass": "masses", "magmom": "initial_magmoms", "charge": "initial_cha
 
 class _Column(NamedTuple):
     name: str
-    kind: str
-    start: int
-    stop: int
+    kind: str  # S, R, I or L
+    start: int  # the first word of a line
+    stop: int  # after the last one
 
 
 def read_extxyz(lines: Iterable[str], name: str) -> Iterator[Atoms]:

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# ASE's Voigt order: xx, yy, zz, yz, xz, xy.
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 """Rows and columns of xx, yy, zz, yz, xz, xy in a tensor: Voigt's order, as ASE has it."""
+FROM_VOIGT = [[0, 5, 4], [5, 1, 3], [4, 3, 2]]
+"""Of each component of a tensor, its place in that order."""
+
+_ROUNDING = 1e-9  # Å, of a structure that went through another program; labels that belong to other places differ more
 
 _LOOP = r"(?:is|has|dft|ref|qm|vasp|scf|sc|electronic(?:ally)?|electrons?|elec)"
 _CONVERGED = re.compile(f"(?:{_LOOP}_?)*(?P<no>un|not_?|non_?)?(?:{_LOOP}_?)*converge(?:d|nce)(?:_{_LOOP})?", re.I)
@@ -173,8 +176,8 @@ def _check_unchanged(atoms: Atoms) -> None:
         return
     same = (
         np.array_equal(labelled.numbers, atoms.numbers)
-        and np.array_equal(labelled.positions, atoms.positions, equal_nan=True)
-        and np.array_equal(labelled.cell.array, atoms.cell.array, equal_nan=True)
+        and np.allclose(labelled.positions, atoms.positions, rtol=0, atol=_ROUNDING, equal_nan=True)
+        and np.allclose(labelled.cell.array, atoms.cell.array, rtol=0, atol=_ROUNDING, equal_nan=True)
         and np.array_equal(labelled.pbc, atoms.pbc)
     )
     if not same:

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from jaxmlip.data.labels import Labels, attach
+from jaxmlip.data.structures import check_symbols
 from jaxmlip.units import KCAL_PER_MOL
 
 _POSITIONS = ("x", "xu", "xs", "xsu")
@@ -141,9 +142,7 @@ def _elements(table: dict[str, list[str]], where: str, species: Sequence[str] | 
             f"{where}: the dump has types ({', '.join(f'{t:g}' for t in np.unique(types))}) and no elements; give the "
             "symbols of the types 1, 2, … in this order, e.g. species=['Li', 'O'] (--species Li O)"
         )
-    unknown = [symbol for symbol in species if atomic_numbers.get(symbol, 0) == 0]
-    if unknown:
-        raise ValueError(f"species={list(species)}: unknown element {unknown[0]!r}; expected symbols such as 'Li'")
+    check_symbols(species)
     if not (np.isin(types, np.arange(1, len(species) + 1))).all():
         bad = types[~np.isin(types, np.arange(1, len(species) + 1))][0]
         raise ValueError(f"{where}: type {bad:g} has no symbol in species={list(species)}; types count from 1")

@@ -16,6 +16,7 @@ from jaxmlip.data.convergence import mark_unconverged
 from jaxmlip.data.extxyz import read_extxyz, write_extxyz
 from jaxmlip.data.keys import Keys, key_found, missing_key, take_frame, take_labels
 from jaxmlip.data.lammps_dump import is_dump, read_dump
+from jaxmlip.data.packed import PackedData, is_packed
 from jaxmlip.data.records import read_json
 from jaxmlip.data.sources import DUMPS, file_kind, find_files
 from jaxmlip.data.textfile import (
@@ -48,7 +49,8 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
 
     Formats: extended XYZ, aenet ``.xsf``, MLIP ``.cfg``, LAMMPS dumps, OUTCAR, JSON (pymatgen's
     ``ComputedStructureEntry``, MPtrj, MatPES, mlearn, FitSNAP), and everything ASE reads (vasprun.xml, ``.traj``,
-    ``.db``, …); each also as .xz, .gz or .bz2. `iread` gives them one by one. Files of a folder come in natural
+    ``.db``, …); each also as .xz, .gz or .bz2; and packed data sets (`jaxmlip.data.pack`). `iread` gives the structures
+    one by one. Files of a folder come in natural
     order (2.xsf before 10.xsf) and are named in ``info["file"]``. Energy (eV), forces (eV/Å) and stress (eV/Å³, ASE's
     sign) end in a ``SinglePointCalculator``; `jaxmlip.data.labels` takes them out. A label that is missing or NaN is
     kept so, for `jaxmlip.data.audit` to report; a calculation whose electronic loop did not converge is marked
@@ -85,7 +87,9 @@ def read(  # noqa: PLR0913 - four names of labels, and what two formats need
         frames = frames[select]
     if not frames:
         raise ValueError(f"{path}: index={index!r} selects none of its structures; they are counted from 0")
-    take_labels(frames, Keys(energy_key, forces_key, stress_key, virial_key), str(path))
+    keys = Keys(energy_key, forces_key, stress_key, virial_key)
+    if not is_packed(path) or any(keys):  # of packed structures the labels were taken before
+        take_labels(frames, keys, str(path))
     return frames
 
 
@@ -122,7 +126,8 @@ def iread(path: str | Path, *, keys: Keys | None = None, species: Sequence[str] 
             if is_many:
                 _name_files([atoms], file, path)
             unseen -= {kind for kind in unseen if key_found(atoms, kind, keys)}
-            take_frame(atoms, keys, f"{file}, frame {number}")
+            if any(keys) or not is_packed(file):
+                take_frame(atoms, keys, f"{file}, frame {number}")
             last = atoms
             yield atoms
     if unseen and last is not None:
@@ -193,6 +198,9 @@ def _selected(path: Path, select: slice, species: Sequence[str] | None) -> Itera
 
 
 def _read_file(path: Path, species: Sequence[str] | None) -> Iterator[Atoms]:
+    if is_packed(path):
+        yield from PackedData(path)
+        return
     if not path.stat().st_size:
         raise ValueError(f"{path}: the file is empty; expected at least one structure")
     suffix, name, kind = format_suffix(path), str(path), file_kind(path)

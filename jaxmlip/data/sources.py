@@ -5,6 +5,7 @@ import glob
 import re
 from pathlib import Path
 
+from jaxmlip.data.packed import check_complete, is_packed
 from jaxmlip.data.textfile import format_suffix
 
 DUMPS = (".lammpstrj", ".dump", ".lammpsdump")
@@ -16,6 +17,8 @@ _IN_FOLDERS = frozenset(
 def find_files(path: str | Path) -> tuple[list[Path], bool]:
     """The files to read, and whether the path stood for several."""
     target = Path(path)
+    if is_packed(target):
+        return [target], False
     if target.is_dir():
         return _folder_files(target), True
     if target.exists():
@@ -33,6 +36,7 @@ def find_files(path: str | Path) -> tuple[list[Path], bool]:
 
 
 def _folder_files(folder: Path) -> list[Path]:
+    check_complete(folder)
     files = [item for item in folder.rglob("*") if item.is_file() and file_kind(item) in _IN_FOLDERS]
     files = [item for item in files if not any(part.startswith(".") for part in item.relative_to(folder).parts)]
     kinds = sorted({file_kind(item) for item in files})

@@ -44,7 +44,6 @@ def split(frames: Sequence[Atoms], *, test: float | int = 0.2, by: str = "random
     Raises:
         ValueError: too few structures or groups, an impossible size of the test set, or an unknown ``by``.
     """
-    frames = list(frames)
     if by == "random":
         return random_split(len(frames), test=test, seed=seed)
     return group_split(groups(frames, by), test=test, seed=seed)

@@ -1,8 +1,10 @@
 """Structures of ASE and of pymatgen, one or several, as a list of `ase.Atoms`: what every function takes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import ase
+from ase.data import atomic_numbers
 
 
 def frames_of(structures: Any) -> list[ase.Atoms]:
@@ -16,6 +18,26 @@ def frames_of(structures: Any) -> list[ase.Atoms]:
     """
     listed = [structures] if is_structure(structures) or not hasattr(structures, "__iter__") else structures
     return [_atoms(one) for one in listed]
+
+
+def unlabelled(structures: Any) -> list[ase.Atoms]:
+    """Copies without calculators: a prediction is of the atoms as they stand, whatever was said of them before.
+
+    Raises:
+        TypeError: as `frames_of`.
+    """
+    return [atoms.copy() for atoms in frames_of(structures)]
+
+
+def check_symbols(species: Sequence[str]) -> None:
+    """Refuses symbols, given in the order of the types of a file, that are no elements.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    unknown = [symbol for symbol in species if atomic_numbers.get(symbol, 0) == 0]
+    if unknown:
+        raise ValueError(f"species={list(species)}: unknown element {unknown[0]!r}; expected symbols such as 'Li'")
 
 
 def is_structure(found: Any) -> bool:

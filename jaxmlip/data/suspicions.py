@@ -43,7 +43,7 @@ def check_convergence(frames: Sequence[Atoms], labels: Sequence[Labels], setting
     for index, atoms in enumerate(frames):
         if not is_converged(atoms):
             text = "the electronic loop did not converge: its energy and forces are not those of this structure"
-            yield finding(frames, index, "not converged", text, ("broken", 1.0))
+            yield finding(frames, index, "not converged", text, "broken", 1.0)
 
 
 def check_levels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def check_levels(frames: Sequence[Atoms], labels: Sequence[Labels], settings: Au
         for index, name in enumerate(named):
             if name not in (usual, None):
                 text = f"{key} is {name}, beside {number} structures with {usual}: their energies are on other scales"
-                yield finding(frames, index, "level of theory", text, ("suspicious", float(counts[str(name)])))
+                yield finding(frames, index, "level of theory", text, "suspicious", float(counts[str(name)]))
 
 
 def check_energy_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def check_energy_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settin
     if reason:
         for index in rows:
             text = f"{reason}: energy per atom instead of per cell?"
-            yield finding(frames, index, "energy per atom", text, ("suspicious", float(labels[index].energy or 0)))
+            yield finding(frames, index, "energy per atom", text, "suspicious", float(labels[index].energy or 0))
 
 
 def check_force_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def check_force_scale(frames: Sequence[Atoms], labels: Sequence[Labels], setting
         members = sorted({index for pair in pairs for index in (pair[0], pair[0] + 1)})
         for index in members:
             text = f"between neighbouring structures −ΣF·Δr is {ratio:.3g} times ΔE: {reason}"
-            yield finding(frames, index, "unit of forces", text, ("suspicious", ratio))
+            yield finding(frames, index, "unit of forces", text, "suspicious", ratio)
 
 
 def check_stress_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settings: AuditSettings) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def check_stress_scale(frames: Sequence[Atoms], labels: Sequence[Labels], settin
             text = f"half of the stresses are beyond {largest:.2g} eV/Å³ ({GPA * largest:.3g} GPa): in GPa or kbar?"
     if text and not text.startswith("="):
         for index, stress in stresses.items():
-            yield finding(frames, index, "unit of stress", text, ("suspicious", float(np.abs(stress).max())))
+            yield finding(frames, index, "unit of stress", text, "suspicious", float(np.abs(stress).max()))
 
 
 def _by_energies(

@@ -33,24 +33,29 @@ def uncompressed_name(path: Path) -> str:
     return path.stem if path.suffix.lower() in _OPENERS else path.name
 
 
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Broken compression, by whatever error a library reports it, becomes one that names the file."""
+    try:
+        yield
+    except (lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+        if isinstance(error, OSError) and (error.errno is not None or path.suffix.lower() not in _OPENERS):
+            raise  # bz2 and gzip report damage as a bare OSError; one with a number is the system's
+        raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
+
+
 def read_text(path: Path) -> str:
     """The whole text of ``path``.
 
     Raises:
         ValueError: broken compression, not text, or empty.
     """
+    opener = _OPENERS.get(path.suffix.lower(), open)
     try:
-        opener = _OPENERS.get(path.suffix.lower(), open)
-        with opener(path, "rt", encoding="utf-8") as file:
+        with _damage_told(path), opener(path, "rt", encoding="utf-8") as file:
             text = cast(str, file.read())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file ({error}); expected one of text format {path.suffix}") from None
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
-    except OSError as error:
-        if path.suffix.lower() in _OPENERS and error.errno is None:  # bz2 reports damage as a bare OSError
-            raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
-        raise
     if not text.strip():
         raise ValueError(f"{path}: {EMPTY}")
     return text
@@ -64,15 +69,8 @@ def opened(path: Path) -> Iterator[BufferedIOBase]:
         ValueError: broken compression.
     """
     opener = _OPENERS.get(path.suffix.lower(), open)
-    try:
-        with opener(path, "rb") as file:
-            yield cast(BufferedIOBase, file)
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
-    except OSError as error:
-        if path.suffix.lower() in _OPENERS and error.errno is None:
-            raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
-        raise
+    with _damage_told(path), opener(path, "rb") as file:
+        yield cast(BufferedIOBase, file)
 
 
 def refuse_entities(path: Path) -> None:
@@ -118,9 +116,6 @@ def uncompressed(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / uncompressed_name(path)
-        try:
-            with opener(path, "rb") as file:
-                copy.write_bytes(file.read())
-        except (lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-            raise ValueError(f"{path}: damaged {path.suffix} file ({error}); copy or compress it again") from None
+        with _damage_told(path), opener(path, "rb") as file:
+            copy.write_bytes(file.read())
         yield copy

@@ -29,14 +29,14 @@ _NELM, _EDIFF = re.compile(r"\bNELM\s*=\s*(\d+)"), re.compile(r"\bEDIFF\s*=\s*(\
 class _Step:
     """What was read since the last step ended."""
 
-    positions: np.ndarray | None = None
-    forces: np.ndarray | None = None
-    stress: np.ndarray | None = None
+    positions: np.ndarray | None = None  # Å
+    forces: np.ndarray | None = None  # eV/Å
+    stress: np.ndarray | None = None  # eV/Å³, ASE's sign
     magmoms: np.ndarray | None = None
-    free_energy: float | None = None
-    iterations: int = 0
-    reached: bool | None = None
-    from_model: bool = False
+    free_energy: float | None = None  # eV
+    iterations: int = 0  # of the electronic loop
+    reached: bool | None = None  # its accuracy, where the file says so
+    from_model: bool = False  # a force field of VASP, not DFT
 
 
 @dataclass
@@ -48,12 +48,12 @@ class _Run:
     symbols: list[str] = field(default_factory=list)  # of VRHFIN, which not every OUTCAR has
     titles: list[str] = field(default_factory=list)  # of TITEL
     potentials: list[str] = field(default_factory=list)  # of POTCAR, often told twice
-    counts: list[int] = field(default_factory=list)
-    nelm: int | None = None
-    cell: np.ndarray | None = None
+    counts: list[int] = field(default_factory=list)  # atoms of each kind
+    nelm: int | None = None  # electronic iterations at most
+    cell: np.ndarray | None = None  # Å, of the last step read
     step: _Step = field(default_factory=_Step)
-    n_model: int = 0
-    n_without: int = 0
+    n_model: int = 0  # steps of a force field
+    n_without: int = 0  # steps without positions
     n_read: int = 0
 
     @property

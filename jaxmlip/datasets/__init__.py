@@ -13,9 +13,9 @@ from jaxmlip.data.read import read
 
 
 class _Dataset(NamedTuple):
-    summary: str
-    source: str
-    citation: str
+    summary: str  # what it holds
+    source: str  # where it is from, and its licence
+    citation: str  # of what to cite
 
 
 _ZUO = "Zuo et al., J. Phys. Chem. A 124, 731 (2020), arXiv:1906.08888"

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 
-class Products(NamedTuple):
+class MomentProducts(NamedTuple):
     """Sums of products of two moments: result[k] = Σ factor · M[left] · M[right], sorted by k."""
 
     left: Int[np.ndarray, " n_products"]
@@ -28,8 +28,8 @@ class Products(NamedTuple):
 class Contraction(NamedTuple):
     """Lists in the order of evaluation: from the basic moments of an atom to its scalars."""
 
-    layers: tuple[Products, ...]  # stored moments: the basic ones, then these
-    products: Products  # scalars that are not stored
+    layers: tuple[MomentProducts, ...]  # stored moments: the basic ones, then these
+    products: MomentProducts  # scalars that are not stored
     stored: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # scalars that are: their moments, their places
     n_basic: int
 
@@ -173,7 +173,7 @@ def scalar_slopes(
     return jnp.moveaxis(J.reshape(tables.n_scalars, tables.n_basic, -1), -1, 0)
 
 
-def _products(lists: Lists, place: np.ndarray, members: np.ndarray) -> Products:
+def _products(lists: Lists, place: np.ndarray, members: np.ndarray) -> MomentProducts:
     """The products that make ``members``, with the places of the stored moments."""
     rank = np.full(len(place), -1)
     rank[members[members >= 0]] = np.flatnonzero(members >= 0)
@@ -181,10 +181,10 @@ def _products(lists: Lists, place: np.ndarray, members: np.ndarray) -> Products:
     mine = mine[np.argsort(rank[lists.pairs[mine, 2]], kind="stable")]
     i, j, k = lists.pairs[mine].T
     left, right, result = (x.astype(np.int32) for x in (place[i], place[j], rank[k]))
-    return Products(left, right, lists.factors[mine].astype(float), result, len(members))
+    return MomentProducts(left, right, lists.factors[mine].astype(float), result, len(members))
 
 
-def _multiply(moments: Array, products: Products) -> Array:
+def _multiply(moments: Array, products: MomentProducts) -> Array:
     factor = jnp.asarray(products.factor, moments.dtype)[:, None]
     return factor * rows_of(moments, products.left) * rows_of(moments, products.right)
 
@@ -196,7 +196,7 @@ def rows_of(
     return moments.at[index].get(mode="promise_in_bounds")
 
 
-def _sums(terms: Array, products: Products) -> Array:
+def _sums(terms: Array, products: MomentProducts) -> Array:
     return jax.ops.segment_sum(
         terms, products.result, products.n_results, indices_are_sorted=True, mode="promise_in_bounds"
     )

@@ -39,39 +39,51 @@ from jaxmlip.graph.batch import Graph, batch, edge_vectors
 
 
 @dataclasses.dataclass(frozen=True)
-class SOAP(Settings):
+class Spectrum(Settings):
+    """What the spectrum of an environment is made of: settings that `SOAP` and GAP share, by QUIP's names."""
+
+    n_max: Count = 4
+    """Radial functions."""
+    l_max: Annotated[int, Bounds(0, 20)] = 4
+    """Largest degree of the spherical harmonics."""
+    sigma_atom: Positive = 0.5
+    """Å; width of the Gaussian of a neighbour (QUIP: ``atom_sigma``)."""
+    cutoff_transition_width: Positive = 0.5
+    """Å; over which neighbours fade out before the cutoff of SOAP."""
+    central_weight: float = 1.0
+    """Weight of the central atom's own Gaussian."""
+    basis_error_exponent: float = 10.0
+    """The radial basis reaches to where a Gaussian at the cutoff has fallen to ten to the power of minus this."""
+    covariance_sigma0: float = 0.0
+    """Size of a last component, the same for all atoms, added after normalisation."""
+    normalise: bool = True
+    """Divide the spectrum of each atom by its norm."""
+    central_reference_all_species: bool | None = None
+    """The central atom stands in the density of every element. None: with one species, as QUIP does."""
+    nu_R: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
+    """Densities of the product that keep their radial index; 2: exact; 1, 0: compressed."""
+    nu_S: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
+    """Densities that keep their species index; 2: exact; 1, 0: compressed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reach(Settings):
+    """Comes first among the settings of `SOAP`."""
+
+    species: tuple[int | str, ...]
+    """Elements in the order of their channels."""
+    cutoff: Positive = 5.0
+    """Å; an atom sees its neighbours up to here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SOAP(Spectrum, _Reach):
     """Settings of the descriptor; names and defaults are QUIP's where it has them, lengths in Å.
 
     >>> SOAP(species=("Li", "O")).n_features, SOAP(species=("Si",), n_max=8, l_max=8).n_features
     (181, 325)
     """
 
-    species: tuple[int | str, ...]
-    """Elements in the order of their channels."""
-    cutoff: Positive = 5.0
-    """Of neighbours."""
-    n_max: Count = 4
-    """Radial functions."""
-    l_max: Annotated[int, Bounds(0, 20)] = 4
-    """Largest degree of the spherical harmonics."""
-    sigma_atom: Positive = 0.5
-    """Width of the Gaussian of a neighbour (QUIP: ``atom_sigma``)."""
-    cutoff_transition_width: Positive = 0.5
-    """Over which neighbours fade out before the cutoff."""
-    central_weight: float = 1.0
-    """Weight of the central atom's own Gaussian."""
-    basis_error_exponent: float = 10.0
-    """The radial basis reaches to where a Gaussian at the cutoff has fallen to ten to the power of minus this."""
-    covariance_sigma0: float = 0.0
-    """The last component, added after normalisation."""
-    normalise: bool = True
-    """Divide the spectrum of each atom by its norm."""
-    central_reference_all_species: bool | None = None
-    """The central atom stands in every channel, not only its own. None: with one species, as QUIP does."""
-    nu_R: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
-    """Densities of the product that keep their radial index: 2 exact, 1 or 0."""
-    nu_S: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
-    """Densities that keep their species index."""
     embedding: tuple[tuple[float, ...], ...] | None = None
     """Weight of each species in each channel, [n_species, n_channels]; None: a channel a species (exact)."""
 

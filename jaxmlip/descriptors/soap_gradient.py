@@ -53,8 +53,7 @@ def _vectors_and_slopes(settings: SOAP, graph: Graph, vectors: Array) -> tuple[A
     dP = jnp.stack([_slopes(c, pair) for c, pair in zip(density, pairs)], axis=3)  # [n_atoms, 3, products, degrees, …]
     dP = dP.reshape(*dP.shape[:2], -1, dP.shape[-1])
     if settings.normalise:
-        squares = jnp.sum(P**2, axis=1, keepdims=True)
-        length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+        length = _length(jnp.sum(P**2, axis=1, keepdims=True))
         P = P / length
         along = jnp.einsum("axdj,ad->axj", dP, P)
         dP = (dP - along[:, :, None] * P[:, None, :, None]) / length[:, :, None, None]
@@ -78,8 +77,7 @@ def overlap_slopes(
     trailing = settings.covariance_sigma0 * points[:, -1]
     length = jnp.ones_like(P[:, :1])
     if settings.normalise:
-        squares = jnp.sum(P**2, axis=1, keepdims=True)
-        length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+        length = _length(jnp.sum(P**2, axis=1, keepdims=True))
     p = P / length
     overlap = p @ s.T
     slopes = jnp.einsum("axdj,md->ajxm", dP, s)
@@ -109,8 +107,7 @@ def overlap_slopes_by_density(
     length = jnp.ones_like(overlap[:, :1])
     gradient = jnp.concatenate([2 * h.reshape(*h.shape[:2], -1) for h in half], axis=2)
     if settings.normalise:
-        squares = jnp.stack([jnp.sum(P**2, axis=(1, 2)) for P in own]).sum(axis=0)[:, None]
-        length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+        length = _length(jnp.stack([jnp.sum(P**2, axis=(1, 2)) for P in own]).sum(axis=0)[:, None])
         overlap = overlap / length
         along = jnp.concatenate([2 * h.reshape(h.shape[0], -1) for h in own_half], axis=1) / length
         gradient = gradient - overlap[:, :, None] * along[:, None]
@@ -121,6 +118,11 @@ def overlap_slopes_by_density(
 
     slopes = jax.lax.map(of_atom, (pairs, gradient / length[:, :, None]))
     return overlap + settings.covariance_sigma0 * points[None, :, -1], slopes
+
+
+def _length(squares: Float[Array, "n_atoms 1"]) -> Float[Array, "n_atoms 1"]:
+    """Of the vector of each atom; 1 where it is zero."""
+    return jnp.sqrt(jnp.where(squares > 0, squares, 1))
 
 
 def _density_slopes(pairs: list[Pair]) -> Float[Array, "3 n_density max_neighbors"]:

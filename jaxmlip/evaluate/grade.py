@@ -22,6 +22,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from jaxmlip import pretrained
+from jaxmlip.data.structures import unlabelled
 from jaxmlip.evaluate.maxvol import ActiveRows, maxvol, row_grades
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting.training.frozen import frozen as in_groups
@@ -182,16 +183,17 @@ def _vectors(model: Model, atoms: Sequence[ase.Atoms], mode: Mode) -> list[np.nd
         raise ValueError(
             f"{type(model.potential.config).__name__} has no energies of atoms alone: use mode='structures'"
         )
+    if not split_params(model.potential, model.params)[0]:
+        raise ValueError(
+            "this model has no trained parameters, of which grades are made: grade with what it was made of"
+        )
     result: list[Any] = [None] * len(atoms)
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.params)
-        for one in batches(atoms, model.potential.config, max_atoms=128):
+        for one in batches(unlabelled(atoms), model.potential.config, max_atoms=128):
             rows = np.asarray(_rows(model.potential, params, one.graph))
-            owner = np.where(np.asarray(one.graph.atom_mask), np.asarray(one.graph.atom_graph), -1)
-            for g, k in enumerate(one.index):
-                if k >= 0:
-                    mine = rows[owner == g]
-                    result[k] = mine if mode == "atoms" else mine.sum(axis=0, keepdims=True)
+            for k, _, mine in one.members():
+                result[k] = rows[mine] if mode == "atoms" else rows[mine].sum(axis=0, keepdims=True)
     return result
 
 

@@ -1,6 +1,7 @@
 """Parity: predicted against reference values, as tidy data and as the published figures (train row above test row)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import ase
@@ -82,21 +83,21 @@ def parity_figure(
         panels: name of a potential → name of a data set ("train", "test", in the order of rows) → points; all of
             one quantity.
         title: above the figure.
-        n_columns: at most this many side by side, further potentials below; None: all of them.
+        n_columns: at most this many side by side, further potentials below, as evenly as can be; None: all of them.
     """
     names = list(panels)
     rows = list(dict.fromkeys(row for column in panels.values() for row in column))
-    width = min(n_columns or len(names), len(names))
-    height = len(rows) * -(-len(names) // width)
-    figure = Figure(figsize=(0.5 + 2.6 * width, (0.3 if title else 0.0) + 2.5 * height), layout="constrained")
-    axes = figure.subplots(height, width, squeeze=False)
+    across = _balanced(len(names), n_columns or len(names))
+    size = (0.5 + 2.6 * across[0], (0.3 if title else 0.0) + 2.5 * len(rows) * len(across))
+    figure = Figure(figsize=size, layout="constrained")
+    halves = figure.add_gridspec(len(rows) * len(across), 2 * across[0])
     quantity = next(points.quantity for column in panels.values() for points in column.values())
     unit, factor = AXES[quantity]
     low, high = _limits([factor * points.reference for column in panels.values() for points in column.values()])
-    for axis in axes[-len(rows) :, 1 + (len(names) - 1) % width :].flat:
-        axis.remove()
-    for (i, row), (j, name) in ((r, c) for r in enumerate(rows) for c in enumerate(names)):
-        axis = axes[i + len(rows) * (j // width), j % width]
+    places = [(line, j) for line, n in enumerate(across) for j in range(n)]
+    for (i, row), (name, (line, j)) in product(enumerate(rows), zip(names, places, strict=True)):
+        left = across[0] - across[line] + 2 * j  # a shorter line stands in the middle
+        axis = figure.add_subplot(halves[i + len(rows) * line, left : left + 2])
         axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.yaxis.set_major_locator(MaxNLocator(5))
@@ -105,10 +106,16 @@ def parity_figure(
         if i == 0:
             axis.set_title(style.label(name))
         axis.set_xlabel(f"reference {_NAMES[quantity]} ({unit})" if i == len(rows) - 1 else "")
-        axis.set_ylabel(f"{row}\npredicted ({unit})" if j % width == 0 else "")
+        axis.set_ylabel(f"{row}\npredicted ({unit})" if j == 0 else "")
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _balanced(n: int, most: int) -> list[int]:
+    """How many stand in each of the fewest lines of at most ``most``: lengths differ by one at most."""
+    n_lines = -(-n // most)
+    return [n // n_lines + (line < n % n_lines) for line in range(n_lines)]
 
 
 def _limits(references: list[Float[np.ndarray, " _"]]) -> tuple[float, float]:

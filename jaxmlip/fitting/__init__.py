@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import ase
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
+from jaxmlip.data.packed import PackedData
 from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting.frame_weights import StructureWeights, converged, with_isolated
 from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
@@ -21,12 +22,13 @@ from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_m
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.training.loop import Extras, train
 from jaxmlip.fitting.training.quasi_newton import QuasiNewtonFit, quasi_newton_method
+from jaxmlip.fitting.training.streamed import train_streamed
 from jaxmlip.potentials.base import Kernel, Linear, Potential
 from jaxmlip.potentials.model import Model, as_model
 from jaxmlip.potentials.registry import FAMILIES, config_from_mapping, family_of, named, potential_of
 from jaxmlip.progress import Report, Terminated
 
-Run = Callable[[Any, Sequence[ase.Atoms], Any, Extras], tuple[Model, History]]
+Run = Callable[[Any, Any, Any, Extras], tuple[Model, History]]
 """(start, atoms, settings, extras) → the fitted model and its history."""
 
 
@@ -35,6 +37,8 @@ class FitMethod(NamedTuple):
 
     settings: type[Any]
     run: Run
+    streamed: Run | None = None
+    """The same of packed data, which stay on disk; None: they are read into memory first."""
 
 
 def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
@@ -47,11 +51,11 @@ def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
 
 
 FIT_METHODS = {
-    "linear": FitMethod(LinearFit, _in_one_piece(fit_linear)),
+    "linear": FitMethod(LinearFit, _in_one_piece(fit_linear), _in_one_piece(fit_linear)),
     "gaussian-process": FitMethod(GaussianProcessFit, _in_one_piece(fit_gaussian_process)),
     "gauss-newton": FitMethod(GaussNewtonFit, partial(train, optimizer=gauss_newton_method)),
     "quasi-newton": FitMethod(QuasiNewtonFit, partial(train, optimizer=quasi_newton_method)),
-    "gradient": FitMethod(GradientFit, partial(train, optimizer=gradient_method)),
+    "gradient": FitMethod(GradientFit, partial(train, optimizer=gradient_method), train_streamed),
 }
 """By the names that the command line and study files use."""
 
@@ -77,7 +81,9 @@ def fit(
         start: a potential from `jaxmlip.build` or a family's factory, or a model (or its file) to go on from, as in
             fine-tuning: a linear fit keeps what is not linear in its parameters, the others start from them, with
             offsets fitted anew unless the settings say otherwise.
-        atoms: structures with labels, as `jaxmlip.read` gives them, of ASE or pymatgen.
+        atoms: structures with labels, as `jaxmlip.read` gives them, of ASE or pymatgen. Packed data
+            (`jaxmlip.data.PackedData`) stay on disk in a linear fit and in training by gradients; the other methods
+            read them into memory.
         settings: `LinearFit`, `GaussianProcessFit`, `GaussNewtonFit`, `QuasiNewtonFit` or `GradientFit`; the default
             is the family's. Weights mean the same in each; a Gaussian process has the noise of the data instead.
             Weights of single structures and groups, and what is left out: `jaxmlip.fitting.frame_weights`.
@@ -93,9 +99,10 @@ def fit(
         ValueError: data without labels that carry weight, labels that are not finite, an element that the potential
             does not know, a potential that the method cannot fit, or a checkpoint of another run.
         FloatingPointError: a training run diverged.
-        Terminated: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch and ends.
+        Terminated: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch (on packed data
+            after the step) and ends.
     """
-    start, frames = _start(start), frames_of(atoms)
+    start = _start(start)
     potential = start.potential if isinstance(start, Model) else start
     if "offsets" in potential.fixed:
         raise ValueError(
@@ -103,14 +110,22 @@ def fit(
             "of it (jaxmlip.tabulated(model))"
         )
     settings = default_settings(potential) if settings is None else settings
-    if isinstance(settings, StructureWeights):
-        frames, settings = with_isolated(converged(frames, settings), settings)
-    run = {method.settings: method.run for method in FIT_METHODS.values()}.get(type(settings))
-    if run is None:
+    method = {method.settings: method for method in FIT_METHODS.values()}.get(type(settings))
+    if method is None:
         kinds = ", ".join(method.settings.__name__ for method in FIT_METHODS.values())
         raise TypeError(f"settings must be one of {kinds}; got {settings!r}")
-    held_out = None if validation is None else frames_of(validation)
+    run = method.streamed if isinstance(atoms, PackedData) and method.streamed else method.run
+    frames, held_out = (_frames(given, method) for given in (atoms, validation))
+    if isinstance(settings, StructureWeights):
+        frames, settings = with_isolated(converged(frames, settings), settings)
     return run(start, frames, settings, Extras(held_out, None if folder is None else Path(folder), show_progress))
+
+
+def _frames(structures: Any, method: FitMethod) -> Any:
+    """Structures as a method takes them: packed ones stay on disk where it can."""
+    if structures is None or (isinstance(structures, PackedData) and method.streamed):
+        return structures
+    return frames_of(structures)
 
 
 def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
@@ -125,10 +140,21 @@ def fit_settings(family: str, values: Mapping[str, Any]) -> Any:
         ConfigError: no such method or setting, or a value of the wrong kind.
     """
     values = dict(values)
-    method = values.pop("method", method_of(family))
-    if method not in FIT_METHODS:
-        raise ConfigError(unknown_name("method of fitting", method, FIT_METHODS))
-    return from_mapping(FIT_METHODS[method].settings, values, where="fit")
+    return from_mapping(named_method(values.pop("method", method_of(family))).settings, values, where="fit")
+
+
+def named_method(name: Any) -> FitMethod:
+    """One of `FIT_METHODS`.
+
+    >>> named_method("linear").settings.__name__
+    'LinearFit'
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in FIT_METHODS:
+        raise ConfigError(unknown_name("method of fitting", name, FIT_METHODS))
+    return FIT_METHODS[name]
 
 
 def default_settings(potential: Potential) -> Any:

@@ -8,6 +8,7 @@ settings: with σ of the settings, 1/weight or noise, the residual is multiplied
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import ase
@@ -16,6 +17,7 @@ from jaxtyping import Float
 
 from jaxmlip.config import NotNegative, Settings, unknown_name
 from jaxmlip.data.labels import DataWarning, is_converged
+from jaxmlip.data.packed import PackedData
 from jaxmlip.data.weights import frame_sigmas, frame_weights, unknown_weights
 from jaxmlip.potentials.offsets import is_isolated, isolated_energies
 
@@ -57,28 +59,45 @@ def residual_factors(
     Raises:
         ValueError: a weight that is none, with the structure; or a weighted group that does not exist.
     """
-    _check_names(atoms, settings)
-    _warn_of_unknown(atoms)
+    check_groups({group_of(frame, settings) for frame in atoms}, settings)
+    warn_of_unknown({name for frame in atoms for name in unknown_weights(frame)})
     result = np.ones((len(atoms), 3))
     for k, frame in enumerate(atoms):
         try:
-            weights, own = frame_weights(frame), frame_sigmas(frame)
+            result[k] = residual_factor(frame, settings, sigmas)
         except ValueError as error:
             raise ValueError(f"structure {k} ({frame.get_chemical_formula()}): {error}") from None
-        result[k] = np.sqrt(np.array(weights) * _group_weights(frame, settings))
-        if any(value is not None for value in own):
-            usual = sigmas(frame)
-            result[k] *= [1.0 if mine is None else usual[i] / mine for i, mine in enumerate(own)]
     return result
 
 
-def converged(atoms: Sequence[ase.Atoms], settings: Any) -> list[ase.Atoms]:
+def residual_factor(
+    frame: ase.Atoms, settings: Any, sigmas: Callable[[ase.Atoms], tuple[float, float, float]]
+) -> Float[np.ndarray, "3"]:
+    """`residual_factors` of one structure, without the checks that need all of them.
+
+    Raises:
+        ValueError: a weight that is none.
+    """
+    own = frame_sigmas(frame)
+    result = np.sqrt(np.array(frame_weights(frame)) * _group_weights(frame, settings))
+    if any(value is not None for value in own):
+        usual = sigmas(frame)
+        result *= [1.0 if mine is None else usual[i] / mine for i, mine in enumerate(own)]
+    return result
+
+
+def converged(atoms: Sequence[ase.Atoms], settings: Any) -> Sequence[ase.Atoms]:
     """The structures without those whose electronic loop did not converge, unless the settings keep them.
 
     Raises:
         ValueError: none is left.
     """
-    kept = [frame for frame in atoms if settings.unconverged or is_converged(frame)]
+    if settings.unconverged:
+        kept = atoms
+    elif isinstance(atoms, PackedData):
+        kept = atoms.select(np.flatnonzero(atoms.converged))
+    else:
+        kept = [frame for frame in atoms if is_converged(frame)]
     if len(kept) == len(atoms):
         return kept
     n_bad = len(atoms) - len(kept)
@@ -89,44 +108,52 @@ def converged(atoms: Sequence[ase.Atoms], settings: Any) -> list[ase.Atoms]:
     return kept
 
 
-def with_isolated(atoms: list[ase.Atoms], settings: Any) -> tuple[list[ase.Atoms], Any]:
+def with_isolated(atoms: Sequence[ase.Atoms], settings: Any) -> tuple[Sequence[ase.Atoms], Any]:
     """The structures to fit and the settings, once ``offsets="isolated"`` has become energies by element.
 
     Raises:
         ValueError: no isolated atoms.
     """
-    n_isolated = sum(is_isolated(frame, settings.isolated_name) for frame in atoms)
+    sizes = atoms.sizes if isinstance(atoms, PackedData) else np.array([len(frame) for frame in atoms])
+    single = [(int(k), atoms[int(k)]) for k in np.flatnonzero(sizes == 1)]
+    isolated = {k: frame for k, frame in single if is_isolated(frame, settings.isolated_name)}
     if settings.offsets != "isolated":
-        if n_isolated and settings.offsets == "fit":
-            text = (
-                f"{n_isolated} isolated atoms are fitted like other structures; offsets='isolated' takes their energies"
-            )
-            warnings.warn(text, DataWarning, stacklevel=3)
+        if isolated and settings.offsets == "fit":
+            text = f"{len(isolated)} isolated atoms are fitted like other structures"
+            warnings.warn(f"{text}; offsets='isolated' takes their energies", DataWarning, stacklevel=3)
         return atoms, settings
-    offsets = isolated_energies(atoms, settings.isolated_name)
-    kept = [frame for frame in atoms if not is_isolated(frame, settings.isolated_name)]
-    return kept, dataclasses.replace(settings, offsets=offsets)
+    offsets = isolated_energies(list(isolated.values()), settings.isolated_name)
+    kept = np.delete(np.arange(len(atoms)), list(isolated))
+    rest = atoms.select(kept) if isinstance(atoms, PackedData) else [atoms[int(k)] for k in kept]
+    return rest, dataclasses.replace(settings, offsets=offsets)
 
 
 def _group_weights(frame: ase.Atoms, settings: Any) -> np.ndarray:
     if not settings.group_weights:
         return np.ones(3)
-    name = str(frame.info.get(settings.groups_of))
+    name = group_of(frame, settings)
     common = settings.group_weights.get(name, 1.0)
     return np.array([common * settings.group_weights.get(f"{name}.{kind}", 1.0) for kind in _KINDS])
 
 
-def _warn_of_unknown(atoms: Sequence[ase.Atoms]) -> None:
-    unknown = {name for frame in atoms for name in unknown_weights(frame)}
-    if unknown:
-        text = f"{', '.join(sorted(unknown))} of the structures look like weights but have no known meaning: not used"
+def group_of(frame: ase.Atoms, settings: Any) -> str:
+    """The group by which the settings may weight a structure; empty where they weight none."""
+    return str(frame.info.get(settings.groups_of)) if settings.group_weights else ""
+
+
+def warn_of_unknown(names: AbstractSet[str]) -> None:
+    """A `DataWarning` for ``names`` that `jaxmlip.data.weights.unknown_weights` found."""
+    if names:
+        text = f"{', '.join(sorted(names))} of the structures look like weights but have no known meaning: not used"
         warnings.warn(f"{text} (weight, energy_weight, energy_sigma, … are)", DataWarning, stacklevel=4)
 
 
-def _check_names(atoms: Sequence[ase.Atoms], settings: Any) -> None:
-    if not settings.group_weights:
-        return
-    present = {str(frame.info.get(settings.groups_of)) for frame in atoms}
+def check_groups(present: AbstractSet[str], settings: Any) -> None:
+    """Refuses weights of groups that are not among those ``present``.
+
+    Raises:
+        ValueError: naming it.
+    """
     known = present | {f"{name}.{kind}" for name in present for kind in _KINDS}
     for name in settings.group_weights:
         if name not in known:

@@ -9,6 +9,7 @@ weights of single structures and groups (`jaxmlip.fitting.frame_weights`), 1 whe
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import ase
@@ -28,6 +29,8 @@ from jaxmlip.graph.labels import GraphLabels
 from jaxmlip.potentials.base import Params, Potential, regressor
 from jaxmlip.potentials.model import Model, predict, predict_energy
 from jaxmlip.potentials.offsets import Energies, Offsets
+
+NOTHING = "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +114,14 @@ def residuals(potential: Potential, params: Params, example: Example, weights: W
 
 def structure_factors(atoms: Sequence[ase.Atoms], weights: Weights) -> Float[np.ndarray, "n_structures 3"]:
     """√u of each structure for energy, forces and stress; a sigma that it names replaces 1/weight."""
+    return residual_factors(atoms, weights, partial(label_sigmas, weights))
 
-    def sigmas(frame: ase.Atoms) -> tuple[float, float, float]:
-        known = {"energy": float(len(frame)), "forces": 1.0, "stress": abs(float(np.linalg.det(frame.cell.array)))}
-        energy, forces, virial = (known[name] / w if w else 0.0 for name, w in _named(weights).items())
-        return energy, forces, virial
 
-    return residual_factors(atoms, weights, sigmas)
+def label_sigmas(weights: Weights, frame: ase.Atoms) -> tuple[float, float, float]:
+    """The standard deviations that weights mean for energy, forces and virial; 0 where there is no weight."""
+    known = {"energy": float(len(frame)), "forces": 1.0, "stress": abs(float(np.linalg.det(frame.cell.array)))}
+    energy, forces, virial = (known[name] / weight if weight else 0.0 for name, weight in _named(weights).items())
+    return energy, forces, virial
 
 
 def _weighted(found: Residuals, labels: GraphLabels, weights: Weights) -> Residuals:
@@ -196,23 +200,34 @@ def check_labels(atoms: Sequence[ase.Atoms], weights: Weights) -> None:
     """
     if not len(atoms):
         raise ValueError("no structures to fit")
-    weighted = [n for n, w in _named(weights).items() if w]
-    refuse_elsewhere(atoms, weighted)
-    n_labels = 0
-    for k, frame in enumerate(atoms):
-        given = read_labels(frame)
-        present: dict[str, Any] = {name: v for name, v in given._asdict().items() if v is not None}
-        bad = [name for name, value in present.items() if not np.all(np.isfinite(value))]
-        if bad:
-            raise ValueError(
-                f"structure {k} ({frame.get_chemical_formula()}) has {' and '.join(bad)} that are not finite numbers; "
-                "remove it, or run `jaxmlip audit FILE --write clean.xyz`"
-            )
-        n_labels += len(set(weighted) & set(present))
-    if not n_labels:
+    refuse_elsewhere(atoms, weighted_kinds(weights))
+    if not sum(count_labels(frame, weights, number=k) for k, frame in enumerate(atoms)):
+        raise ValueError(NOTHING)
+
+
+def count_labels(frame: ase.Atoms, weights: Weights, *, number: int) -> int:
+    """How many labels that carry weight a structure has, which messages call by its ``number``.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    present: dict[str, Any] = {name: v for name, v in read_labels(frame)._asdict().items() if v is not None}
+    bad = [name for name, value in present.items() if not np.all(np.isfinite(value))]
+    if bad:
         raise ValueError(
-            "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
+            f"structure {number} ({frame.get_chemical_formula()}) has {' and '.join(bad)} that are not finite numbers; "
+            "remove it, or run `jaxmlip audit FILE --write clean.xyz`"
         )
+    return len(set(weighted_kinds(weights)) & set(present))
+
+
+def weighted_kinds(weights: Weights) -> list[str]:
+    """Which of energy, forces and stress count.
+
+    >>> weighted_kinds(Weights())
+    ['energy', 'forces']
+    """
+    return [name for name, weight in _named(weights).items() if weight]
 
 
 def _named(weights: Weights) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmlip.descriptors.cluster_functions import Function, momenta
-from jaxmlip.formats.ace_products import Products
+from jaxmlip.formats.ace_products import ProductGroup
 
 _LARGEST = 10_000  # n, l, numbers of functions of a bond: more is damage
 
@@ -97,7 +97,7 @@ class Fields(NamedTuple):
             raise self.error("radcoefficients", f"must be finite numbers of shape {shape}, got {c.shape}")
         return c
 
-    def products(self, centre: int, n_elements: int, n_densities: int) -> Products:
+    def products(self, centre: int, n_elements: int, n_densities: int) -> ProductGroup:
         """An entry of ``functions`` of a ``.yace``."""
         rank, n = self.integer("rank", 1), self.integer("num_ms_combs", 0)
         mus, ns, ls = (self.integers(name, rank, low) for name, low in (("mus", 0), ("ns", 1), ("ls", 0)))
@@ -107,7 +107,7 @@ class Fields(NamedTuple):
         if (np.abs(ms) > np.array(ls)[None]).any():
             raise self.error("ms_combs", f"has |m| above l = {list(ls)}")
         c = np.array(self.numbers("ctildes", n * n_densities)).reshape(n, n_densities)
-        return Products(mus, tuple(k - 1 for k in ns), ls, ms, c)
+        return ProductGroup(mus, tuple(k - 1 for k in ns), ls, ms, c)
 
     def checked(self, function: Function) -> Function:
         """The function, which can be coupled."""

@@ -17,7 +17,7 @@ from jaxmlip.descriptors.cluster_functions import Function, Momenta, coefficient
 _SAME = 1e-11  # relative to the largest coefficient
 
 
-class Products(NamedTuple):
+class ProductGroup(NamedTuple):
     """Products of equal factors, with n from 0: the orders m of each and its coefficient in each density."""
 
     channels: tuple[int, ...]
@@ -27,7 +27,7 @@ class Products(NamedTuple):
     coefficients: Float[np.ndarray, "n_products n_densities"]
 
 
-def couple(entries: Sequence[Products]) -> Iterator[tuple[tuple[int, ...], list[tuple[Function, list[float]]]]]:
+def couple(entries: Sequence[ProductGroup]) -> Iterator[tuple[tuple[int, ...], list[tuple[Function, list[float]]]]]:
     """Channels, and functions with their coefficients, of each entry.
 
     Where the products are no sum of coupled functions they stay as they are, one function each.
@@ -40,7 +40,7 @@ def couple(entries: Sequence[Products]) -> Iterator[tuple[tuple[int, ...], list[
         yield entry.channels, found
 
 
-def _coupled(entry: Products) -> list[tuple[Function, list[float]]] | None:
+def _coupled(entry: ProductGroup) -> list[tuple[Function, list[float]]] | None:
     """The coupled functions whose sum the products are; None: they are not."""
     if len(entry.ls) == 1:
         return (
@@ -67,7 +67,7 @@ def _coupled(entry: Products) -> list[tuple[Function, list[float]]] | None:
     return [(Function((), entry.ns, entry.ls, LS), c.tolist()) for LS, c in zip(choices, solution)]
 
 
-def groups_of(factors: Function | Products) -> tuple[int, ...]:
+def groups_of(factors: Function | ProductGroup) -> tuple[int, ...]:
     """Equal factors by the place of the first of them.
 
     >>> groups_of(Function((0, 1, 0), (2, 2, 2), (1, 1, 1), (1,)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxmlip.descriptors.cluster_functions import Function
-from jaxmlip.files import atomic_path
+from jaxmlip.files import write_lines
 from jaxmlip.formats.ace import OFFSETS, STEP
 from jaxmlip.formats.ace_products import groups_of, real_products
 from jaxmlip.potentials.ace import ACEConfig
@@ -38,8 +38,7 @@ def write_ace(model: Model, path: str | Path) -> None:
         )
     written = _Written(model)
     lines = written.products() if path.suffix == ".yace" else written.functions(path)
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_lines(path, lines)
 
 
 class _Written:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import reduce
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,6 +22,7 @@ from jaxmlip.formats.gap_descriptor import (
     ALL_REFERENCE,
     COVARIANCES,
     PLAIN_SPECTRUM,
+    Term,
     config_of,
     descriptor_words,
     elements_of,
@@ -35,18 +36,6 @@ from jaxmlip.potentials.base import Config
 from jaxmlip.potentials.gap import GAPConfig, gap
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.sums import add_models
-
-
-class _Term(NamedTuple):
-    """One ``gpCoordinates`` element."""
-
-    words: dict[str, str]  # the descriptor string; its name under ""
-    zeta: float
-    delta: float
-    theta: float
-    points: np.ndarray  # [n_sparse, dimensions]
-    alpha: np.ndarray
-    cutoffs: np.ndarray  # sparseCutoff: f_c of the points
 
 
 def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
@@ -79,7 +68,7 @@ def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) ->
     e0 = {int(e.get("Z", 0)): float(e.get("value", 0)) for e in data.iter("e0")}
     terms = _with_elements(path, terms, species, elements_of(params, e0))
     age, parts = _age(path, params), _parts(terms)
-    config = config_of(path, [(t.words, t.zeta, t.delta, t.theta) for t in parts[0]], age)
+    config = config_of(path, parts[0], age)
     if species is not None and Config(tuple(species), 1.0).species != config.species:
         raise ValueError(
             f"{path} is a model of {', '.join(config.symbols)}, in this order; its sparse points are vectors in terms "
@@ -88,25 +77,23 @@ def read_gap(path: str | Path, *, species: Sequence[int | str] | None = None) ->
     offsets = np.array([e0.get(int(z), 0.0) for z in config.species])
     models = []
     for part in parts:
-        own = config_of(
-            path, [(t.words, t.zeta, t.delta, t.theta) for t in part], age, tuple(int(z) for z in config.species)
-        )
+        own = config_of(path, part, age, tuple(int(z) for z in config.species))
         alpha, points = _arrays(own, part)
         models.append(Model(gap(own), {"offsets": np.zeros_like(offsets), "alpha": alpha, "points": points}))
     models[0].params["offsets"] = offsets
     return reduce(add_models, models)
 
 
-def _parts(terms: list[_Term]) -> list[list[_Term]]:
+def _parts(terms: list[Term]) -> list[list[Term]]:
     """The terms of each GAP of the sum: one kind of SOAP and one of distance_2b where there are any left."""
-    kinds: dict[str, dict[tuple, list[_Term]]] = {"soap": {}, "distance_2b": {}}
+    kinds: dict[str, dict[tuple, list[Term]]] = {"soap": {}, "distance_2b": {}}
     for term in terms:
-        kinds[term.words[""]].setdefault(settings_key(term.words, term.zeta, term.theta), []).append(term)
+        kinds[term.words[""]].setdefault(settings_key(term), []).append(term)
     groups = zip_longest(*(found.values() for found in kinds.values()), fillvalue=[])
     return [[*soaps, *pairs] for soaps, pairs in groups]
 
 
-def _with_elements(path: Path, terms: list[_Term], species: Sequence[int | str] | None, known: set[int]) -> list[_Term]:
+def _with_elements(path: Path, terms: list[Term], species: Sequence[int | str] | None, known: set[int]) -> list[Term]:
     """The terms with the element of a model of one element named, where its descriptors leave it open."""
     if all(names_elements(term.words) for term in terms):
         return terms
@@ -139,7 +126,7 @@ def _age(path: Path, params: Any) -> dict[str, Any]:
     return {"central_reference_all_species": True} if version < ALL_REFERENCE else {}
 
 
-def _term(path: Path, element: Any) -> _Term:
+def _term(path: Path, element: Any) -> Term:
     words = descriptor_words(path, element.findtext("descriptor", ""))
     name = words[""]
     if element.get("covariance_type") != COVARIANCES[name]:
@@ -151,7 +138,7 @@ def _term(path: Path, element: Any) -> _Term:
     if points.shape[1] != int(element.get("dimensions", 0)):
         raise ValueError(f"{path}: {points.size} numbers are no {len(alpha)} points of {element.get('dimensions')}")
     zeta, delta = _zeta(path, element, words, theta), float(element.get("signal_variance"))
-    return _Term(words, zeta, delta, theta[0] if theta else 0.0, points, alpha, cutoffs)
+    return Term(words, zeta, delta, theta[0] if theta else 0.0, points, alpha, cutoffs)
 
 
 def _zeta(path: Path, element: Any, words: dict[str, str], theta: list[float]) -> float:
@@ -189,9 +176,9 @@ def _points(path: Path, element: Any) -> np.ndarray:
     return np.array(content.split(), float)
 
 
-def _arrays(config: GAPConfig, terms: list[_Term]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _arrays(config: GAPConfig, terms: list[Term]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """α and points as arrays padded with zeros, one row an element or pair of elements."""
-    rows: dict[str, list[list[_Term]]] = {"soap": [[] for _ in config.species]}
+    rows: dict[str, list[list[Term]]] = {"soap": [[] for _ in config.species]}
     if config.distance_2b_cutoff is not None:
         rows["distance_2b"] = [[] for _ in config.pairs]
     for term in terms:

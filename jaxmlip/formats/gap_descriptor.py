@@ -3,7 +3,7 @@
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -38,6 +38,18 @@ _CENTRES = {"soap": ("Z", "species_Z"), "distance_2b": ("Z1", "Z2")}
 _PAIR = {"cutoff": "cutoff", "cutoff_transition_width": "transition_width"}
 COVARIANCES = {"distance_2b": "1", "soap": "2"}
 """QUIP's numbers of the kernels: ard_se and dot_product."""
+
+
+class Term(NamedTuple):
+    """One ``gpCoordinates`` element."""
+
+    words: dict[str, str]  # the descriptor string; its name under ""
+    zeta: float
+    delta: float  # eV
+    theta: float  # Å
+    points: np.ndarray  # [n_sparse, dimensions]
+    alpha: np.ndarray  # [n_sparse]
+    cutoffs: np.ndarray  # sparseCutoff: f_c of the points
 
 
 def descriptor_words(path: Path, text: str) -> dict[str, str]:
@@ -89,19 +101,18 @@ def for_element(words: dict[str, str], number: int) -> dict[str, str]:
     return words | named
 
 
-def settings_key(words: dict[str, str], zeta: float, theta: float) -> tuple:
+def settings_key(term: Term) -> tuple:
     """Equal for terms that one `GAPConfig` can hold together."""
-    found = _soap_settings(words) | {"zeta": zeta} if words[""] == "soap" else _pair_settings(words) | {"theta": theta}
-    return words[""], *sorted(found.items())
+    return term.words[""], *sorted(_settings_of(term).items())
 
 
 def config_of(
     path: Path,
-    terms: list[tuple[dict[str, str], float, float, float]],
+    terms: list[Term],
     age: dict[str, Any],
     species: tuple[int, ...] | None = None,
 ) -> GAPConfig:
-    """The settings of all terms together; each is the words of its string, ζ, δ and θ.
+    """The settings of all terms together.
 
     Args:
         path: the file, for messages.
@@ -112,19 +123,19 @@ def config_of(
     Raises:
         ValueError: terms of one kind that differ in more than their element and δ.
     """
-    soaps = [term for term in terms if term[0][""] == "soap"]
-    pairs = [term for term in terms if term[0][""] == "distance_2b"]
+    soaps = [term for term in terms if term.words[""] == "soap"]
+    pairs = [term for term in terms if term.words[""] == "distance_2b"]
     settings: dict[str, Any] = {"n_max": 1, "l_max": 0, "cutoff": 0.0}
-    found_species = tuple(dict.fromkeys(int(w[key]) for w, *_ in pairs for key in ("Z1", "Z2")))
+    found_species = tuple(dict.fromkeys(int(term.words[key]) for term in pairs for key in ("Z1", "Z2")))
     if soaps:
-        settings = _alike(path, [_soap_settings(words) | {"zeta": zeta} for words, zeta, _, _ in soaps])
+        settings = _alike(path, [_settings_of(term) for term in soaps])
         found_species = settings.pop("species_Z")
-        _check_species(path, found_species, [words for words, *_ in soaps], pairs)
-        settings |= {"delta": soaps[0][2], **age}
+        _check_species(path, found_species, soaps, pairs)
+        settings |= {"delta": soaps[0].delta, **age}
     if pairs:
-        found = _alike(path, [_pair_settings(words) | {"distance_2b_theta": theta} for words, _, _, theta in pairs])
+        found = _alike(path, [_settings_of(term) for term in pairs])
         soap_cutoff = settings["cutoff"] or found["distance_2b_cutoff"]
-        settings |= {**found, "distance_2b_delta": pairs[0][2]}
+        settings |= {**found, "distance_2b_delta": pairs[0].delta}
         settings["cutoff"] = max(soap_cutoff, found["distance_2b_cutoff"])
         settings["soap_cutoff"] = None if soap_cutoff == settings["cutoff"] else soap_cutoff
     if species is not None and not (
@@ -160,16 +171,16 @@ def pair_of(config: GAPConfig, words: dict[str, str]) -> tuple[int, int]:
     return a, b
 
 
-def _soap_settings(words: dict[str, str]) -> dict[str, Any]:
+def _settings_of(term: Term) -> dict[str, Any]:
+    words = term.words
+    if words[""] != "soap":
+        found = {f"distance_2b_{name}": float(words[key]) for key, name in _PAIR.items() if key in words}
+        return found | {"distance_2b_theta": term.theta}
     found: dict[str, Any] = {key: kind(words[key]) for key, kind in _SOAP.items() if key in words}
     found["sigma_atom"] = found.pop("atom_sigma")
     found |= {key: words[key].upper().startswith("T") for key in _FLAGS if key in words}
     found["species_Z"] = tuple(int(z) for z in words.get("species_Z", "0").split())
-    return found
-
-
-def _pair_settings(words: dict[str, str]) -> dict[str, Any]:
-    return {f"distance_2b_{name}": float(words[key]) for key, name in _PAIR.items() if key in words}
+    return found | {"zeta": term.zeta}
 
 
 def _alike(path: Path, settings: list[dict[str, Any]]) -> dict[str, Any]:
@@ -183,9 +194,9 @@ def _alike(path: Path, settings: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(settings[0])
 
 
-def _check_species(path: Path, species: tuple[int, ...], soaps: list[dict[str, str]], pairs: list) -> None:
-    centres = [int(words.get("Z", "0")) for words in soaps]
-    others = [int(words[key]) for words, *_ in pairs for key in ("Z1", "Z2")]
+def _check_species(path: Path, species: tuple[int, ...], soaps: list[Term], pairs: list[Term]) -> None:
+    centres = [int(term.words.get("Z", "0")) for term in soaps]
+    others = [int(term.words[key]) for term in pairs for key in ("Z1", "Z2")]
     if 0 in (*species, *centres, *others):
         raise ValueError(f"{path}: Z=0 (any element) is not supported: fit with add_species, or name the elements")
     unknown = {*centres, *others} - set(species)

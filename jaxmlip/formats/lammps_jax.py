@@ -138,8 +138,8 @@ def energy_function(model: Model, capacity: Capacity) -> Callable[..., Any]:
 
 class _Table(NamedTuple):
     neighbors: Int[Array, "n_rows width"]  # padding points at the atom itself
-    mask: Bool[Array, "n_rows width"]
-    crowded: Bool[Array, ""]
+    mask: Bool[Array, "n_rows width"]  # False: padding
+    crowded: Bool[Array, ""]  # an atom has more neighbours than there are columns
 
 
 def _table(graph: Any, n_rows: int, width: int) -> _Table:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxmlip.descriptors.moment_basis import MomentBasis, moment_basis
-from jaxmlip.files import atomic_path
+from jaxmlip.files import write_lines
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.mtp import MTPConfig, index_text, mtp
 
@@ -129,8 +129,7 @@ def write_mtp(model: Model, path: str | Path) -> None:
     lines += [f"alpha_scalar_moments = {len(basis.scalars)}", f"alpha_moment_mapping = {_list(basis.scalars)}"]
     for name, key in (("species_coeffs", "offsets"), ("moment_coeffs", "coefficients")):
         lines += [f"{name} = {_list(np.asarray(model.params[key], float))}"]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_lines(path, lines)
 
 
 def _check_kind(file: _File) -> None:

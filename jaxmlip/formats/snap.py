@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from jaxmlip.config import unknown_name
 from jaxmlip.descriptors.bispectrum import bispectrum_indices
-from jaxmlip.files import atomic_path
+from jaxmlip.files import write_lines
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.snap import QSNAPConfig, SNAPConfig, snap
 
@@ -30,9 +30,9 @@ _DEFAULTS = {
 
 
 class _Element(NamedTuple):
-    radius: float
-    weight: float
-    coefficients: np.ndarray
+    radius: float  # in the units of rcutfac
+    weight: float  # in the densities of its neighbours
+    coefficients: np.ndarray  # eV; the energy of an atom alone first
 
 
 def read_snap(path: str | Path, *, species: Sequence[int | str] | None = None) -> Model:
@@ -91,8 +91,8 @@ def write_snap(model: Model, path: str | Path) -> None:
     lines = ["# SNAP coefficients, written by jaxmlip", "", f"{len(config.species)} {table.shape[1]}"]
     for symbol, radius, weight, row in zip(config.symbols, radii, weights, table):
         lines += [f"{symbol} {radius!r} {weight!r}", *(repr(float(c)) for c in row)]
-    _write_lines(Path(path).with_suffix(".snapparam"), _param_lines(config, max(radii)))
-    _write_lines(Path(path).with_suffix(".snapcoeff"), lines)
+    write_lines(Path(path).with_suffix(".snapparam"), _param_lines(config, max(radii)))
+    write_lines(Path(path).with_suffix(".snapcoeff"), lines)
 
 
 def symmetrized(
@@ -205,8 +205,3 @@ def _param_lines(config: SNAPConfig, largest_radius: float) -> list[str]:
         keys |= {"switchinnerflag": 1}
         keys |= {name: " ".join(map(repr, getattr(config, name))) for name in ("sinner", "dinner")}
     return ["# SNAP settings, written by jaxmlip", *(f"{key} {value}" for key, value in keys.items())]
-
-
-def _write_lines(path: Path, lines: list[str]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

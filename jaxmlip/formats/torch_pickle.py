@@ -50,7 +50,7 @@ class Tensor(NamedTuple):
 
 
 class _Global(NamedTuple):
-    name: str
+    name: str  # as module and name in one
 
 
 class ArrayState:

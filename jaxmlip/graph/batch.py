@@ -5,7 +5,7 @@ gathered through ``reverse``, so nothing is scattered. Padding is masked; it con
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -59,12 +59,26 @@ class Graph(NamedTuple):
         return self.cell.shape[0]
 
 
+class Member(NamedTuple):
+    """A structure of a `Batch`: its place in the data and in the batch, and which rows of atoms are its own."""
+
+    index: int
+    slot: int
+    atoms: Bool[np.ndarray, " n_atoms"]
+
+
 class Batch(NamedTuple):
     """A graph, its labels, and where each of its structures stood in the data (−1: padding)."""
 
     graph: Graph
     labels: GraphLabels
     index: Int[np.ndarray, " n_graphs"]
+
+    def members(self) -> Iterator[Member]:
+        """Its structures, without padding."""
+        owner = np.where(self.graph.atom_mask, self.graph.atom_graph, -1)
+        for slot in np.flatnonzero(self.index >= 0).tolist():
+            yield Member(int(self.index[slot]), slot, owner == slot)
 
 
 class Shape(NamedTuple):

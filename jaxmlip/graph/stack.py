@@ -18,7 +18,7 @@ from jaxmlip.graph.batch import Batch, Graph, Shape, graph_arrays, max_neighbors
 from jaxmlip.graph.labels import GraphLabels, label_arrays
 from jaxmlip.graph.neighbors import neighbor_pairs
 
-_ROUND_ATOMS, _ROUND_NEIGHBORS = 4, 8
+ROUND_ATOMS, ROUND_NEIGHBORS = 4, 8
 
 
 class Bucket(NamedTuple):
@@ -65,9 +65,9 @@ def stack(
     order = np.argsort(sizes, kind="stable")
     buckets = []
     factors = np.ones((len(frames), 3)) if factors is None else factors
-    for members in _cut(order, sizes, n_shapes):
-        n_atoms = -(-int(sizes[members].max()) // _ROUND_ATOMS) * _ROUND_ATOMS
-        width = -(-max(widths[k] for k in members) // _ROUND_NEIGHBORS) * _ROUND_NEIGHBORS
+    for members in cut(order, sizes, n_shapes):
+        n_atoms = -(-int(sizes[members].max()) // ROUND_ATOMS) * ROUND_ATOMS
+        width = -(-max(widths[k] for k in members) // ROUND_NEIGHBORS) * ROUND_NEIGHBORS
         shape = Shape(1, n_atoms, width)
         graphs = _stacked([graph_arrays([frames[k]], [found[k]], config, shape=shape, dtype=dtype) for k in members])
         dtype = graphs.positions.dtype
@@ -156,9 +156,9 @@ def _flat(x: Array) -> Array:
     return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
-def _cut(order: np.ndarray, sizes: np.ndarray, n_shapes: int) -> list[np.ndarray]:
+def cut(order: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " n"], n_shapes: int) -> list[Int[np.ndarray, " _"]]:
     """The structures in order of size in at most ``n_shapes`` groups of least padded atoms, by dynamic programming."""
-    kinds, counts = np.unique(-(-sizes[order] // _ROUND_ATOMS) * _ROUND_ATOMS, return_counts=True)
+    kinds, counts = np.unique(-(-sizes[order] // ROUND_ATOMS) * ROUND_ATOMS, return_counts=True)
     total = np.concatenate([[0], np.cumsum(counts)])
     n = len(kinds)
     cost = np.full((n_shapes + 1, n + 1), np.inf)

@@ -33,7 +33,7 @@ from jaxmlip.fitting import fit as fit_model
 from jaxmlip.formats import save
 from jaxmlip.learning.candidates import Around, around
 from jaxmlip.learning.exploration import Exploration
-from jaxmlip.learning.jobs import Job, finished, job_list, run_jobs
+from jaxmlip.learning.jobs import Job, add_structures, finished, job_list, run_jobs
 from jaxmlip.learning.offsets import aligned
 from jaxmlip.learning.selection import informative
 from jaxmlip.potentials.base import Potential
@@ -87,6 +87,10 @@ class Student(NamedTuple):
     start: Potential | Model | Callable[[Sequence[ase.Atoms]], Potential | Model]
     fit: Any = None  # settings of its fit; None: the family's
 
+    def begin(self, train: Sequence[ase.Atoms]) -> Potential | Model:
+        """What its fit to these structures starts from."""
+        return self.start if isinstance(self.start, (Potential, Model)) else self.start(train)
+
 
 class Place(NamedTuple):
     """Where a distillation is kept and runs."""
@@ -132,7 +136,7 @@ def distil(
     place.report(f"{sum(len(job.frames) for job in jobs)} structures in {len(jobs)} jobs for the teacher")
     run_jobs(jobs, teacher_file, place.folder / "jobs", place.executor, place.report)
     train, held_out = _training_set(seeds, jobs, settings, place)
-    start = _start(student, train)
+    start = student.begin(train)
     model, history = fit_model(start, train, settings=student.fit, folder=place.folder / "fit")
     save(model, place.folder / "model.npz")
     own = [seed for seed in seeds if labels(seed).energy is not None]
@@ -149,9 +153,7 @@ def _claim(folder: Path, facts: list[Any]) -> None:
     """Notes in the folder what it belongs to, and refuses one that belongs to something else."""
     teacher, seeds, settings = facts
     digest = hashlib.sha256(json.dumps(to_mapping(settings), sort_keys=True, default=str).encode())
-    for frame in seeds:
-        for array in (frame.numbers, frame.positions, frame.cell.array, *labels(frame)):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    add_structures(digest, seeds)
     digest.update(repr(teacher.potential.config).encode())
     key = {"key": digest.hexdigest()[:16]}
     (folder / "jobs").mkdir(parents=True, exist_ok=True)
@@ -192,18 +194,13 @@ def _first_student(student: Student, seeds: list[ase.Atoms], made: list[ase.Atom
 
     from jaxmlip.graph.batch import batch
 
-    start = _start(student, [*seeds, *made])
+    start = student.begin([*seeds, *made])
     if isinstance(start, Model):
         return start
     own = [seed for seed in seeds if labels(seed).energy is not None]
     if own:
         return fit_model(start, own, settings=student.fit)[0]
     return Model(start, start.init(jax.random.key(0), batch(seeds[:16], start.config)))
-
-
-def _start(student: Student, train: list[ase.Atoms]) -> Potential | Model:
-    start = student.start
-    return start if isinstance(start, (Potential, Model)) else start(train)
 
 
 def _largest_force(frame: ase.Atoms) -> float:

@@ -142,7 +142,7 @@ class _Walker(NamedTuple):
     atoms: ase.Atoms
     velocities: Float[np.ndarray, "n_atoms 3"]  # Å per ASE's unit of time
     forces: Float[np.ndarray, "n_atoms 3"]
-    alive: bool
+    alive: bool  # False: it left what can be trusted
 
     @classmethod
     def at_rest(cls, atoms: ase.Atoms) -> "_Walker":
@@ -159,9 +159,9 @@ class _Bath(NamedTuple):
 
 
 class _Fire(NamedTuple):
-    step: float = 0.1
-    mixing: float = 0.1
-    downhill: int = 0
+    step: float = 0.1  # ASE's unit of time
+    mixing: float = 0.1  # of the velocity with the direction of the force
+    downhill: int = 0  # steps in a row
 
 
 def _evaluated(model: Model, walkers: list[_Walker], shape: Shape, dtype: str) -> tuple[list[_Walker], Shape]:

@@ -35,6 +35,13 @@ class Job(NamedTuple):
         return f"{self.kind}-{self.number:04d}.extxyz"
 
 
+def add_structures(digest: Any, frames: Sequence[ase.Atoms]) -> None:
+    """Adds structures with their labels to a hash of what a folder belongs to."""
+    for frame in frames:
+        for array in (frame.numbers, frame.positions, frame.cell.array, *labels(frame)):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+
+
 def job_list(seeds: Sequence[ase.Atoms], candidates: Sequence[ase.Atoms], settings) -> list[Job]:
     """All jobs of a `Distillation`; the same for the same arguments."""
     rng = np.random.default_rng(settings.seed)

@@ -223,15 +223,6 @@ def _initial(potential: Potential, seed: Array, graph: Graph | None) -> Params:
     return potential.init(jax.random.key(seed), graph)
 
 
-class Prediction(NamedTuple):
-    """Energies in eV, forces in eV/Å, stress in eV/Å³ (ASE sign; zero where the cell spans no volume)."""
-
-    energy: Float[Array, " n_graphs"]
-    forces: Float[Array, "n_atoms 3"]
-    stress: Float[Array, "n_graphs 3 3"]
-    atomic_energies: Float[Array, " n_atoms"]
-
-
 def safe_edges(graph: Graph, config: Config) -> Float[Array, "n_atoms max_neighbors 3"]:
     """The edge vectors of a graph that was made for ``config``, as potentials take them: see `safe_vectors`.
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.cutoff import transition_cutoff
-from jaxmlip.config import Bounds, ConfigError, Count, Positive, Range, replaced
+from jaxmlip.config import ConfigError, Count, Positive, Range, replaced
 from jaxmlip.descriptors.alchemical import alchemical_embedding
-from jaxmlip.descriptors.soap import SOAP
+from jaxmlip.descriptors.soap import SOAP, Spectrum
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config
 
 
 @dataclasses.dataclass(frozen=True)
-class GAPConfig(Config):
+class GAPConfig(Spectrum, Config):
     """QUIP's settings, by its names; the defaults are those of the published study of disordered rocksalts.
 
     >>> GAPConfig(species=("Li", "O")).soap.n_features
@@ -28,34 +28,12 @@ class GAPConfig(Config):
 
     cutoff: float = 5.0
     """Å; the larger one where SOAP and the pair term have different ones."""
-    n_max: Count = 4
-    """Radial functions of SOAP."""
-    l_max: Annotated[int, Bounds(0, 20)] = 4
-    """Largest degree of the spherical harmonics of SOAP."""
-    sigma_atom: Positive = 0.5
-    """Å; width of the Gaussian of a neighbour (QUIP: ``atom_sigma``)."""
     zeta: Positive = 4.0
     """Power of the dot product of two spectra: larger tells environments apart more sharply."""
     delta: Positive = 1.0
     """eV; prior standard deviation of an atomic energy."""
-    cutoff_transition_width: Positive = 0.5
-    """Å; over which neighbours fade out before the cutoff of SOAP."""
     soap_cutoff: Positive | None = None
     """Å; None: the cutoff."""
-    central_weight: float = 1.0
-    """Weight of the central atom's own Gaussian."""
-    basis_error_exponent: float = 10.0
-    """The radial basis reaches to where a Gaussian at the cutoff has fallen to ten to the power of minus this."""
-    covariance_sigma0: float = 0.0
-    """Size of a last component, the same for all atoms, added after normalisation."""
-    normalise: bool = True
-    """Divide the spectrum of each atom by its norm."""
-    central_reference_all_species: bool | None = None
-    """The central atom stands in the density of every element. None: with one species, as QUIP does."""
-    nu_R: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
-    """Densities of the product that keep their radial index; 2: exact; 1, 0: compressed (`SOAP`)."""
-    nu_S: Annotated[int, Bounds(0, 2)] = 2  # noqa: N815
-    """Densities that keep their species index; 2: exact; 1, 0: compressed."""
     n_channels: Count | None = None
     """Put the species into so many channels (`alchemical_embedding`); None: one each, exact."""
     distance_2b_cutoff: Positive | None = None
@@ -93,7 +71,7 @@ class GAPConfig(Config):
 
     @property
     def _soap_settings(self) -> dict[str, Any]:
-        shared = {field.name for field in dataclasses.fields(SOAP)} & {field.name for field in dataclasses.fields(self)}
+        shared = {"species", *(field.name for field in dataclasses.fields(Spectrum))}
         settings: dict[str, Any] = {name: getattr(self, name) for name in shared}
         settings["cutoff"] = self.cutoff if self.soap_cutoff is None else self.soap_cutoff
         if self.n_channels is not None:

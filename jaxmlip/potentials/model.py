@@ -60,18 +60,19 @@ class Model:
 
     def __repr__(self) -> str:
         """One line: family, elements, cutoff, number of parameters."""
-        return "Model(" + "; ".join(f"{name} {value}".strip() for name, value in self._facts()) + ")"
+        family, elements, cutoff, number = self._facts().values()
+        return f"Model({family} of {elements}; cutoff {cutoff}; {number} parameters)"
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        rows = "".join(f"<tr><td>{name or 'potential'}</td><td>{value}</td></tr>" for name, value in self._facts())
+        rows = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in self._facts().items())
         return f"<table>{rows}</table>"
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def _facts(self) -> dict[str, str]:
         config = self.potential.config
         number = sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(self.params))
-        kind = f"{label_of(config)} of {', '.join(config.symbols)}"
-        return [("", kind), ("cutoff", f"{config.cutoff:g} Å"), ("", f"{number:,} parameters")]
+        known = {"family": label_of(config), "elements": ", ".join(config.symbols)}
+        return known | {"cutoff": f"{config.cutoff:g} Å", "parameters": f"{number:,}"}
 
     def __reduce__(self) -> tuple:
         """Pickled as settings and arrays: the same bits."""

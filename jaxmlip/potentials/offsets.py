@@ -81,19 +81,19 @@ def isolated_energies(atoms: Sequence[ase.Atoms], name: str = "isolated_atom") -
         ValueError: none is there, one has no energy, or two of an element differ.
     """
     found: dict[str, float] = {}
-    for index, frame in enumerate(atoms):
+    for frame in atoms:
         if not is_isolated(frame, name):
             continue
         symbol, energy = str(frame.symbols[0]), labels(frame).energy
         if energy is None or not np.isfinite(energy):
-            raise ValueError(f"structure {index}, the isolated {symbol} atom, has no energy; give it, or the offsets")
+            raise ValueError(f"the isolated {symbol} atom has no energy; give it, or the offsets")
         if symbol in found and abs(found[symbol] - energy) > 1e-6:
             raise ValueError(f"two isolated {symbol} atoms have different energies, {found[symbol]} and {energy} eV")
         found[symbol] = energy
     if not found:
         raise ValueError(
-            f"offsets='isolated' needs structures of one atom with config_type={name}; none of the {len(atoms)} "
-            "structures is one: name them with isolated_name, or give the energies of the elements"
+            f"offsets='isolated' needs structures of one atom with config_type={name}, and there is "
+            "none: name them with isolated_name, or give the energies of the elements"
         )
     return found
 

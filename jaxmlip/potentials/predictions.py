@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.data.structures import frames_of
+from jaxmlip.data.structures import unlabelled
 from jaxmlip.graph.batch import Batch, Graph, batches
 from jaxmlip.potentials.base import cast_params, descriptor, safe_edges
 from jaxmlip.potentials.model import Model, Prediction, as_model, predict
@@ -54,7 +54,7 @@ def predict_atoms(
     """
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    model, frames = as_model(model), frames_of(atoms)
+    model, frames = as_model(model), unlabelled(atoms)
     n = len(frames)
     atomic: list[Any] = [np.zeros(0)] * n
     result = Predicted(np.zeros(n), [np.zeros((0, 3))] * n, np.zeros((n, 3, 3)), atomic)
@@ -89,15 +89,14 @@ def descriptors(model: Any, structures: Any) -> list[Float[np.ndarray, "_ n_desc
     Raises:
         ValueError: a family without descriptors (ZBL).
     """
-    model, frames = as_model(model), frames_of(structures)
+    model, frames = as_model(model), unlabelled(structures)
     found: list[Any] = [None] * len(frames)
     with jax.enable_x64(True):
         model = Model(model.potential, cast_params(model.params, "float64"))
         for one in batches(frames, model.potential.config):
-            values, owner = np.asarray(_described(model, one.graph)), _owners(one)
-            for slot, index in enumerate(one.index):
-                if index >= 0:
-                    found[index] = values[owner == slot]
+            values = np.asarray(_described(model, one.graph))
+            for index, _, mine in one.members():
+                found[index] = values[mine]
     return found
 
 
@@ -107,18 +106,10 @@ def _described(model: Model, graph: Graph) -> Float[Array, "n_atoms n_descriptor
     return descriptor(model.potential)(model.params, graph, vectors)
 
 
-def _owners(one: Batch) -> np.ndarray:
-    """Which structure of the batch each atom belongs to; −1: padding."""
-    return np.where(one.graph.atom_mask, one.graph.atom_graph, -1)
-
-
 def _collect(result: Any, one: Batch, prediction: Prediction) -> None:
     """Copy one batch to where its structures stood in the data."""
-    owner = _owners(one)
-    for slot, index in enumerate(one.index):
-        if index < 0:
-            continue
+    for index, slot, mine in one.members():
         result.energy[index] = prediction.energy[slot]
-        result.forces[index] = np.asarray(prediction.forces[owner == slot], np.float64)
+        result.forces[index] = np.asarray(prediction.forces[mine], np.float64)
         result.stress[index] = prediction.stress[slot]
-        result.atomic_energies[index] = np.asarray(prediction.atomic_energies[owner == slot], np.float64)
+        result.atomic_energies[index] = np.asarray(prediction.atomic_energies[mine], np.float64)

@@ -159,14 +159,15 @@ def family_of(config: Config) -> Family:
 
 
 def label_of(config: Config) -> str:
-    """How the family of ``config`` is written; of a sum all its parts.
+    """How the family of ``config`` is written; of a sum all its parts, of what another is made of both.
 
     >>> label_of(build("snap", species=("Mo",), cutoff=4.0).config)
     'SNAP'
     """
     parts = [label_of(part) for part in vars(config).values() if isinstance(part, Config)]
     known = [family for family in FAMILIES.values() if family.config is type(config)]
-    return " + ".join(parts) or (known[0].label or known[0].name if known else type(config).__name__)
+    own = (known[0].label or known[0].name) if known else type(config).__name__
+    return " + ".join(parts) if len(parts) > 1 else " ".join([own, *parts])
 
 
 def potential_of(config: Config) -> Potential:
@@ -187,7 +188,9 @@ def build(family: str | None = None, **settings: Any) -> Potential:
     Raises:
         ConfigError: no such family or setting, or a setting of the wrong kind.
     """
-    kind = named("" if family is None else family)
+    if family is None:
+        raise ConfigError(f"build needs a family ({', '.join(FAMILIES)}), as in jaxmlip.build('snap', species=…)")
+    kind = named(family)
     if isinstance(settings.get("species"), str):
         settings["species"] = (settings["species"],)
     return kind.build(from_mapping(kind.config, settings, where=kind.name))

@@ -25,6 +25,8 @@ from jaxmlip.potentials.registry import Family, label_of, potential_of
 
 _NEAREST = 1e-4  # Å; the first knot, as the Bessel functions divide by the distance
 
+_FEWEST = 100  # intervals; their errors of forces are a thousand times those of 1,000
+
 
 class MessagePassing(Protocol):
     """Settings of a family whose radial networks can be tabulated."""
@@ -58,8 +60,10 @@ class TabulatedConfig(Config):
     """Intervals of the tables between 0 and the cutoff; errors of forces fall with their third power."""
 
     def __post_init__(self) -> None:
-        """Refuses a family without radial networks."""
+        """Refuses a family without radial networks, and tables that are too coarse."""
         network: Any = self.network
+        if isinstance(network, TabulatedConfig):
+            raise ConfigError("the radial networks of this model are tables already: tabulate the network itself")
         if not hasattr(network, "edge_basis") or not hasattr(network, "wave_numbers"):
             raise ConfigError(
                 f"only radial networks of message passing (NequIP, SevenNet) are tabulated, not {label_of(network)}: "
@@ -68,6 +72,10 @@ class TabulatedConfig(Config):
         object.__setattr__(self, "species", network.species)
         object.__setattr__(self, "cutoff", network.cutoff)
         super().__post_init__()
+        if self.n_intervals < _FEWEST:
+            raise ConfigError(
+                f"n_intervals: at least {_FEWEST}, got {self.n_intervals}: with fewer the tables give wrong forces"
+            )
 
     @property
     def n_hops(self) -> int:
@@ -107,7 +115,7 @@ def tabulated(model: Any, *, n_intervals: int | None = None) -> Model:
             SevenNet begins to fall within an interval of those, as it has a kink there.
 
     Raises:
-        ConfigError: a family without radial networks.
+        ConfigError: a family without radial networks, or too few intervals.
     """
     network = as_model(model)
     config = TabulatedConfig(network.potential.config)

@@ -43,6 +43,8 @@ class Card:
     """What it must not be used for."""
     citations: tuple[str, ...]
     """What to cite: data, teacher, family."""
+    learned: tuple[int, ...]
+    """``info["id"]`` of the structures of `jaxmlip.datasets` ``ldr`` that it was fitted to: they test nothing."""
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.summary}", f"elements     {' '.join(self.elements)}"]
@@ -82,7 +84,7 @@ def card(name: str) -> Card:
     """
     _known(name)
     content = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    lists = {key: tuple(content[key]) for key in ("elements", "citations")}
+    lists = {key: tuple(content[key]) for key in ("elements", "citations", "learned")}
     return Card(**content | lists | {"temperatures": tuple(map(float, content["temperatures"]))})
 
 

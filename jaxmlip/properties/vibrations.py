@@ -16,7 +16,7 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 
 from jaxmlip.evaluate.style import styled
-from jaxmlip.files import atomic_path
+from jaxmlip.files import write_lines
 from jaxmlip.potentials.model import Model
 from jaxmlip.properties.second_derivatives import edge_hessians, hessian
 
@@ -151,8 +151,7 @@ def write_force_constants(path: str | Path, model: Model, atoms: ase.Atoms, repe
         for b, block in enumerate(row):
             lines.append(f"{a * n_cells + 1} {b + 1}")
             lines += [" ".join(f"{x:22.15f}" for x in line) for line in block]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+    write_lines(path, lines)
 
 
 @styled

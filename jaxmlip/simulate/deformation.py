@@ -8,7 +8,7 @@ References:
     ASE's ``FrechetCellFilter``: its logarithm.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,10 +87,14 @@ def geometry(structures: Structures, x: Float[Array, "b m"]) -> tuple[Float[Arra
 
 
 def evaluate(
-    potential: Potential, params: Params, structures: Structures, x: Float[Array, "b m"], setting: tuple
+    potential: Potential,
+    params: Params,
+    structures: Structures,
+    x: Float[Array, "b m"],
+    freedom: Freedom,
+    pressure: Any,
 ) -> Evaluation:
-    """H, its gradient, and what forces and stress remain; ``setting``: a `Freedom`, and the pressure in eV/Å³."""
-    freedom, pressure = setting
+    """H at a ``pressure`` in eV/Å³, its gradient, and what forces and stress remain."""
     rows, eye = x.reshape(len(x), -1, 3), jnp.eye(3, dtype=x.dtype)[None]
     F, pullback = jax.vjp(lambda u: exponential(_logarithm(structures, u)), rows[:, -3:])
     positions, cell = _placed(structures, rows[:, :-3], F)

@@ -66,12 +66,21 @@ class Progress(NamedTuple):
 
 
 class _Program(NamedTuple):
-    start: Any
-    advance: Any
-    places: Any
+    """Compiled functions."""
+
+    start: Any  # (positions, which slots are active) -> Progress
+    advance: Any  # until enough slots are done: (structures, progress, limits, enough, params) -> progress, valid lists
+    places: Any  # positions and cells of the accepted and of the trial point
 
 
-How = tuple[str, Freedom, bool]  # method, what may change, whether the symmetry is kept
+class How(NamedTuple):
+    """What a minimization does."""
+
+    method: str
+    """One of `MINIMIZERS`."""
+    freedom: Freedom
+    symmetry: bool
+    """Kept."""
 
 
 def minimize(model: Model, frames: Sequence[ase.Atoms], limits: Limits, how: How) -> list[Ended]:
@@ -99,12 +108,12 @@ def _sizes(n_atoms: np.ndarray) -> np.ndarray:
 
 
 def _minimize_group(model: Model, frames: list[ase.Atoms], n_atoms: int, limits: Limits, how: How) -> list[Ended]:
-    program = _program(model.potential, how[0], how[1], limits.smax is None)
+    program = _program(model.potential, how.method, how.freedom, limits.smax is None)
     params = cast_params(model.params, "float64")
     waiting, ends = list(range(len(frames))), {}
     n_slots = min(_power_of_two(len(frames)), max(1, _MAX_ATOMS // n_atoms))
     slots = table.new_slots(model.potential.config, frames, (n_slots, n_atoms))
-    if how[2]:
+    if how.symmetry:
         table.find_symmetry(slots)
     progress = program.start(jnp.zeros((n_slots, n_atoms, 3)), jnp.zeros(n_slots, bool))
     while len(ends) < len(frames):
@@ -115,7 +124,7 @@ def _minimize_group(model: Model, frames: list[ase.Atoms], n_atoms: int, limits:
         numbers = jax.tree.map(jnp.asarray, limits._replace(smax=limits.smax or 0.0))
         structures = table.on_device(slots)
         progress, valid = program.advance(structures, progress, numbers, jnp.asarray(stop_at), params)
-        progress = _collect(program, slots, structures, (progress, valid), ends)
+        progress = _collect(program, slots, structures, progress, valid, ends)
         if not waiting and _SHRINK * int(progress.active.sum()) <= n_slots and n_slots * n_atoms > _SMALL:
             slots, progress = _shrunk(slots, progress)
             n_slots = len(slots.holds)
@@ -151,10 +160,9 @@ def _refill(program: _Program, slots: table.Slots, progress: Progress, waiting: 
 
 
 def _collect(
-    program: _Program, slots: table.Slots, structures: Structures, found: tuple[Progress, Array], ends: dict
+    program: _Program, slots: table.Slots, structures: Structures, progress: Progress, valid: Array, ends: dict
 ) -> Progress:
     """Take out what is done, and find new neighbours where the list has become too old."""
-    progress, valid = found
     accepted, trial = jax.device_get(program.places(structures, progress.state))
     host = jax.device_get(progress._replace(state=()))
     active = np.array(host.active)
@@ -216,8 +224,8 @@ def _program(potential: Potential, method: str, freedom: Freedom, as_ase: bool) 
 
         def body(carry: tuple) -> tuple:
             progress, there = carry
-            found = evaluate(potential, params, structures, progress.state.trial, (freedom, limits.pressure))
-            new = _step(minimizer, structures, progress, found, (limits, as_ase))
+            found = evaluate(potential, params, structures, progress.state.trial, freedom, limits.pressure)
+            new = _step(minimizer, structures, progress, found, limits, as_ase=as_ase)
             progress = jax.tree.map(partial(_choose, progress.active & there), new, progress)
             return progress, valid(progress)
 
@@ -231,10 +239,15 @@ def _program(potential: Potential, method: str, freedom: Freedom, as_ase: bool) 
 
 
 def _step(
-    minimizer: Minimizer, structures: Structures, progress: Progress, found: Evaluation, until: tuple[Limits, bool]
+    minimizer: Minimizer,
+    structures: Structures,
+    progress: Progress,
+    found: Evaluation,
+    limits: Limits,
+    *,
+    as_ase: bool,
 ) -> Progress:
     """What one evaluation changes, as if every slot were active."""
-    limits, as_ase = until
     max_force = jnp.sqrt(jnp.max(jnp.sum(found.forces**2, axis=2), axis=1))
     max_stress = jnp.max(jnp.abs(found.stress), axis=(1, 2))
     if as_ase:

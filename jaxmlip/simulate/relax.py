@@ -22,7 +22,7 @@ from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.potentials.model import Model, as_model
 from jaxmlip.simulate.deformation import Freedom
 from jaxmlip.simulate.jaxmd import species_of
-from jaxmlip.simulate.minimization import VOLUME_FACTOR, Ended, Limits, minimize
+from jaxmlip.simulate.minimization import VOLUME_FACTOR, Ended, How, Limits, minimize
 
 _OVERLAP = 0.5  # of the sum of covalent radii
 
@@ -108,7 +108,7 @@ def relax(
     for frame in frames:
         _check(model, frame, chosen)
     limits = Limits(chosen.fmax, chosen.smax, chosen.max_steps, chosen.pressure)
-    how = (chosen.method, Freedom(chosen.positions, chosen.cell, chosen.fixed_volume), chosen.fixed_symmetry)
+    how = How(chosen.method, Freedom(chosen.positions, chosen.cell, chosen.fixed_volume), chosen.fixed_symmetry)
     with jax.enable_x64(True):
         ends = minimize(model, frames, limits, how) if frames else []
     results = [_judged(frame, end, limits) for frame, end in zip(frames, ends, strict=True)]

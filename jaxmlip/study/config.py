@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from jaxmlip.config import Bounds, ConfigError, Count, Settings, Whole
+from jaxmlip import pretrained
+from jaxmlip.config import Bounds, ConfigError, Count, Settings, Whole, unknown_name
 from jaxmlip.data.options import ReadOptions
 from jaxmlip.units import LITHIUM_BCC
 
@@ -96,6 +97,8 @@ class StudyConfig(ReadOptions):
     """Of the layered cells."""
     lithium_energy: float = LITHIUM_BCC
     """eV per atom of bcc lithium, the reference of the voltage (default: PBE)."""
+    pretrained: tuple[str, ...] | None = None
+    """Potentials of `jaxmlip.pretrained`, shown apart from the fits; None: all of them with the example's data."""
     out: Path = Path("study")
     """Folder of results; fits already in it are not repeated."""
 
@@ -104,6 +107,11 @@ class StudyConfig(ReadOptions):
         super().__post_init__()
         if not self.methods:
             object.__setattr__(self, "methods", default_methods(self.data))
+        if self.pretrained is None:
+            object.__setattr__(self, "pretrained", tuple(pretrained.available()) if self.data == "ldr" else ())
+        for name in self.pretrained or ():
+            if name not in pretrained.available():
+                raise ConfigError(f"pretrained: {unknown_name('shipped potential', name, pretrained.available())}")
         if not self.sizes:
             raise ConfigError("sizes: give at least one number of training structures")
         if not self.seeds:

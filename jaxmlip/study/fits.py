@@ -13,10 +13,11 @@ from jaxmlip.config import to_mapping
 from jaxmlip.evaluate.errors import ErrorTable, errors
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
+from jaxmlip.fitting import fit_settings
 from jaxmlip.potentials import Model, Predicted, predict_atoms
 from jaxmlip.programs import work
 from jaxmlip.study.programs import forget_programs
-from jaxmlip.study.tasks import Parts, Task, elements, fit_settings, potential_of
+from jaxmlip.study.tasks import Parts, Task, elements, method_potential
 from jaxmlip.study.timing import inference_time, stopwatch
 
 Row = dict[str, Any]
@@ -39,9 +40,9 @@ def outcome(task: Task, parts: Parts, folder: Path) -> Outcome:
     frames = [*parts.train[: task.size], *parts.test]  # together, so that fewer shapes are compiled
     with work(math.inf):  # others follow with the same programs; and times are those of a long run
         model, row = _fit(task, parts)
-        per_atom, compiled = inference_time(model, frames)  # first, so that it sees the compilation
+        times = inference_time(model, frames)  # first, so that it sees the compilation
         train, test = _divided(predict_atoms(model, frames), task.size)
-    row |= {"inference_us_per_atom": per_atom * 1e6, "inference_compile_s": compiled}
+    row |= {"inference_us_per_atom": times.per_atom * 1e6, "inference_compile_s": times.compilation}
     row |= _error_columns("train", errors(train, parts.train[: task.size]))
     row |= _error_columns("test", errors(test, parts.test))
     result = Outcome(row, train, test)
@@ -66,8 +67,8 @@ def read_outcome(task: Task, parts: Parts, folder: Path) -> Outcome | None:
 
 
 def _fit(task: Task, parts: Parts) -> tuple[Model, Row]:
-    potential = potential_of(task.method, elements([*parts.train, *parts.test]), parts.train[: task.size])
-    settings = fit_settings(task.method)
+    potential = method_potential(task.method, elements([*parts.train, *parts.test]), parts.train[: task.size])
+    settings = fit_settings(task.method.family, task.method.fit)
     with stopwatch() as times:
         model, history = jaxmlip.fit(potential, parts.train[: task.size], settings=settings)
     n_parameters = int(sum(np.size(leaf) for leaf in jax.tree.leaves(model.params)))

@@ -1,4 +1,4 @@
-"""Numbers of the published comparison: settings, energies of atoms, Hubbard U, errors, voltages; to set results beside.
+"""Numbers of the published comparison: settings, energies of atoms, voltages; to set results beside.
 
 References:
     Choyal, Sagar, Sai Gautam, J. Chem. Theory Comput. 2024 (arXiv 2304.01650), supporting information.
@@ -13,26 +13,6 @@ ATOMIC_ENERGIES = {
     "V": -2.7, "Cr": -4.5, "Fe": -2.2, "Co": -1.1, "Cu": -0.2,
 }  # fmt: skip
 """eV, of single atoms (table S2)."""
-
-HUBBARD_U = {"Mn": 3.9, "Ni": 6.2, "V": 3.25, "Cr": 3.7, "Fe": 5.3, "Co": 3.32, "Li": 0.0, "O": 0.0, "Sc": 0.0,
-             "Ti": 0.0, "Cu": 0.0}  # fmt: skip
-"""eV, of the DFT labels (table S2)."""
-
-
-class PublishedErrors(NamedTuple):
-    """Errors of one set: energies in eV/atom, forces in eV/Å."""
-
-    energy_rmse: float
-    energy_mae: float
-    forces_rmse: float
-    forces_mae: float
-
-
-NEQUIP_ERRORS = {
-    "train": PublishedErrors(0.048658, 0.031766, 0.084, 0.054),
-    "test": PublishedErrors(0.040672, 0.025641, 0.133, 0.070),
-}
-"""NequIP on 2,000 structures, after 279 hours (table S4)."""
 
 N_STRUCTURES = 10842
 """In the published data set, nine tenths for training."""

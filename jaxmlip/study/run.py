@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from jaxmlip.evaluate.provenance import provenance, write_json, write_rows
 from jaxmlip.study.config import StudyConfig
 from jaxmlip.study.fits import Outcome, outcome
+from jaxmlip.study.ready_made import ready_made
 from jaxmlip.study.sources import load_structures
-from jaxmlip.study.summary import drawn_once, write_results
+from jaxmlip.study.summary import drawn_once, largest_fits, write_results
 from jaxmlip.study.tasks import Task, elements, make_tasks, parts
 from jaxmlip.study.voltages import can_have_voltages, method_voltages
 from jaxmlip.units import SHOWN
@@ -39,7 +40,7 @@ def run_study(
     """Fit every method at every size and seed, evaluate, relax the layered cells, and write ``config.out``.
 
     Figures and report are drawn only if results or settings changed since; without ``report.html`` always. Written:
-    ``results`` and ``voltages`` (``.jsonl`` and ``.csv``), ``run.json``, ``report.html``, ``figures/``,
+    ``results``, ``voltages`` and ``pretrained`` (``.jsonl`` and ``.csv``), ``run.json``, ``report.html``, ``figures/``,
     ``models/`` (the largest of each method) and ``fits/`` (every finished fit: a killed study goes on from them).
 
     >>> StudyConfig(voltages=False).sizes  # run_study(StudyConfig()) takes minutes
@@ -69,14 +70,20 @@ def run_study(
         fits = [(task, (task, by_seed[task.seed], folder)) for task in tasks]
         outcomes = run.all(outcome, fits, say=_fitted)
         voltages = _all_voltages(last, config, atoms, run)
-    rows = [one.row for one in outcomes]
+    rows, results = [one.row for one in outcomes], list(zip(tasks, outcomes, strict=True))
+    first = config.seeds[0]
+    largest = largest_fits([(task, one) for task, one in results if task.seed == first])
+    compared, of_shipped = ready_made(config, by_seed[first], largest)
+    voltages += of_shipped if voltages else []
     write_rows(config.out, "results", rows)
     if voltages:
         write_rows(config.out, "voltages", voltages)
-    results = list(zip(tasks, outcomes, strict=True))
-    with drawn_once(config, rows, voltages) as is_drawn:
+    if compared:
+        write_rows(config.out, "pretrained", compared)
+    with drawn_once(config, [*rows, *compared], voltages) as is_drawn:
         if not is_drawn:
-            write_results(config, results, {"atoms": atoms, "parts": by_seed, "voltages": voltages, "record": record})
+            extra = {"atoms": atoms, "parts": by_seed, "voltages": voltages, "compared": compared, "record": record}
+            write_results(config, results, extra)
     return StudyResult(rows, voltages, config.out)
 
 

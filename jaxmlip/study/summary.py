@@ -22,6 +22,7 @@ from jaxmlip.study.figures import error_time_figure, heat_map_figure, overfittin
 from jaxmlip.study.fits import Outcome, model_path
 from jaxmlip.study.learning_curve import learning_curve_figure, times_figure
 from jaxmlip.study.projection import projection_table
+from jaxmlip.study.ready_made import ready_made_section
 from jaxmlip.study.report_points import study_charts
 from jaxmlip.study.tasks import Parts, Task
 from jaxmlip.study.voltages import voltage_table
@@ -52,7 +53,8 @@ def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any
     Args:
         config: of the study.
         results: every task with its outcome.
-        extra: ``atoms``, ``parts`` (seed → `Parts`), ``voltages`` (rows) and ``record`` (see ``provenance``).
+        extra: ``atoms``, ``parts`` (seed → `Parts`), ``voltages`` (rows), ``compared`` (rows of `ready_made`) and
+            ``record`` (see ``provenance``).
     """
     figures = _figures(results, extra["parts"], extra["voltages"])
     folder = config.out / "figures"
@@ -66,10 +68,12 @@ def write_results(config: StudyConfig, results: Results, extra: Mapping[str, Any
     sections = [
         s._replace(charts=charts.get(s.title, ())) for s in _sections(config, results, figures, extra["voltages"])
     ]
+    if extra["compared"]:
+        sections.insert(1, ready_made_section(extra["compared"]))
     write_report(config.out / "report.html", "Potentials compared", sections=sections, record=extra["record"])
 
 
-def _largest(results: Results) -> dict[str, tuple[Task, Outcome]]:
+def largest_fits(results: Results) -> dict[str, tuple[Task, Outcome]]:
     """The largest fit of each method, first seed."""
     best: dict[str, tuple[Task, Outcome]] = {}
     for task, found in results:
@@ -132,10 +136,10 @@ def family_parity(results: Results, by_seed: Mapping[int, Parts]) -> dict[str, F
 
 def _parity(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> Figure | None:
     panels = {}
-    for name, (best, _) in _largest(results).items():
+    for name, (best, _) in largest_fits(results).items():
         chosen = [(task, found) for task, found in results if (task.name, task.size) == (name, best.size)]
         panels[name] = _all_seeds(chosen, by_seed, quantity)
-    return parity_figure(panels, n_columns=3) if _has_points(panels) else None
+    return parity_figure(panels, n_columns=4) if _has_points(panels) else None
 
 
 def _all_seeds(results: Results, by_seed: Mapping[int, Parts], quantity: str) -> dict[str, Parity]:
@@ -157,7 +161,7 @@ def _has_points(panels: Mapping[str, Mapping[str, Parity]]) -> bool:
 
 def _copy_models(results: Results, out: Path) -> None:
     (out / "models").mkdir(exist_ok=True)
-    for name, (task, _) in _largest(results).items():
+    for name, (task, _) in largest_fits(results).items():
         with atomic_path(out / "models" / f"{name}.npz") as temporary:
             shutil.copyfile(model_path(task, out / "fits"), temporary)
 

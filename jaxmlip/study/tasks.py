@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from jaxmlip import __version__
 from jaxmlip.config import ConfigError
 from jaxmlip.data.split import split
+from jaxmlip.fitting import fit_settings
 from jaxmlip.potentials import Potential, build, suggested
 from jaxmlip.potentials.registry import named
 from jaxmlip.study.config import StudyConfig, StudyMethod
@@ -76,7 +77,7 @@ def make_tasks(atoms: Sequence[ase.Atoms], config: StudyConfig) -> list[Task]:
     return tasks
 
 
-def potential_of(method: StudyMethod, species: Sequence[str], train: Sequence[ase.Atoms] = ()) -> Potential:
+def method_potential(method: StudyMethod, species: Sequence[str], train: Sequence[ase.Atoms] = ()) -> Potential:
     """The potential of a method, completed from the data where the method leaves something open."""
     settings = {"species": tuple(species), "cutoff": 5.0, **method.potential}
     return build(method.family, **(suggested(method.family, settings, train) if train else settings))
@@ -92,8 +93,8 @@ def _checked(name: str, method: StudyMethod, species: Sequence[str]) -> StudyMet
     """The method with its preset filled in and its family named, after its settings were understood once."""
     try:
         full = _filled(name, method)
-        potential_of(full, species)
-        fit_settings(full)
+        method_potential(full, species)
+        fit_settings(full.family, full.fit)
     except ConfigError as error:
         raise ConfigError(f"methods.{name}: {error}") from None
     return full
@@ -108,13 +109,6 @@ def _filled(name: str, method: StudyMethod) -> StudyMethod:
         return StudyMethod(chosen.family, *settings)
     family = named(method.family or name.split("-")[0]).name
     return StudyMethod(family, dict(method.potential), dict(method.fit))
-
-
-def fit_settings(method: StudyMethod) -> Any:
-    """The settings of the fit as the dataclass that `jaxmlip.fit` takes."""
-    from jaxmlip import fitting
-
-    return fitting.fit_settings(method.family, method.fit)
 
 
 def _hash(facts: list[Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import ase
 import jax
@@ -79,8 +80,15 @@ def _compile_seconds() -> list[float]:
     return total
 
 
-def inference_time(model: Model, atoms: Sequence[ase.Atoms], *, repeats: int = 3) -> tuple[float, float]:
-    """Processor seconds per atom for energy, forces and stress in float64 once compiled, and seconds to compile.
+class InferenceTime(NamedTuple):
+    """Processor seconds per atom for energy, forces and stress once compiled, and seconds to compile."""
+
+    per_atom: float
+    compilation: float
+
+
+def inference_time(model: Model, atoms: Sequence[ase.Atoms], *, repeats: int = 3) -> InferenceTime:
+    """What energy, forces and stress cost in float64.
 
     The fastest of ``repeats`` on one batch of each shape; neighbour lists are not counted, padding is.
     """
@@ -95,4 +103,4 @@ def inference_time(model: Model, atoms: Sequence[ase.Atoms], *, repeats: int = 3
             with stopwatch() as times:
                 jax.block_until_ready([predict(model, graph) for graph in graphs])
             fastest = min(fastest, times.cpu)
-    return fastest / sum(int(graph.atom_mask.sum()) for graph in graphs), first.compile
+    return InferenceTime(fastest / sum(int(graph.atom_mask.sum()) for graph in graphs), first.compile)

@@ -23,12 +23,12 @@ from jaxmlip.config import ConfigError, Range, to_mapping, toml_text
 from jaxmlip.data.split import split
 from jaxmlip.evaluate.errors import errors
 from jaxmlip.files import atomic_path
-from jaxmlip.fitting import FIT_METHODS, method_of
+from jaxmlip.fitting import FIT_METHODS, fit_settings, method_of
 from jaxmlip.potentials import FAMILIES, Model
 from jaxmlip.study.config import StudyMethod
 from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.sources import fingerprint
-from jaxmlip.study.tasks import elements, fit_settings, potential_of
+from jaxmlip.study.tasks import elements, method_potential
 
 ENERGY_WEIGHT = 30.0
 """w of the score: 10 meV/atom weigh as much as 0.3 eV/Å."""
@@ -77,9 +77,9 @@ def tune(
 
     def objective(trial: Any) -> float:
         tried = _tried(trial, method, space)
-        potential = potential_of(tried, elements(atoms), train)
+        potential = method_potential(tried, elements(atoms), train)
         forget_programs()
-        model, _ = jaxmlip.fit(potential, train, settings=fit_settings(tried))
+        model, _ = jaxmlip.fit(potential, train, settings=fit_settings(tried.family, tried.fit))
         value, found = score(model, validation)
         trial.set_user_attr("errors", found)
         return value

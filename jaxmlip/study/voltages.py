@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,15 +18,19 @@ from jaxmlip.study.tasks import Task
 
 def method_voltages(task: Task, config: StudyConfig, folder: Path) -> list[dict[str, Any]]:
     """One row a metal: metal, voltage (V or None), status, seconds; from ``folder`` if it was computed before."""
+    about = {"method": task.name, "size": task.size, "seed": task.seed}
+    return kept_voltages(about, model_path(task, folder), config, folder / f"{task.name}-voltages-{task.key}.json")
+
+
+def kept_voltages(about: dict[str, Any], model: str | Path, config: StudyConfig, record: Path) -> list[dict[str, Any]]:
+    """The rows of a model, which begin with ``about``: from ``record`` if it has them, else written there."""
     facts = {"metals": list(config.metals), "lithium_energy": config.lithium_energy}
-    record = folder / f"{task.name}-voltages-{task.key}.json"
     if record.exists():
         kept = json.loads(record.read_text(encoding="utf-8"))
         if kept["settings"] == facts:
             return kept["rows"]
-    model = jaxmlip.load(model_path(task, folder))
-    found = voltages(model, metals=config.metals, lithium_energy=config.lithium_energy)
-    rows = [{"method": task.name, "size": task.size, "seed": task.seed} | voltage_row(one) for one in found]
+    found = voltages(jaxmlip.load(model), metals=config.metals, lithium_energy=config.lithium_energy)
+    rows = [about | voltage_row(one) for one in found]
     write_json(record, {"settings": facts, "rows": rows})
     return rows
 
@@ -41,12 +45,20 @@ def voltage_row(found: Voltage) -> dict[str, Any]:
     return row | {"error": error, "error_percent": 100 * error / known.dft}
 
 
-def mean_absolute_error(rows: Sequence[dict[str, Any]]) -> tuple[float, float, int]:
+class VoltageErrors(NamedTuple):
     """Mean |error| in V and in %, and how many rows have one; NaN if none has."""
+
+    volts: float
+    percent: float
+    n: int
+
+
+def mean_absolute_error(rows: Sequence[dict[str, Any]]) -> VoltageErrors:
+    """Over the rows that have an error."""
     errors = np.array([(abs(row["error"]), abs(row["error_percent"])) for row in rows if row["error"] is not None])
     if not len(errors):
-        return float("nan"), float("nan"), 0
-    return float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors)
+        return VoltageErrors(float("nan"), float("nan"), 0)
+    return VoltageErrors(float(errors[:, 0].mean()), float(errors[:, 1].mean()), len(errors))
 
 
 def voltage_table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:

@@ -74,10 +74,12 @@ class RelaxedSamples(NamedTuple):
 
 class _Ends(NamedTuple):
     energies: np.ndarray  # eV; infinite where a relaxation ran away
-    structures: list[ase.Atoms]
+    structures: list[ase.Atoms]  # relaxed, or as far as that went
 
 
 class _Task(NamedTuple):
+    """What stays the same from one sample to the next."""
+
     model: Model
     sites: Sites
     ensemble: sampler.Ensemble

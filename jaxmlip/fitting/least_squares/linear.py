@@ -1,30 +1,35 @@
 """Fitting potentials whose energy is linear in their coefficients: SNAP, qSNAP, MTP with its radial functions fixed.
 
-Weighted rows of energies per atom, forces and stresses stream in batches into a QR factor (`least_squares`), so memory
-is bounded by a few batches and the square of the number of columns.
+Weighted rows of energies per atom, forces and stresses stream in batches into a QR factor (`least_squares`). Graphs of
+some thousand structures are in memory at once, and the square of the number of columns; of packed data nothing else.
 """
 
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import ase
 import jax
 import numpy as np
 
 from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
+from jaxmlip.data.packed import PackedData
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
-from jaxmlip.fitting.objective import Weights, check_labels, multipliers, n_atoms, structure_factors
+from jaxmlip.fitting.objective import NOTHING, Weights, check_labels, multipliers, n_atoms, structure_factors
 from jaxmlip.fitting.rows import WeightedRows, weighted_rows
+from jaxmlip.fitting.survey import survey
 from jaxmlip.graph.batch import batches
+from jaxmlip.graph.loading import makers
 from jaxmlip.potentials.base import Linear, Params, Potential, initial
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.offsets import given_offsets
 from jaxmlip.programs import work
 from jaxmlip.progress import Report, track
+
+_PIECE_ATOMS = 40_000  # whose graphs are in memory together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +77,9 @@ def fit_linear(
         begun = start.params if isinstance(start, Model) else initial(potential, 0, None)
         fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), begun)
         given = given_offsets(potential.config, settings.offsets, fixed if isinstance(start, Model) else None)
-        problem = _stream(Model(potential, fixed), list(atoms), settings, given, show_progress)
+        problem = _stream(Model(potential, fixed), atoms, settings, given, show_progress)
     if not problem.n_rows:
-        raise ValueError(
-            "nothing to fit: no structure has a label whose weight is not zero; `jaxmlip audit` lists missing labels"
-        )
+        raise ValueError(NOTHING)
     designed = time.perf_counter()
     roughness = _roughness(potential.stages, fixed)
     penalised = np.ones(problem.n_columns, bool)
@@ -95,31 +98,50 @@ def fit_linear(
     return Model(potential, fitted), _history(problem, solution, times)
 
 
-def _stream(start: Model, atoms: list, settings: LinearFit, given: np.ndarray, show: bool | Report) -> StreamedQR:
+def _stream(
+    start: Model, atoms: Sequence[ase.Atoms], settings: LinearFit, given: np.ndarray, show: bool | Report
+) -> StreamedQR:
     """All rows of all structures, reduced."""
-    check_labels(atoms, settings)
     potential, params = start.potential, start.params
+    factors = _factors(atoms, potential, settings)
     n_species = len(potential.config.species)
     columns = n_species + int(np.size(params["coefficients"]))
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
     problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
-    groups = [_group(frame, k, settings) for k, frame in enumerate(atoms)]
     roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
-    factors = structure_factors(atoms, settings)
-    filled = batches(atoms, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=factors)
-    n_edges = sum(one.graph.mask.size for one in filled)
-    with work(n_edges):
-        for batch in track(filled, "design matrix", show=show):
-            with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
-            found = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
-            labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
-            labels = labels._replace(energy=labels.energy - found.energy[:, :n_species] @ given)
-            rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), settings))
-            if settings.offsets != "fit":
-                rows.matrix[:, :n_species] = 0
-            np.divide(rows.matrix, roughness, out=rows.matrix)
-            _add(problem, rows, batch.index, groups)
+    for number, piece in enumerate(pieces := _pieces(atoms)):
+        frames = [atoms[int(k)] for k in piece]
+        groups = [_group(frame, int(k), settings) for k, frame in zip(piece, frames, strict=True)]
+        own = None if factors is None else factors[piece]
+        filled = batches(frames, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=own)
+        label = "design matrix" if len(pieces) == 1 else f"design matrix, part {number + 1} of {len(pieces)}"
+        with work(len(pieces) * sum(one.graph.mask.size for one in filled)):
+            for batch in track(filled, label, show=show):
+                with_stress = settings.stress_weight > 0 and bool(np.any(batch.labels.has_stress))
+                found = jax.tree.map(np.asarray, design(potential, params, batch.graph, with_stress))
+                labels, graph = jax.tree.map(np.asarray, (batch.labels, batch.graph))
+                labels = labels._replace(energy=labels.energy - found.energy[:, :n_species] @ given)
+                rows = weighted_rows(found, labels, graph, multipliers(labels, n_atoms(graph), settings))
+                if settings.offsets != "fit":
+                    rows.matrix[:, :n_species] = 0
+                np.divide(rows.matrix, roughness, out=rows.matrix)
+                _add(problem, rows, batch.index, groups)
     return problem
+
+
+def _factors(atoms: Sequence[ase.Atoms], potential: Potential, settings: LinearFit) -> np.ndarray | None:
+    """Of the residuals of each structure, once the labels are checked."""
+    if isinstance(atoms, PackedData):
+        with makers(0) as pool:
+            return survey(atoms, potential.config.species, settings, pool).factors
+    check_labels(atoms, settings)
+    return structure_factors(atoms, settings)
+
+
+def _pieces(atoms: Sequence[ase.Atoms]) -> list[np.ndarray]:
+    """Numbers of structures whose graphs are in memory together."""
+    sizes = atoms.sizes if isinstance(atoms, PackedData) else np.array([len(frame) for frame in atoms])
+    return np.split(np.arange(len(sizes)), np.flatnonzero(np.diff((np.cumsum(sizes) - 1) // _PIECE_ATOMS)) + 1)
 
 
 def _add(problem: StreamedQR, rows: WeightedRows, index: np.ndarray, groups: list) -> None:
@@ -137,10 +159,10 @@ def _roughness(stages: Linear, params: Params) -> np.ndarray:
     return np.concatenate([np.ones(np.size(params["offsets"])), features.ravel()])
 
 
-def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> Any:
-    """What keeps structures together in folds."""
+def _group(frame: ase.Atoms, k: int, settings: LinearFit) -> str | None:
+    """What keeps structures together in folds; None: nothing."""
     if settings.group_key is None:
-        return k
+        return None
     if settings.group_key not in frame.info:
         raise ValueError(
             f"structure {k} has no {settings.group_key!r}: " + unknown_name("key", settings.group_key, frame.info)

@@ -144,7 +144,10 @@ def _best(ridges: np.ndarray, scores: np.ndarray) -> float:
 
 
 class _Spectrum(NamedTuple):
-    """Singular value decomposition U s Vᵀ of a block: ``beta`` = Uᵀ c, ``vt`` = Vᵀ, ``kept`` the values in use."""
+    """Singular value decomposition U s Vᵀ of a block: ``beta`` = Uᵀ c, ``vt`` = Vᵀ, ``kept`` the values in use.
+
+    ``remainder`` is the squared residual that no coefficients can change.
+    """
 
     s: np.ndarray
     beta: np.ndarray
@@ -154,9 +157,9 @@ class _Spectrum(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    penalised: np.ndarray
-    residual: float
-    effective_dof: float
+    penalised: np.ndarray  # the scaled unknowns
+    residual: float  # squared norm
+    effective_dof: float  # trace of the hat matrix
     rank: int
 
 

@@ -159,7 +159,6 @@ class StreamedQR:
 
     Attributes:
         n_rows: rows added, not counting those that are zero throughout (weight 0), which say nothing.
-        target_norm: ‖b‖ of the weighted targets.
 
     Raises:
         ValueError: if a number is not positive.
@@ -176,7 +175,6 @@ class StreamedQR:
         if min(n_columns, n_folds, chunk_rows) < 1:
             raise ValueError(f"{n_columns=}, {n_folds=}, {chunk_rows=}: each must be at least 1")
         self.n_columns, self.n_folds, self._chunk_rows = n_columns, n_folds, chunk_rows
-        self._sum_squares = 0.0
         self._folds: list[_Fold] = []
         self._fold_of: dict[Hashable, _Fold] = {}
 
@@ -184,11 +182,6 @@ class StreamedQR:
     def n_rows(self) -> int:
         """Rows added, not counting those that are zero throughout."""
         return sum(fold.n_rows for fold in self._folds)
-
-    @property
-    def target_norm(self) -> float:
-        """Norm ‖b‖ of the weighted targets."""
-        return self._sum_squares**0.5
 
     def add(self, rows: np.ndarray, targets: np.ndarray, group: Hashable | None = None) -> None:
         """Add weighted rows ``[m, n_columns]`` with their weighted targets ``[m]``.
@@ -215,7 +208,6 @@ class StreamedQR:
             return
         fold = self._fold(group)
         fold.n_rows += int(np.count_nonzero(rows.any(axis=1) | (targets != 0.0)))
-        self._sum_squares += float(targets @ targets)
         fold.add(rows, targets)
 
     def factors(self) -> list[Factor]:

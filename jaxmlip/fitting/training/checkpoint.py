@@ -14,11 +14,14 @@ import numpy as np
 
 from jaxmlip.config import to_mapping
 from jaxmlip.data.labels import labels
+from jaxmlip.data.packed import PackedData
 from jaxmlip.data.weights import frame_sigmas, frame_weights
 from jaxmlip.files import atomic_path
+from jaxmlip.fitting.frame_weights import group_of
 
 _FILE = "checkpoint.msgpack"
 _FORMAT = 2  # raise when the meaning of what is kept changes
+_HOW = ("workers", "checkpoint_steps")  # settings that no number depends on
 
 
 Rows = list[dict[str, Any]]
@@ -54,21 +57,19 @@ def load_checkpoint(folder: Path, key: str, state: Any) -> tuple[Any, Rows] | No
     return flax.serialization.from_state_dict(state, content["state"]), json.loads(content["rows"])
 
 
-def _group(frame: ase.Atoms, settings: Any) -> str:
-    """The group by which the settings may weight a structure."""
-    return str(frame.info.get(settings.groups_of)) if settings.group_weights else ""
-
-
 def run_key(config: Any, settings: Any, atoms: Sequence[Sequence[ase.Atoms]], start: Any) -> str:
     """A hash of everything that the numbers of a run depend on; how often it is saved does not count."""
     digest = hashlib.sha256()
-    facts = [_FORMAT, type(config).__name__, dataclasses.asdict(config), type(settings).__name__, to_mapping(settings)]
+    values = {name: value for name, value in to_mapping(settings).items() if name not in _HOW}
+    facts = [_FORMAT, type(config).__name__, dataclasses.asdict(config), type(settings).__name__, values]
     digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
-    for frame in (frame for part in atoms for frame in part):
+    for part in (part for part in atoms if isinstance(part, PackedData)):
+        digest.update(part.fingerprint.encode())
+    for frame in (frame for part in atoms if not isinstance(part, PackedData) for frame in part):
         arrays = (frame.numbers, frame.positions, frame.cell.array, frame.pbc)
         for array in (*arrays, *(x for x in labels(frame) if x is not None)):
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(repr((frame_weights(frame), frame_sigmas(frame), _group(frame, settings))).encode())
+        digest.update(repr((frame_weights(frame), frame_sigmas(frame), group_of(frame, settings))).encode())
     for leaf in jax.tree.leaves(start):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:32]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.data.structures import frames_of
+from jaxmlip.data.structures import frames_of, unlabelled
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.objective import Terms, check_labels
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_states
@@ -99,18 +99,16 @@ def predict_committee(models: Model, structures: Any) -> Committee:
     >>> found.forces_spread[0].shape == found.forces[0].shape, bool(found.energy_spread[0] > 0)
     (True, True)
     """
-    frames = frames_of(structures)
+    frames = unlabelled(structures)
     n: Any = [None] * len(frames)
     found = Committee(np.zeros(len(frames)), np.zeros(len(frames)), list(n), list(n))
     with jax.enable_x64(True):
         models = Model(models.potential, cast_params(models.params, "float64"))
         for one in batches(frames, models.potential.config):
             mean, spread = jax.device_get(_mean_and_spread(models, one.graph))
-            owner = np.where(one.graph.atom_mask, one.graph.atom_graph, -1)
-            for slot, index in enumerate(one.index):
-                if index >= 0:
-                    found.energy[index], found.energy_spread[index] = mean.energy[slot], spread.energy[slot]
-                    found.forces[index], found.forces_spread[index] = (x.forces[owner == slot] for x in (mean, spread))
+            for index, slot, mine in one.members():
+                found.energy[index], found.energy_spread[index] = mean.energy[slot], spread.energy[slot]
+                found.forces[index], found.forces_spread[index] = mean.forces[mine], spread.forces[mine]
     return found
 
 

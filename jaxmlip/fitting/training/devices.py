@@ -70,15 +70,41 @@ def shares(rows: Int[np.ndarray, "*rows n"]) -> Int[np.ndarray, "n_devices *rows
     return np.moveaxis(padded.reshape(*rows.shape[:-1], n_devices(), each), -2, 0)
 
 
+def own_shares() -> Int[np.ndarray, " n_local_devices"]:
+    """Which of the rows of `shares` belong to devices of this process."""
+    devices = mesh().devices.ravel()
+    return np.flatnonzero([device.process_index == jax.process_index() for device in devices])
+
+
+def assembled(tree: Any) -> Any:
+    """Arrays ``[n_devices, …]``, each row on its own device, of which this process gives those of `own_shares`."""
+    if n_devices() == 1:
+        return jax.device_put(tree)
+    sharding = NamedSharding(mesh(), PartitionSpec(_AXIS))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def largest(number: int) -> int:
+    """The largest ``number`` of all processes; all of them must ask."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental.multihost_utils import process_allgather
+
+    return int(np.max(process_allgather(np.asarray(number))))
+
+
 def summed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(rows, *replicated)``, a pytree of sums over structures, summed over all devices' rows of `spread`."""
+    """``function(rows, *replicated)``, a pytree of sums over structures, summed over all devices' rows of `spread`.
 
-    def on_all(rows: jax.Array, *rest: Any) -> Any:
-        if rows.shape[0] == 1:
-            return function(rows[0], *rest)
+    ``rows`` may be any pytree of arrays ``[n_devices, …]``, as `assembled` gives them.
+    """
 
-        def on_one(mine: jax.Array, *rest: Any) -> Any:
-            return jax.lax.psum(function(mine[0], *rest), _AXIS)
+    def on_all(rows: Any, *rest: Any) -> Any:
+        if jax.tree.leaves(rows)[0].shape[0] == 1:
+            return function(jax.tree.map(lambda x: x[0], rows), *rest)
+
+        def on_one(mine: Any, *rest: Any) -> Any:
+            return jax.lax.psum(function(jax.tree.map(lambda x: x[0], mine), *rest), _AXIS)
 
         places = (PartitionSpec(_AXIS), *[PartitionSpec()] * len(rest))
         return jax.shard_map(on_one, mesh=mesh(), in_specs=places, out_specs=PartitionSpec(), check_vma=False)(

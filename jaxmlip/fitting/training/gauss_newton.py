@@ -76,7 +76,7 @@ class GaussNewtonFit(Training):
 
 class _GaussNewtonState(NamedTuple):
     params: Params
-    damping: Any
+    damping: Any  # λ of Levenberg and Marquardt
 
 
 def gauss_newton_method(problem: Problem) -> Optimizer:

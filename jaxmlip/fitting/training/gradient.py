@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Int
 
 from jaxmlip.config import ConfigError, Count, NotNegative, Positive, Range, Share, Whole
 from jaxmlip.fitting.objective import Terms, terms
 from jaxmlip.fitting.training.devices import replicated, shares, spread, summed
 from jaxmlip.fitting.training.loop import Optimizer, add_terms
-from jaxmlip.fitting.training.problem import Objective, Part, Problem, Training, drawn, split_params
+from jaxmlip.fitting.training.problem import Chunk, Objective, Part, Problem, Training, drawn, split_params
 from jaxmlip.graph.stack import shuffled_rows
 from jaxmlip.potentials.base import Params, Potential
 from jaxmlip.programs import program
@@ -51,6 +52,11 @@ class GradientFit(Training):
     """Longer gradients (of the loss per structure) are cut to this length."""
     ema_decay: Share = 0.99
     """Weight of the past in the moving average of the parameters; 0: no average."""
+    workers: Whole = 0
+    """Of packed data: processes that make graphs ahead of the device; 0: a thread. A script that asks for any needs its
+    ``if __name__ == "__main__":``."""
+    checkpoint_steps: Count = 1000
+    """Of packed data: steps between checkpoints, where a folder is given."""
     tunable: ClassVar[Mapping[str, Range]] = {"learning_rate": Range(5e-4, 3e-2, log=True)}
 
     def __post_init__(self) -> None:
@@ -60,10 +66,12 @@ class GradientFit(Training):
             raise ConfigError(f"weight_decay needs optimizer 'adamw', got {self.optimizer!r}")
 
 
-class _GradientState(NamedTuple):
+class GradientState(NamedTuple):
+    """What a step changes."""
+
     params: Params
-    average: Params
-    optimizer: Any
+    average: Params  # exponential, of the params
+    optimizer: Any  # optax's state
 
 
 def gradient_method(problem: Problem) -> Optimizer:
@@ -74,10 +82,10 @@ def gradient_method(problem: Problem) -> Optimizer:
     objective = Objective(problem.potential, settings)
     _, fixed = split_params(problem.potential, problem.params)
 
-    def init(params: Params) -> _GradientState:
-        return replicated(_begun(objective, n_steps, params))
+    def init(params: Params) -> GradientState:
+        return replicated(begun(objective, n_steps, params))
 
-    def epoch(state: _GradientState, number: int) -> tuple[_GradientState, Terms, dict[str, Any]]:
+    def epoch(state: GradientState, number: int) -> tuple[GradientState, Terms, dict[str, Any]]:
         rng = np.random.Generator(np.random.PCG64([settings.seed, number]))
         work = [
             (k, rows)
@@ -87,12 +95,12 @@ def gradient_method(problem: Problem) -> Optimizer:
         sums = []
         for k in rng.permutation(len(work)):
             part, rows = work[k]
-            portions = _portions(problem.potential, problem.train[part], shares(rows))
+            portions = portioned(problem.potential, problem.train[part].n_atoms, shares(rows))
             state, found = _step(objective, n_steps, state, fixed, problem.train[part], spread(portions))
             sums.append(found)
         return state, add_terms(sums), {}
 
-    def average(state: _GradientState) -> Params:
+    def average(state: GradientState) -> Params:
         return state.average if settings.ema_decay else state.params
 
     return Optimizer(init, epoch, average)
@@ -109,7 +117,7 @@ def gradient_states(
     size = settings.batch_size
     n_steps = sum(len(shuffled_rows(part.bucket.n_structures, size, None)) for part in problem.train)
     optimizer = _optimizer(settings, n_steps)
-    state = jax.vmap(lambda one: _GradientState(one, one, optimizer.init(one)))(trained)
+    state = jax.vmap(lambda one: GradientState(one, one, optimizer.init(one)))(trained)
     one_step = partial(_step, Objective(problem.potential, settings), n_steps)
     step = jax.jit(jax.vmap(one_step, in_axes=(0, 0, None, 0)))
     for number in range(1, settings.epochs + 1):
@@ -119,16 +127,17 @@ def gradient_states(
         sums = []
         for k, b in (work[i] for i in orders[0].permutation(len(work))):
             part = problem.train[k]
-            portions = np.stack([_portions(problem.potential, part, shares(rows[b])) for rows in drawn_rows[k]])
+            portions = np.stack([portioned(problem.potential, part.n_atoms, shares(rows[b])) for rows in drawn_rows[k]])
             state, found = step(state, fixed, part, jnp.asarray(portions))
             sums.append(jax.device_get(found))
         yield (state.average if settings.ema_decay else state.params), sums
 
 
 @program(static_argnums=(0, 1), weight=0.0)
-def _begun(objective: Objective, n_steps: int, params: Params) -> _GradientState:
+def begun(objective: Objective, n_steps: int, params: Params) -> GradientState:
+    """The state before the first step."""
     optimizer = _optimizer(objective.settings, n_steps).init(params)
-    return _GradientState(params, jax.tree.map(jnp.copy, params), optimizer)
+    return GradientState(params, jax.tree.map(jnp.copy, params), optimizer)
 
 
 def _optimizer(settings: GradientFit, n_steps: int) -> optax.GradientTransformationExtraArgs:
@@ -156,15 +165,17 @@ def _without_offsets(params: Params) -> Any:
     return {name: jax.tree.map(lambda _, name=name: name != "offsets", part) for name, part in params.items()}
 
 
-def _portions(potential: Potential, part: Part, rows: np.ndarray) -> np.ndarray:
-    """Each device's share ``[n_devices, n]`` in portions that are evaluated one after another; −1: empty.
+def portioned(
+    potential: Potential, n_atoms: int, rows: Int[np.ndarray, "n_devices n"]
+) -> Int[np.ndarray, "n_devices n_portions _"]:
+    """Each device's share of structures of ``n_atoms`` in portions that are evaluated one after another; −1: empty.
 
     Message passing on a CPU is up to twice as fast when the arrays of a portion stay in the cache; local potentials
     are evaluated in blocks of atoms anyway, other devices want all at once.
     """
     if potential.local or jax.default_backend() != "cpu":
         return rows[:, None]
-    size = max(1, CPU_PORTION // part.bucket.graphs.mask.shape[1])
+    size = max(1, CPU_PORTION // n_atoms)
     padded = np.full((len(rows), -(-rows.shape[1] // size) * size), -1)
     padded[:, : rows.shape[1]] = rows
     return padded.reshape(len(rows), -1, size)
@@ -172,10 +183,28 @@ def _portions(potential: Potential, part: Part, rows: np.ndarray) -> np.ndarray:
 
 @program(static_argnums=(0, 1), donate_argnums=2)
 def _step(
-    objective: Objective, n_steps: int, state: _GradientState, fixed: Params, part: Part, portions: jax.Array
-) -> tuple[_GradientState, Terms]:
-    """One minibatch: the objective per structure, its gradient, the optimiser, the average."""
+    objective: Objective, n_steps: int, state: GradientState, fixed: Params, part: Part, portions: jax.Array
+) -> tuple[GradientState, Terms]:
+    """One minibatch, drawn on the device."""
     found, gradient = summed(partial(_sums, objective))(portions, state.params, fixed, part)
+    return _moved(objective, n_steps, state, gradient, found), found
+
+
+@program(static_argnums=(0, 1), donate_argnums=2)
+def step_of(
+    objective: Objective, n_steps: int, state: GradientState, fixed: Params, chunk: Chunk
+) -> tuple[GradientState, Terms]:
+    """One minibatch that was made on the host, each device's part of it [n_devices, …] apart."""
+
+    def sums(chunk: Chunk, params: Params, fixed: Params) -> tuple[Terms, Params]:
+        return _sums(objective, chunk.rows, params, fixed, chunk.part)
+
+    found, gradient = summed(sums)(chunk, state.params, fixed)
+    return _moved(objective, n_steps, state, gradient, found), found
+
+
+def _moved(objective: Objective, n_steps: int, state: GradientState, gradient: Params, found: Terms) -> GradientState:
+    """The gradient per structure, the optimiser, the average."""
     n = jnp.maximum(found.n_structures, 1)
     gradient = jax.tree.map(lambda g: g / n, gradient)
     updates, optimizer = _optimizer(objective.settings, n_steps).update(
@@ -183,7 +212,7 @@ def _step(
     )
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1 - objective.settings.ema_decay)
-    return _GradientState(params, average, optimizer), found
+    return GradientState(params, average, optimizer)
 
 
 def _sums(objective: Objective, portions: jax.Array, params: Params, fixed: Params, part: Part) -> tuple[Terms, Params]:

@@ -9,6 +9,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import is_converged
+from jaxmlip.data.packed import PackedData
 from jaxmlip.data.split import random_split
 from jaxmlip.fitting.history import History, append_log, write_log
 from jaxmlip.fitting.objective import Terms, Weights, check_labels, terms
@@ -46,11 +48,11 @@ class Optimizer(NamedTuple):
 class _Run(NamedTuple):
     """What a checkpoint holds."""
 
-    state: Any
-    best: Params
+    state: Any  # of the optimizer
+    best: Params  # on the validation structures
     best_loss: float
     best_epoch: int
-    epoch: int
+    epoch: int  # the last one that ended
 
 
 class Extras(NamedTuple):
@@ -64,7 +66,7 @@ class Extras(NamedTuple):
     """A bar, or what takes the rows."""
 
 
-class _Store(NamedTuple):
+class Store(NamedTuple):
     """Where checkpoints are kept, and whose they are."""
 
     folder: Path | None
@@ -81,28 +83,37 @@ def train(
 ) -> tuple[Model, History]:
     """Run ``optimizer``; see `jaxmlip.fit`."""
     if settings.frozen:
-        if not isinstance(start, Model):
-            raise ConfigError(
-                "frozen: there is nothing to keep yet; give a model to go on from (--start), not a potential"
-            )
-        grouped, rest = frozen(start, settings.frozen), dataclasses.replace(settings, frozen=())
-        model, history = train(grouped, atoms, rest, extras, optimizer=optimizer)
-        return thawed(start.potential, model.params), history
+        return in_groups(start, settings, partial(train, atoms=atoms, extras=extras, optimizer=optimizer))
     clock = (time.perf_counter(), time.process_time())
-    atoms, validation = _held_out(atoms, extras.validation, settings)
+    atoms, validation = held_out(atoms, extras.validation, settings)
     validation = [frame for frame in validation if settings.unconverged or is_converged(frame)]
     check_labels(atoms, settings)
     with precision(settings.dtype), live("training", settings.epochs, show=extras.show_progress) as shown:
         made = make_problem(start, atoms, validation, settings)
         key = run_key(made.potential.config, settings, (atoms, validation), made.params)
         with work(_edges(made)):
-            run, rows = _run(made, optimizer(made), _Store(extras.folder, key), shown)
+            run, rows = _run(made, optimizer(made), Store(extras.folder, key), shown)
         best = {**made.params, **run.best}
         params = jax.tree.map(lambda x: np.asarray(x, np.float64), best)
+    return Model(made.potential, params), History(summary_of(run, (len(atoms), len(validation)), clock), rows)
+
+
+def summary_of(run: Any, sizes: tuple[int, int], clock: tuple[float, float]) -> dict[str, Any]:
+    """How a run ended: ``sizes`` of the data for training and validation, ``clock`` when it began."""
     summary = {"epochs": int(run.epoch), "best_epoch": int(run.best_epoch), "best_loss": float(run.best_loss)}
-    summary |= {"n_train": len(atoms), "n_validation": len(validation)}
-    summary |= {"seconds": time.perf_counter() - clock[0], "cpu_seconds": time.process_time() - clock[1]}
-    return Model(made.potential, params), History(summary, rows)
+    summary |= {"n_train": sizes[0], "n_validation": sizes[1]}
+    return summary | {"seconds": time.perf_counter() - clock[0], "cpu_seconds": time.process_time() - clock[1]}
+
+
+def in_groups(
+    start: Potential | Model, settings: Training, fit: Callable[..., tuple[Model, History]]
+) -> tuple[Model, History]:
+    """``fit(start, settings=…)`` of a model some of whose parameters are frozen."""
+    if not isinstance(start, Model):
+        raise ConfigError("frozen: there is nothing to keep yet; give a model to go on from (--start), not a potential")
+    grouped, rest = frozen(start, settings.frozen), dataclasses.replace(settings, frozen=())
+    model, history = fit(grouped, settings=rest)
+    return thawed(start.potential, model.params), history
 
 
 def _edges(problem: Problem) -> int:
@@ -117,15 +128,17 @@ def precision(dtype: str) -> Iterator[None]:
         yield
 
 
-def _held_out(
+def held_out(
     atoms: Sequence[ase.Atoms], validation: Sequence[ase.Atoms] | None, settings: Training
-) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
+) -> tuple[Sequence[ase.Atoms], Sequence[ase.Atoms]]:
     """Structures to train on, and to validate with."""
     if validation is not None:
-        return list(atoms), list(validation)
+        return atoms, validation
     if not settings.validation_fraction:
-        return list(atoms), []
+        return atoms, []
     parts = random_split(len(atoms), test=settings.validation_fraction, seed=settings.seed)
+    if isinstance(atoms, PackedData):
+        return atoms.select(parts.train), atoms.select(parts.test)
     return [atoms[k] for k in parts.train], [atoms[k] for k in parts.test]
 
 
@@ -152,9 +165,9 @@ def _validate(problem: Problem, params: Params) -> Terms:
     return add_terms(found)
 
 
-def _run(problem: Problem, method: Optimizer, store: _Store, shown: Report) -> tuple[_Run, list]:
+def _run(problem: Problem, method: Optimizer, store: Store, shown: Report) -> tuple[_Run, list]:
     run, rows = _begun(problem, method, store)
-    written = store if is_first_process() else _Store(None, "")
+    written = store if is_first_process() else Store(None, "")
     with termination(handled=store.folder is not None) as asked:
         while not _finished(problem, method, run, rows):
             run, row = _advance(problem, method, run)
@@ -164,14 +177,14 @@ def _run(problem: Problem, method: Optimizer, store: _Store, shown: Report) -> t
                 append_log(written.folder / LOG, row)
             ended = asked()
             if ended or run.epoch % problem.settings.checkpoint_every == 0:
-                _save(written, run, rows)
+                save(written, run, rows)
             if ended:
                 raise Terminated(f"SIGTERM: stopped after epoch {run.epoch}; the same call goes on in {store.folder}")
-    _save(written, run, rows)
+    save(written, run, rows)
     return run, rows
 
 
-def _begun(problem: Problem, method: Optimizer, store: _Store) -> tuple[_Run, list]:
+def _begun(problem: Problem, method: Optimizer, store: Store) -> tuple[_Run, list]:
     """The start, or the last checkpoint."""
     folder, key = store
     trained, _ = split_params(problem.potential, problem.params)
@@ -185,17 +198,19 @@ def _begun(problem: Problem, method: Optimizer, store: _Store) -> tuple[_Run, li
     return run._replace(state=replicated(run.state)), rows
 
 
-def _save(store: _Store, run: _Run, rows: list) -> None:
+def save(store: Store, run: Any, rows: list) -> None:
+    """A checkpoint of ``run``, where checkpoints are kept."""
     if store.folder is not None:
         save_checkpoint(store.folder, store.key, run, rows)
 
 
 def _finished(problem: Problem, method: Optimizer, run: _Run, rows: list) -> bool:
-    done = int(run.epoch) >= problem.settings.epochs or _stale(run, problem.settings)
+    done = int(run.epoch) >= problem.settings.epochs or is_stale(run, problem.settings)
     return done or bool(rows and method.finished(rows[-1]))
 
 
-def _stale(run: _Run, settings: Training) -> bool:
+def is_stale(run: Any, settings: Training) -> bool:
+    """Whether validation has not become better for the patience of the settings."""
     return settings.patience is not None and int(run.epoch - run.best_epoch) >= settings.patience
 
 
@@ -204,22 +219,47 @@ def _advance(problem: Problem, method: Optimizer, run: _Run) -> tuple[_Run, dict
     started = (time.perf_counter(), time.process_time())
     number = int(run.epoch) + 1
     state, sums, facts = method.epoch(run.state, number)
-    row: dict[str, Any] = {"epoch": number}
-    row |= {f"train_{name}": value for name, value in add_terms([sums]).errors().items()}
     params = method.params(state)
-    loss = row["train_loss"]
-    if problem.validation:
-        found = _validate(problem, {**problem.params, **params}).errors()
-        row |= {f"validation_{name}": value for name, value in found.items()}
-        loss = found["loss"]
-    if not np.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss of epoch {number} is {loss}: lower the learning rate, clip the gradient (clip_norm), or look "
-            "for broken structures with `jaxmlip audit`"
-        )
+    validation = _validate(problem, {**problem.params, **params}) if problem.validation else None
+    row, loss = epoch_row(number, add_terms([sums]), validation)
     row |= facts
     row |= {"seconds": time.perf_counter() - started[0], "cpu_seconds": time.process_time() - started[1]}
-    best, best_loss, best_epoch = run.best, run.best_loss, run.best_epoch
-    if loss < best_loss or not problem.validation:
-        best, best_loss, best_epoch = jax.tree.map(np.array, params), loss, number  # copies: buffers are donated
-    return _Run(state, best, best_loss, best_epoch, number), row
+    run = run._replace(state=state, epoch=number)
+    if loss < run.best_loss or not problem.validation:
+        run = run._replace(best=copied(params), best_loss=loss, best_epoch=number)
+    return run, row
+
+
+def copied(params: Params) -> Params:
+    """On the host: buffers of the device are used again."""
+    return jax.tree.map(np.array, params)
+
+
+def epoch_row(number: int, sums: Terms, validation: Terms | None) -> tuple[dict[str, Any], float]:
+    """The row of an epoch in the log, and the loss that tells whether it is the best.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    row: dict[str, Any] = {"epoch": number}
+    row |= {f"train_{name}": value for name, value in sums.errors().items()}
+    loss = row["train_loss"]
+    if validation is not None:
+        found = validation.errors()
+        row |= {f"validation_{name}": value for name, value in found.items()}
+        loss = found["loss"]
+    check_finite(loss, f"epoch {number}")
+    return row, loss
+
+
+def check_finite(loss: float, when: str) -> None:
+    """Refuses to go on from a loss that is no number.
+
+    Raises:
+        FloatingPointError: telling what to do.
+    """
+    if not np.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of {when} is {loss}: lower the learning rate, clip the gradient (clip_norm), or look for broken "
+            "structures with `jaxmlip audit`"
+        )

@@ -1,16 +1,18 @@
 """What an iterative fit works on: its settings, the starting parameters, and the data on the devices."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import ase
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmlip.config import Count, Share, Whole
 from jaxmlip.fitting.objective import Example, Weights, force_scale, residuals, structure_factors
+from jaxmlip.fitting.survey import Scales
 from jaxmlip.fitting.training.devices import replicated, shares
 from jaxmlip.graph.batch import Graph, batch
 from jaxmlip.graph.stack import Bucket, stack, take
@@ -60,6 +62,11 @@ class Part(NamedTuple):
     bucket: Bucket
     descriptors: jax.Array | None  # [n_structures, n_atoms, n_features]
 
+    @property
+    def n_atoms(self) -> int:
+        """Of a structure, padding included."""
+        return self.bucket.graphs.mask.shape[-2]
+
 
 class Chunk(NamedTuple):
     """Structures of a part that are evaluated together."""
@@ -91,7 +98,9 @@ def split_params(potential: Potential, params: Params) -> tuple[Params, Params]:
     return {name: part for name, part in params.items() if name not in potential.fixed}, fixed
 
 
-def make_problem(start: Potential | Model, atoms: list, validation: list, settings: Training) -> Problem:
+def make_problem(
+    start: Potential | Model, atoms: Sequence[ase.Atoms], validation: Sequence[ase.Atoms], settings: Training
+) -> Problem:
     """Everything on the devices, from structures."""
     potential, params = (start.potential, start.params) if isinstance(start, Model) else (start, None)
     if params is None:
@@ -107,11 +116,13 @@ def make_problem(start: Potential | Model, atoms: list, validation: list, settin
         for frames, factors in ((part, structure_factors(part, settings)) for part in (atoms, validation))
     ]
     if isinstance(start, Model):
-        params = {**params, "offsets": _offsets(potential, params, parts[0], settings)}
+        params = {**params, "offsets": model_offsets(potential, params, parts[0], settings)}
     return Problem(potential, settings, *replicated((params, *parts)))
 
 
-def _offsets(potential: Potential, params: Params, parts: list[Part], settings: Training) -> jax.Array:
+def model_offsets(
+    potential: Potential, params: Params, parts: list[Part], settings: Training
+) -> Float[jax.Array, " n_species"]:
     """Of a model to go on from: corrected, or as the settings give them."""
     if settings.offsets != "fit":
         return jnp.asarray(given_offsets(potential.config, settings.offsets, params), params["offsets"].dtype)
@@ -144,16 +155,22 @@ def _offset_correction(potential: Potential, params: Params, parts: list[Part], 
     return jnp.asarray(correction, params["offsets"].dtype)
 
 
-def initial_params(potential: Potential, atoms: list, settings: Training) -> Params:
-    """The family's initial parameters for a sample of the data, with offsets that fit its energies."""
+def initial_params(
+    potential: Potential, atoms: Sequence[ase.Atoms], settings: Training, scales: Scales | None = None
+) -> Params:
+    """The family's initial parameters for a sample of the data, with offsets that fit its energies.
+
+    ``scales`` are those of the data where they are known.
+    """
     chosen = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(atoms))[:_INIT_STRUCTURES]
-    graph = batch([atoms[k] for k in sorted(chosen)], potential.config)
+    graph = batch([atoms[int(k)] for k in sorted(chosen)], potential.config)
     params = initial(potential, settings.seed, graph)
     stages = potential.stages
     if isinstance(stages, Regressor) and stages.scale:  # a network whose outputs and their derivatives start at about 1
-        params |= {stages.scale: np.full_like(params[stages.scale], force_scale(atoms))}
+        params |= {stages.scale: np.full_like(params[stages.scale], scales.forces if scales else force_scale(atoms))}
     if settings.offsets == "fit" and settings.energy_weight:
-        return {**params, "offsets": fit_offsets(atoms, potential.config.species)}
+        known = None if scales is None else scales.offsets
+        return {**params, "offsets": fit_offsets(atoms, potential.config.species) if known is None else known}
     return {**params, "offsets": given_offsets(potential.config, settings.offsets)}
 
 

@@ -53,7 +53,7 @@ class _Sums(NamedTuple):
 
 class _QuasiNewtonState(NamedTuple):
     params: Params
-    optimizer: Any
+    optimizer: Any  # optax's state
 
 
 def quasi_newton_method(problem: Problem) -> Optimizer:

@@ -32,6 +32,7 @@ from jaxmlip.learning.active.page import write_page
 from jaxmlip.learning.active.rounds import Round
 from jaxmlip.learning.active.settings import Learning
 from jaxmlip.learning.distillation import Place, Student
+from jaxmlip.learning.jobs import add_structures
 from jaxmlip.potentials.base import Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.units import MEV
@@ -93,7 +94,7 @@ def learn(
     check_labeller(settings.label)
     frames = [frame for frame in atoms if len(frame)]
     _claim(place.folder, student, frames, settings)
-    start = _start(student, frames)
+    start = student.begin(frames)
     fit = student.fit or default_settings(start if isinstance(start, Potential) else start.potential)
     train, spent = _first_training_set(frames, settings, place)
     rows: list[dict[str, Any]] = []
@@ -150,11 +151,6 @@ def _round(
     return model, {**row, "seconds": here.times.read()}, found
 
 
-def _start(student: Student, frames: list[ase.Atoms]) -> Potential | Model:
-    start = student.start
-    return start if isinstance(start, (Potential, Model)) else start(frames)
-
-
 def _first_training_set(frames: list[ase.Atoms], settings: Learning, place: Place) -> tuple[list[ase.Atoms], int]:
     """The labelled structures; without any, some of the others, labelled. And how many calculations that took."""
     train = [frame for frame in frames if labels(frame).energy is not None]
@@ -162,9 +158,7 @@ def _first_training_set(frames: list[ase.Atoms], settings: Learning, place: Plac
         return train, 0
     here = Round(0, settings, Place(place.folder / "first", place.executor, place.report))
     here.folder.mkdir(parents=True, exist_ok=True)
-    small = [frame for frame in frames if len(frame) <= settings.max_atoms]
-    if not small:
-        raise ConfigError(f"none of the {len(frames)} structures to start from has at most {settings.max_atoms} atoms")
+    small = _pool(frames, settings)
     order = np.random.default_rng([settings.seed]).permutation(len(small))
     asked = [small[int(k)] for k in order[: min(settings.per_round, settings.budget)]]
     found = rounds.told(here, kept_frames(here.folder / "chosen.extxyz", lambda: asked))
@@ -202,9 +196,7 @@ def _claim(folder: Path, student: Student, frames: list[ase.Atoms], settings: Le
     config = repr(potential.config) if isinstance(potential, Potential) else "made from data"
     words = [_FORMAT, facts, config, repr(student.fit)]
     digest = hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode())
-    for frame in frames:
-        for array in (frame.numbers, frame.positions, frame.cell.array, *labels(frame)):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    add_structures(digest, frames)
     folder.mkdir(parents=True, exist_ok=True)
     note, key = folder / "learning.json", digest.hexdigest()[:16]
     if note.exists() and read_json(note)["key"] != key:

@@ -123,10 +123,10 @@ def explored(here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.A
 class _Visit(NamedTuple):
     """What one explorer does in a round."""
 
-    number: int
+    number: int  # of the explorer
     explorer: Explorer
-    n_starts: int
-    inside: Watch
+    n_starts: int  # replicas
+    inside: Watch  # which structures lie within the training data
 
 
 def _visited(here: Round, visit: _Visit, model: Model, pool: Sequence[ase.Atoms]) -> list[ase.Atoms]:

@@ -103,6 +103,7 @@ def _langevin(force_fn: Callable, shift_fn: Callable, bath: Bath) -> tuple:
 
 
 def _csvr(force_fn: Callable, shift_fn: Callable, bath: Bath) -> tuple:
+    """jax-md 0.2.29 draws twice with one key if n_dof is even: fluctuations come out by 1/(2 n_dof) too large."""
     from jax_md import simulate
 
     return simulate.temp_csvr(force_fn, shift_fn, 1.0, bath.kT, bath.thermostat_time)

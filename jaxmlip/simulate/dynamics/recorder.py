@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory as AseTrajectory
 from jaxtyping import Float
 
+from jaxmlip.data.labels import FROM_VOIGT, VOIGT
 from jaxmlip.files import atomic_path
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.dynamics.motion import Moment, Row
@@ -24,7 +25,6 @@ from jaxmlip.units import BOLTZMANN, FEMTOSECOND, GPA, MEV
 
 _COLUMNS = ("step", "time_fs", "temperature_K", "potential_eV", "kinetic_eV", "conserved_eV", "pressure_GPa")
 _COLUMNS += ("volume_A3", *(f"stress_{a}{b}_GPa" for a, b in ("xx", "yy", "zz", "yz", "xz", "xy")))
-_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 class Trajectory(NamedTuple):
@@ -78,6 +78,19 @@ class Trajectory(NamedTuple):
         return f"Trajectory({what}, {len(self.time)} rows, {len(self.positions)} frames; at the end {last})"
 
 
+class Restored(NamedTuple):
+    """Where a run was stopped."""
+
+    moment: Moment
+    """Without its neighbour list."""
+    sizes: Plan
+    step: int
+    listed: Float[jax.Array, "n_atoms 3"]
+    """Positions at which the list was built."""
+    box: Float[jax.Array, "3 3"]
+    """The cell at which it was."""
+
+
 class Recorder:
     """Keeps rows and frames in memory."""
 
@@ -93,7 +106,7 @@ class Recorder:
         if self.rows and self.rows[-1][0] >= step:
             return
         numbers = (row.temperature / BOLTZMANN, row.potential, row.kinetic, row.conserved, row.pressure * GPA)
-        stress = np.asarray(row.stress)[_VOIGT] * GPA
+        stress = np.asarray(row.stress)[VOIGT] * GPA
         seen = [float(function(atoms)) for function in self.observables.values()]  # type: ignore[arg-type]
         self.rows.append(
             (step, step * self.settings.timestep, *map(float, numbers), float(row.volume), *map(float, stress), *seen)
@@ -109,8 +122,8 @@ class Recorder:
         self.kept[0].append(step)
         self.kept[1].append(atoms)
 
-    def restore(self, moment: Moment) -> tuple | None:
-        """The moment, sizes of the neighbour list, step, and where the list was built; None at the start of a run."""
+    def restore(self, moment: Moment) -> Restored | None:
+        """Where a run was stopped; None at its start."""
         return None
 
     def checkpoint(self, moment: Moment, sizes: Plan, step: int) -> None:
@@ -134,7 +147,7 @@ class Recorder:
             temperature=table["temperature_K"],
             pressure=table["pressure_GPa"] / GPA,
             volume=table["volume_A3"],
-            stress=voigt[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]],
+            stress=voigt[:, FROM_VOIGT],
             frame_time=np.array(steps) * self.settings.timestep,
             positions=np.stack([frame.positions for frame in frames]),
             velocities=np.stack([frame.get_velocities() for frame in frames]) * FEMTOSECOND,
@@ -148,9 +161,9 @@ class Recorder:
 class _FolderRecorder(Recorder):
     """Writes rows and frames as they come."""
 
-    def __init__(self, where: tuple[Path, str], settings: Any, hooks: Any) -> None:
+    def __init__(self, folder: Path, key: str, settings: Any, hooks: Any) -> None:
         super().__init__(settings, hooks)
-        self.folder, self.key = where
+        self.folder, self.key = folder, key
         self.path = self.file = self.folder / f"trajectory.{settings.trajectory}"
 
     def _write(self) -> None:
@@ -175,7 +188,7 @@ class _FolderRecorder(Recorder):
         with atomic_path(self.folder / "checkpoint.npz") as temporary:
             np.savez(temporary, facts=json.dumps(facts), listed=listed.reference_position, box=listed.box, **arrays)  # pyright: ignore[reportArgumentType]
 
-    def restore(self, moment: Moment) -> tuple | None:
+    def restore(self, moment: Moment) -> Restored | None:
         path = self.folder / "checkpoint.npz"
         if not path.exists():
             for old in (self.folder / "log.csv", self.path):
@@ -192,7 +205,7 @@ class _FolderRecorder(Recorder):
         moment = tree.unflatten([jnp.asarray(saved[f"state_{k}"]) for k in range(len(leaves))])
         sizes: Any = {name: tuple(x) if isinstance(x, list) else x for name, x in facts["plan"].items()}
         self._rewind(facts["step"])
-        return moment, Plan(**sizes), facts["step"], (jnp.asarray(saved["listed"]), jnp.asarray(saved["box"]))
+        return Restored(moment, Plan(**sizes), facts["step"], jnp.asarray(saved["listed"]), jnp.asarray(saved["box"]))
 
     def _rewind(self, step: int) -> None:
         """Take away what was written after the checkpoint."""
@@ -219,10 +232,9 @@ def _append(path: Path, frames: list[ase.Atoms]) -> None:
 
 def open_folder(folder: Path, model: Model, atoms: ase.Atoms, settings: Any, hooks: Any) -> Recorder:
     """A recorder for a run in ``folder``, which its first row makes: a run that is refused leaves none."""
-    path = folder
-    if not path.is_dir() and not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: its folder {path.parent} does not exist; create it first")
-    return _FolderRecorder((path, _key(model, atoms, settings, hooks)), settings, hooks)
+    if not folder.is_dir() and not folder.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {folder}: its folder {folder.parent} does not exist; create it first")
+    return _FolderRecorder(folder, _key(model, atoms, settings, hooks), settings, hooks)
 
 
 def _key(model: Model, atoms: ase.Atoms, settings: Any, hooks: Any) -> str:

@@ -122,12 +122,13 @@ def first_moment(run: Run, recorders: list[Recorder]) -> tuple[Plan, Moment, int
     known = [one for one in found if one is not None]
     if not known:
         return sizes, moment, 0
-    if len(known) < len(found) or len({step for _, _, step, _ in known}) > 1:
+    if len(known) < len(found) or len({one.step for one in known}) > 1:
         raise ValueError("the checkpoints of these structures belong to different steps: give another folder")
     # The list as it was: built where it was built then.
-    _, sizes, step, _ = known[0]
-    then, there = (joined([one[k] for one in known], run.many) for k in (0, 3))
-    return sizes, run.program.relist(sizes, then, *there), step
+    sizes, step = known[0].sizes, known[0].step
+    then = joined([one.moment for one in known], run.many)
+    positions, box = (joined(list(parts), run.many) for parts in zip(*((one.listed, one.box) for one in known)))
+    return sizes, run.program.relist(sizes, then, positions, box), step
 
 
 def both(one: Plan, other: Plan) -> Plan:

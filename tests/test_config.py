@@ -23,7 +23,7 @@ KINDS = [
     Relaxation,
     StudyMethod,
     StudyConfig,
-    *(family.config for name, family in FAMILIES.items() if name not in ("sum", "tabulated")),  # whose settings are of others
+    *(family.config for name, family in FAMILIES.items() if name not in ("sum", "tabulated")),  # those are of others
     *(method.settings for method in FIT_METHODS.values()),
 ]
 

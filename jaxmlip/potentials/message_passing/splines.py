@@ -7,6 +7,8 @@ With x = r/r_c, interval i = ⌊n x⌋ and t = n x − i, a function with values
 continuous with its derivative. Its error is at most h⁴/384 of the fourth derivative, with h = 1/n.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -44,7 +46,7 @@ def _place(table: Table, x: Array) -> tuple[Array, Array]:
     return index, n * x - index.astype(x.dtype)
 
 
-def _combined(table: Table, index: Array, weights: tuple[Array, Array, Array, Array]) -> Array:
+def _combined(table: Table, index: Array, weights: Sequence[Array]) -> Array:
     table = jax.lax.stop_gradient(table)
     knots = (table[:, 0][index], table[:, 1][index], table[:, 0][index + 1], table[:, 1][index + 1])
     first, *others = (w[..., None] * knot for w, knot in zip(weights, knots, strict=True))

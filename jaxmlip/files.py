@@ -31,9 +31,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        allow(temporary, 0o666)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -43,6 +41,18 @@ def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
     """A text file of these lines."""
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def allow(path: Path, mode: int) -> None:
+    """What a temporary file or folder keeps to its owner: ``mode``, as far as the user's umask lets it.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> allow(folder, 0o700)
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
 
 
 def program_folder() -> Path:

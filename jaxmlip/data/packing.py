@@ -17,6 +17,7 @@ from jaxmlip.data.labels import is_converged
 from jaxmlip.data.packed import FORMAT, INDEX, ROW, TABLE, UNCONVERGED, PackedData, shard_name
 from jaxmlip.data.record import encoded
 from jaxmlip.data.structures import frames_of, is_structure
+from jaxmlip.files import allow
 
 _SHARD_BYTES = 2**28
 
@@ -49,9 +50,7 @@ def pack(structures: Any, folder: str | os.PathLike) -> PackedData:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".unfinished", dir=target.parent))
     try:
         _write([structures] if is_structure(structures) else structures, unfinished)
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o777 & ~umask)
+        allow(unfinished, 0o777)
         unfinished.rename(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

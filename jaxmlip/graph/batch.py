@@ -292,11 +292,9 @@ def _fill_one(arrays: SimpleNamespace, frame: ase.Atoms, pairs: Pairs, where: tu
     arrays.atom_graph[rows] = graph_index
     arrays.atom_mask[rows] = True
     centers = pairs.centers.astype(np.int64)
-    first = np.searchsorted(centers, np.arange(len(frame)))
-    slots = np.arange(len(centers)) - first[centers]
+    slots = np.arange(len(centers)) - np.searchsorted(centers, np.arange(len(frame)))[centers]
     at = (centers + start, slots)
     arrays.neighbors[at] = pairs.neighbors.astype(np.int64) + start
     arrays.shifts[at] = pairs.shifts
-    flat = (centers + start) * arrays.mask.shape[1] + slots
-    arrays.reverse[at] = flat[reverse_pairs(pairs)]
+    arrays.reverse[at] = (at[0] * arrays.mask.shape[1] + slots)[reverse_pairs(pairs)]
     arrays.mask[at] = True

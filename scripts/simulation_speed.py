@@ -4,7 +4,7 @@
 
 Both run with this environment. Dynamics are the cases of `scripts/benchmark.py` (Nosé-Hoover, random parameters,
 masses so heavy that atoms fly as at 300 K); relaxations are 500 rocksalts of 8 to 40 atoms side by side, positions and
-cells, with a moment tensor potential of level 8 fitted here.
+cells, with a moment tensor potential of level 8 (`mtp-rocksalt`) fitted here.
 """
 
 import argparse
@@ -72,11 +72,15 @@ def _relaxations(checkouts: dict[str, Path], folder: Path) -> None:
     """The same cells with the same potential, the first time and again."""
     import jaxmlip
     import jaxmlip.datasets
+    from jaxmlip.fitting import fit_settings
+    from jaxmlip.potentials import suggested
+    from jaxmlip.potentials.presets import PRESETS
     from jaxmlip.study.tasks import elements
 
     frames = jaxmlip.datasets.load("ldr")
-    potential = jaxmlip.build("mtp", species=elements(frames), level=8, cutoff=5.0, min_dist=1.4)
-    model, _ = jaxmlip.fit(potential, frames, settings=jaxmlip.fitting.GaussNewtonFit(epochs=8))
+    preset = PRESETS["mtp-rocksalt"]
+    potential = jaxmlip.build("mtp", **suggested("mtp", {"species": elements(frames), **preset.potential}, frames))
+    model, _ = jaxmlip.fit(potential, frames, settings=fit_settings("mtp", preset.fit))
     jaxmlip.save(model, folder / "model.mtp")
     for name, path in checkouts.items():
         row = _worker(path, [__file__, str(path), "--relax", str(folder / "model.mtp")])

@@ -15,9 +15,10 @@ References:
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxmlip.basis.chebyshev import chebyshev, recurrence
 
@@ -49,14 +50,28 @@ def polynomial_factors(a: Complex, b: Complex, weight: Any, twojmax: int, *, xp:
     Returns:
         ``[n_atoms, n_left, max_neighbors]`` and ``[n_atoms, n_right, max_neighbors]``.
     """
-    left: list[Any] = []
+    once = jax.lax.optimization_barrier if xp is jnp else lambda x: x  # XLA would compute them anew for each product
+    a, b, weight = once((a, b, weight))
     t_of_x = chebyshev(a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2, twojmax // 2)
-    for p, a_p in enumerate(powers(a, twojmax)):
-        for t in range((twojmax - p) // 2 + 1):
-            weighted = weight * t_of_x[t]
-            left += [weighted * part for part in a_p[: 2 if p else 1]]
-    right = [part for q, b_q in enumerate(powers(b, twojmax)) for part in b_q[: 2 if q else 1]]
-    return xp.stack(left, axis=-2), xp.stack(right, axis=-2)
+    a_p, b_q, weighted = once((powers(a, twojmax), powers(b, twojmax), [weight * t for t in t_of_x]))
+    left = [weighted[t] * part for p, t in _left_powers(twojmax) for part in a_p[p][: 2 if p else 1]]
+    right = [part for q, power in enumerate(b_q) for part in power[: 2 if q else 1]]
+    return once((_stacked(left, xp), _stacked(right, xp)))
+
+
+def _stacked(parts: list[Any], xp: Any) -> Any:
+    """``[n_atoms, n, max_neighbors]``; each part is written to its place, for XLA's concatenation is slow on CPUs."""
+    if xp is np:
+        return np.stack(parts, axis=-2)
+    whole = jnp.zeros((*parts[0].shape[:-1], len(parts), parts[0].shape[-1]), parts[0].dtype)
+    for k, part in enumerate(parts):
+        whole = jax.lax.dynamic_update_index_in_dim(whole, part, k, axis=-2)
+    return whole
+
+
+def _left_powers(twojmax: int) -> list[tuple[int, int]]:
+    """The p and t of left factors, degree p + 2t rising."""
+    return [(degree - 2 * t, t) for degree in range(twojmax + 1) for t in range(degree // 2 + 1)]
 
 
 class Polynomials(NamedTuple):
@@ -67,10 +82,29 @@ class Polynomials(NamedTuple):
     degree: Int[np.ndarray, " n_polynomials"]
 
 
+def polynomial_products(
+    left: Float[Array, "n_atoms n_left max_neighbors"], right: Float[Array, "n_atoms n_right max_neighbors"]
+) -> Float[Array, "n_atoms n_polynomials max_neighbors"]:
+    """L_l R_r of each pair in the order of `polynomials`: outer products of the factors of one degree each."""
+    n_atoms, n_right, width = right.shape
+    twojmax = (n_right - 1) // 2
+    degrees = [p + 2 * t for p, t in _left_powers(twojmax) for _ in range(2 if p else 1)]
+    first = np.searchsorted(degrees, np.arange(twojmax + 2))
+    whole, start = jnp.zeros((n_atoms, len(polynomials(twojmax).left), width), left.dtype), 0
+    for total in (*range(0, twojmax + 1, 2), *range(1, twojmax + 1, 2)):
+        for degree in range(total + 1):
+            q = total - degree
+            L, R = left[:, first[degree] : first[degree + 1]], right[:, max(0, 2 * q - 1) : 2 * q + 1]
+            part = (L[:, :, None] * R[:, None]).reshape(n_atoms, -1, width)
+            whole = jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=1)
+            start += part.shape[1]
+    return whole
+
+
 @lru_cache
 def polynomials(twojmax: int) -> Polynomials:
     """Which products to keep; Σ_j (j+1)² of them, sorted by parity, then by degree."""
-    left = [p + 2 * t for p in range(twojmax + 1) for t in range((twojmax - p) // 2 + 1) for _ in range(2 if p else 1)]
+    left = [p + 2 * t for p, t in _left_powers(twojmax) for _ in range(2 if p else 1)]
     right = [q for q in range(twojmax + 1) for _ in range(2 if q else 1)]
     degree = np.add.outer(left, right)
     l_index, r_index = np.nonzero(degree <= twojmax)
@@ -82,13 +116,26 @@ def polynomials(twojmax: int) -> Polynomials:
 
 
 class Levels(NamedTuple):
-    """How f_j at the quadrature points follows from the sums of polynomials, level by level.
+    """How f_j at quadrature points follows from the sums of polynomials, level by level.
 
-    f_j = synthesis[j] @ projection[j] @ (sums of the polynomials ``columns[j]``), ∫ f = Σ_q weights[q] f[q].
+    f_j = synthesis[j] @ projection[j] @ (sums of the polynomials ``columns[j]``), with the synthesis of either rule.
     """
 
     columns: tuple[slice, ...]
     projection: tuple[Float[np.ndarray, "n_functions n_columns"], ...]
+    rules: tuple["Rule", ...]
+    """From few points to many."""
+
+    def rule(self, degree: int) -> int:
+        """The number of the first rule that integrates polynomials of this even degree exactly."""
+        return next(k for k, rule in enumerate(self.rules) if degree <= rule.degree)
+
+
+class Rule(NamedTuple):
+    """A quadrature, ∫ f = Σ_q weights[q] f[q], and the functions of each level at its points."""
+
+    degree: int
+    """Up to which even polynomials are integrated exactly."""
     synthesis: tuple[Float[np.ndarray, "n_points n_functions"], ...]
     weights: Float[np.ndarray, " n_points"]
 
@@ -99,26 +146,34 @@ def levels(twojmax: int) -> Levels:
 
     With polynomials ψ, U_j(p · p') = ψ(p)ᵀ C ψ(p'), and C of rank (j+1)² splits into Φᵀ Φ.
     """
-    points, weights = rotation_quadrature(3 * twojmax // 2)
-    a, b = (points[:, 0], points[:, 1]), (points[:, 2], points[:, 3])
-    left, right = polynomial_factors(a, b, np.ones(len(points)), twojmax, xp=np)
-    basis = polynomials(twojmax)
-    psi = (left[basis.left] * right[basis.right]).T
-    inverses = [np.linalg.pinv(psi[:, basis.degree % 2 == parity]) for parity in (0, 1)]
+    basis, degree = polynomials(twojmax), 3 * twojmax // 2
+    degrees = sorted({-(-3 * degree // 4), degree})  # few triples need the second, which has most of the points
+    rules = [rotation_quadrature(d) for d in degrees]
+    psi = [_polynomials_at(points, twojmax) for points, _ in rules]
+    inverses = [np.linalg.pinv(psi[-1][:, basis.degree % 2 == parity]) for parity in (0, 1)]
     n_even = int(np.sum(basis.degree % 2 == 0))
-    columns, projection, synthesis = [], [], []
-    cosine = points @ points.T
+    columns, projection = [], []
+    cosine = rules[-1][0] @ rules[-1][0].T
     for j, kernel in enumerate(recurrence(cosine, np.ones_like(cosine), 2 * cosine, twojmax)):
         start = n_even * (j % 2)
         kept = slice(start, start + int(np.sum((basis.degree <= j) & (basis.degree % 2 == j % 2))))
         inverse = inverses[j % 2][: kept.stop - start]
         values, vectors = np.linalg.eigh(inverse @ kernel @ inverse.T)
         n_functions = (j + 1) ** 2
-        phi = np.sqrt(values[-n_functions:, None]) * vectors[:, -n_functions:].T
+        projection.append(np.sqrt(values[-n_functions:, None]) * vectors[:, -n_functions:].T)
         columns.append(kept)
-        projection.append(phi)
-        synthesis.append(psi[:, kept] @ phi.T)
-    return Levels(tuple(columns), tuple(projection), tuple(synthesis), weights)
+    found = []
+    for d, (_, weights), values in zip(degrees, rules, psi, strict=True):
+        synthesis = [values[:, kept] @ phi.T for kept, phi in zip(columns, projection, strict=True)]
+        found.append(Rule(2 * d, tuple(synthesis), weights))
+    return Levels(tuple(columns), tuple(projection), tuple(found))
+
+
+def _polynomials_at(points: Float[np.ndarray, "n_points 4"], twojmax: int) -> Float[np.ndarray, "n_points n"]:
+    a, b = (points[:, 0], points[:, 1]), (points[:, 2], points[:, 3])
+    left, right = polynomial_factors(a, b, np.ones(len(points)), twojmax, xp=np)
+    basis = polynomials(twojmax)
+    return (left[basis.left] * right[basis.right]).T
 
 
 @lru_cache

@@ -87,14 +87,14 @@ def bispectrum(
     ``bnormflag`` divides by j + 1. ``bzeroflag`` is the caller's, since it depends on the central element.
     """
     n_atoms, n_channels, _ = density.shape
-    f, weights = _level_functions(density, config)
-    weighted = [weights * f_j for f_j in f]
+    f, weighted = _level_functions(density, config)
     triples = []
     for j1, j2, j in bispectrum_indices(config.twojmax):
+        k = levels(config.twojmax).rule(j1 + j2 + j)
         if n_channels == 1:
-            triple = jnp.sum(f[j1] * f[j2] * weighted[j], axis=0)
+            triple = jnp.sum(f[k][j1] * f[k][j2] * weighted[k][j], axis=0)
         else:
-            triple = jnp.einsum("qea,qfa,qga->efga", f[j1], f[j2], weighted[j])
+            triple = jnp.einsum("qea,qfa,qga->efga", f[k][j1], f[k][j2], weighted[k][j])
         triples.append(_scale(j, config) * triple.reshape(-1, n_atoms))
     return jnp.stack(triples, axis=1).reshape(-1, n_atoms).T
 
@@ -105,35 +105,49 @@ def bispectrum_jacobian(
     """∂B/∂density of one channel. Each B holds three levels, so only those are differentiated."""
     n_atoms, _, n_polynomials = density.shape
     table, triples = levels(config.twojmax), bispectrum_indices(config.twojmax)
-    channels, weights = _level_functions(density, config)
-    f = [f_j[:, 0] for f_j in channels]
+    at_points, _ = _level_functions(density, config)
     jacobian = jnp.zeros((n_polynomials, len(triples), n_atoms), density.dtype)
-    for level, (columns, projection, synthesis) in enumerate(zip(table.columns, table.projection, table.synthesis)):
-        held = [k for k, triple in enumerate(triples) if level in triple]
-        slopes = jnp.stack([_scale(triples[k][2], config) * _slope(f, triples[k], level) for k in held], axis=1)
-        functions = jnp.tensordot(jnp.asarray(synthesis.T, density.dtype), weights * slopes, axes=1)
-        part = jnp.tensordot(jnp.asarray(projection.T, density.dtype), functions, axes=1)
-        jacobian = jacobian.at[columns, np.array(held)].add(part)
+    for k, rule in enumerate(table.rules):
+        f = [f_j[:, 0] for f_j in at_points[k]]
+        own = [number for number, triple in enumerate(triples) if table.rule(sum(triple)) == k]
+        for level, (columns, projection) in enumerate(zip(table.columns, table.projection, strict=True)):
+            held = [number for number in own if level in triples[number]]
+            if not held:
+                continue
+            slopes = jnp.stack([_slope(f, triples[number], level) for number in held], axis=1)
+            integrals = (rule.weights[:, None] * rule.synthesis[level]).T
+            functions = jnp.tensordot(jnp.asarray(integrals, density.dtype), slopes, axes=1)
+            part = jnp.tensordot(jnp.asarray(projection.T, density.dtype), functions, axes=1)
+            jacobian = jacobian.at[columns, np.array(held)].add(part)
+    scales = np.array([_scale(j, config) for _, _, j in triples])
+    jacobian = jacobian * jnp.asarray(scales, density.dtype)[None, :, None]
     return jnp.transpose(jacobian, (2, 1, 0))
 
 
 def _slope(f: list[Array], triple: tuple[int, int, int], level: int) -> Array:
     """∂(f_j1 f_j2 f_j)/∂f_level, point by point."""
     others = [[f[triple[m]] for m in range(3) if m != n] for n in range(3) if triple[n] == level]
-    return jnp.sum(jnp.stack([first * second for first, second in others]), axis=0)
+    return sum(first * second for first, second in others)  # pyright: ignore[reportReturnType]
 
 
 def _scale(j: int, config) -> float:
     return 1.0 if config.bnormflag else j + 1.0
 
 
-def _level_functions(density: Array, config) -> tuple[list[Array], Array]:
-    """f_j at the quadrature points, ``[n_points, n_channels, n_atoms]`` each, and the weights.
+def _level_functions(density: Array, config) -> tuple[list[list[Array]], list[list[Array]]]:
+    """f_j at the quadrature points of each rule, ``[n_points, n_channels, n_atoms]``; the same times the weights.
 
     Atoms run fastest in memory, so that a processor works on several at once.
     """
-    table, dtype, f = levels(config.twojmax), density.dtype, []
-    for columns, projection, synthesis in zip(table.columns, table.projection, table.synthesis, strict=True):
-        functions = jnp.einsum("fp,acp->fca", jnp.asarray(projection, dtype), density[:, :, columns])
-        f.append(jnp.tensordot(jnp.asarray(synthesis, dtype), functions, axes=1))
-    return f, jnp.asarray(table.weights, dtype)[:, None, None]
+    table, dtype = levels(config.twojmax), density.dtype
+    functions = [
+        jnp.einsum("fp,acp->fca", jnp.asarray(projection, dtype), density[:, :, columns])
+        for columns, projection in zip(table.columns, table.projection, strict=True)
+    ]
+    f, weighted = [], []
+    for rule in table.rules:
+        parts = zip(rule.synthesis, functions, strict=True)
+        f.append([jnp.tensordot(jnp.asarray(synthesis, dtype), part, axes=1) for synthesis, part in parts])
+        weights = jnp.asarray(rule.weights, dtype)[:, None, None]
+        weighted.append([weights * f_j for f_j in f[-1]])
+    return f, weighted

@@ -19,7 +19,6 @@ from jaxmlip.fitting.rows import Rows
 from jaxmlip.graph.batch import Graph
 from jaxmlip.graph.derivatives import arriving, forces_by_species, per_graph, stress, virials
 from jaxmlip.potentials.base import (
-    CPU_BLOCK,
     Linear,
     Params,
     Potential,
@@ -30,6 +29,7 @@ from jaxmlip.potentials.base import (
 from jaxmlip.potentials.linear_stages import invariant_jacobian, product_features
 from jaxmlip.programs import program
 
+_CPU_BLOCK = 4  # atoms; on a CPU the derivatives of their density stay in the cache
 _TANGENTS = 32  # parameters of the density differentiated at once: bounds the memory
 
 
@@ -56,7 +56,7 @@ def design(
     if not isinstance(stages, Linear):
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients")
     vectors = safe_edges(graph, potential.config)
-    block = CPU_BLOCK if jax.default_backend() == "cpu" else 4096
+    block = _CPU_BLOCK if jax.default_backend() == "cpu" else 4096
     function = partial(_derivatives, stages, params, with_inner)
     found = map_blocks(function, graph, vectors, min(block, graph.n_atoms))
     found = [part._replace(gradient=jnp.where(graph.mask[:, :, None, None], part.gradient, 0)) for part in found]

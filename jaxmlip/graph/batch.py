@@ -89,7 +89,7 @@ class Shape(NamedTuple):
     max_neighbors: int
 
 
-ROUNDING = Shape(n_graphs=8, n_atoms=64, max_neighbors=8)
+COARSE, FINE = Shape(8, 64, 8), Shape(8, 8, 2)  # multiples that sizes of batches are rounded up to
 
 
 def edge_vectors(graph: Graph) -> Float[Array, "n_atoms max_neighbors 3"]:
@@ -241,15 +241,15 @@ def _merge_shapes(shapes: list[Shape], n_shapes: int) -> list[Shape]:
     """A shape for each batch, of at most ``n_shapes`` kinds: consecutive batches share the largest of each size.
 
     Sizes are rounded up, so that data sets of different sizes share compiled functions too. Where there is little to
-    evaluate, a second function would cost more than padding: all have one shape.
+    evaluate, another function would cost more than padding: all have one shape of a coarse size.
     """
     n_slots = len(shapes) * max(shape.n_atoms for shape in shapes) * max(shape.max_neighbors for shape in shapes)
-    n_shapes = 1 if n_slots < QUICK_EDGES else n_shapes
+    n_shapes, rounding = (1, COARSE) if n_slots < QUICK_EDGES else (n_shapes, FINE)
     kinds = np.array_split(np.arange(len(shapes)), min(n_shapes, len(shapes)))
     merged: list[Shape] = []
     for kind in kinds:
         largest = (max(shapes[k][axis] for k in kind) for axis in range(3))
-        rounded = (-(-size // step) * step for size, step in zip(largest, ROUNDING))
+        rounded = (-(-size // step) * step for size, step in zip(largest, rounding))
         merged += [Shape(*map(int, rounded))] * len(kind)
     return merged
 

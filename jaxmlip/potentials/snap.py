@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.basis.hyperspherical import at_identity, polynomials
+from jaxmlip.basis.hyperspherical import at_identity, polynomial_products, polynomials
 from jaxmlip.config import Bounds, ConfigError, NotNegative, Positive, Range
 from jaxmlip.descriptors.bispectrum import (
     PairGeometry,
@@ -119,8 +119,7 @@ def snap(config: SNAPConfig) -> Potential:
 
     def pair_density(params: Params, graph: Graph, vectors: Array) -> Array:
         left, right = pair_polynomials(vectors, _pairs(config, graph, vectors.dtype), config)
-        basis = polynomials(config.twojmax)
-        psi = left[:, basis.left] * right[:, basis.right]
+        psi = polynomial_products(left, right)
         psi = psi[:, None] * _channels(config, graph, psi.dtype)[:, :, None]
         return jnp.moveaxis(psi.reshape(psi.shape[0], -1, psi.shape[-1]), 1, 2)
 

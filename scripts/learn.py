@@ -35,9 +35,9 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
         {"energy_weight": 30.0, "prior": 0.01, "epochs": 15, "validation_fraction": 0.0},
     ),
-    "snap": (
-        {"cutoff": 5.0, "twojmax": 6, "weights": (0.25, -0.5, 0.76, 0.86, 0.97)},
-        {"energy_weight": 30.0, "ridge": 1e-3},
+    "qsnap": (
+        {"cutoff": 5.0, "twojmax": 4, "weights": (0.25, -0.5, 0.76, 0.86, 0.97)},
+        {"energy_weight": 30.0, "ridge": "folds"},
     ),
 }
 LARGEST_FORCE = 10.0

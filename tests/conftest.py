@@ -4,18 +4,25 @@ Neither changes results beyond rounding (test_conformance compares with programs
 as users do: XLA_FLAGS=--xla_cpu_use_fusion_emitters=true JAX_DISABLE_MOST_OPTIMIZATIONS=0 uv run pytest
 """
 
+import gc
 import os
 import tempfile
 from pathlib import Path
 
 CACHE = Path(os.environ.get("JAXMLIP_TEST_CACHE", Path(tempfile.gettempdir()) / "jaxmlip-test-cache"))
-EMITTERS = "xla_cpu_use_fusion_emitters"  # without them XLA compiles in half of the time
-if EMITTERS not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{EMITTERS}=false".strip()
+FLAGS = {
+    "xla_cpu_use_fusion_emitters": "false",  # without them XLA compiles in half of the time
+    "xla_cpu_parallel_codegen_split_count": "1",  # all processors are busy: parts of a program cost a tenth more
+}
+for name, value in FLAGS.items():
+    if name not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{name}={value}".strip()
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # in the environment: for other processes too
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA prints pages about each cached program it loads on a CPU
+
+gc.set_threshold(100_000, 50, 50)  # tracing makes many objects and hardly any garbage: a tenth of the time was this
 
 import jax
 import matplotlib
@@ -52,6 +59,15 @@ def compile_well():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", QUICK)
+
+
+@pytest.fixture
+def usual_collection():
+    """Garbage is collected as often as Python does, for a test that measures memory."""
+    seldom = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*seldom)
 
 
 @pytest.fixture(scope="module", autouse=True)

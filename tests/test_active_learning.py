@@ -455,13 +455,13 @@ def test_the_page_in_a_browser(learned):
 @pytest.mark.skipif(shutil.which("gpaw") is None, reason="needs GPAW (apt-get install gpaw gpaw-data)")
 def test_two_rounds_with_real_dft(tmp_path):
     script = Path(__file__).parents[1] / "scripts" / "learn_with_dft.py"
-    command = [sys.executable, script, "LiH", "--budget", "6", "--per-round", "2", "--out", tmp_path]
+    command = [sys.executable, script, "LiH", "--budget", "3", "--per-round", "1", "--out", tmp_path]
     done = subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     rounds = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [one["n_train"] for one in rounds] == [2, 4, 6]
+    assert [one["n_train"] for one in rounds] == [1, 2, 3]
     assert [one["n_failed"] for one in rounds[:2]] == [0, 0]
     assert max(one["fresh_energy_rmse"] for one in rounds[:2]) < 0.2  # eV/atom: of two structures, but no nonsense
     cells = jaxmlip.read(tmp_path / "train.extxyz")

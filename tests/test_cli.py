@@ -168,7 +168,7 @@ def test_an_iterative_fit_leaves_its_log_and_goes_on(data, tmp_path, capsys):
 
 def test_a_preset_gives_family_and_settings(data, tmp_path):
     out = tmp_path / "aenet"
-    words = ["fit", "--preset", "study-aenet", data, "--out", str(out), "--fit.epochs", "2"]
+    words = ["fit", "--preset", "study-aenet", data, "--out", str(out), "--fit.epochs", "2", "--fit.n-shapes", "1"]
     assert main([*words, "--potential.cutoff", "4", "--potential.angular-cutoff", "4"]) == 0
     record = json.loads((out / "run.json").read_text())
     assert record["settings"]["fit"]["force_weight"] == 0.0

@@ -22,7 +22,11 @@ CASES = testing.cases(4.0)
 
 def _potentials() -> dict[str, Potential]:
     kinds = {name: FAMILIES[name] for name in trainable()}
-    built = {name: kind.build(kind.config(species=testing.ELEMENTS, cutoff=4.0)) for name, kind in kinds.items()}
+    fewest = {"nequip": {"num_layers": 3}}  # one from types, one between, one to the energy: further ones only repeat
+    built = {
+        name: kind.build(kind.config(species=testing.ELEMENTS, cutoff=4.0, **fewest.get(name, {})))
+        for name, kind in kinds.items()
+    }
     repulsion = zbl(ZBLConfig(species=testing.ELEMENTS, cutoff=3.5))
     return {**built, "zbl": repulsion, "snap + zbl": add(built["snap"], repulsion)}
 

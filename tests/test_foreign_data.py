@@ -389,7 +389,7 @@ def test_json_that_was_cut_off_and_json_with_nan(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["mptrj", "matpes", "xyz", "cfg"])
-def test_files_stream_in_the_memory_of_one_frame(tmp_path, kind):
+def test_files_stream_in_the_memory_of_one_frame(tmp_path, kind, usual_collection):
     """Half a megabyte a hundred frames; five times the frames, no more than 0.2 MB more of Python's memory."""
     script = import_script("reading")
     peaks = []

@@ -94,7 +94,7 @@ ROCKSALT_FAMILIES = ("aenet", "nequip")
 """Timed on a disordered rocksalt of eleven elements; the others on molybdenum."""
 
 COMPILE_QUICKLY = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false"
+COMPILE_QUICKLY += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 """Flags of XLA where programs run once."""
 
 SMALLEST = {"twojmax": 2, "level": 4, "cutoff": 4.0, "num_layers": 2, "num_features": 4}

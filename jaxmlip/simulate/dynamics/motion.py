@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlip.potentials.base import Params, Potential
+from jaxmlip.programs import program as by_work
 from jaxmlip.simulate.dynamics.ensembles import ENSEMBLES, Bath, Configuration, Ensemble, extended_energy, own, register
 from jaxmlip.simulate.jaxmd import (
     Evaluation,
@@ -111,7 +112,7 @@ def program(kind: Kind) -> Program:
     over = partial(jax.vmap, in_axes=(0, axes)) if kind.many else lambda function: function
     each = jax.vmap if kind.many else lambda function: function
 
-    @partial(jax.jit, static_argnums=0)
+    @by_work(static_argnums=0)  # it runs once
     def start(plan: Plan, at: Places, bath: Bath, world: World) -> Moment:
         return over(lambda at, world: _start(kind, plan, at, bath, world))(at, world)
 

@@ -13,8 +13,19 @@ from ase.constraints import FixAtoms
 
 from jaxmlip.potentials.base import cast_params
 from jaxmlip.potentials.model import Model
+from jaxmlip.programs import work
 from jaxmlip.simulate.dynamics.ensembles import ENSEMBLES, Bath
-from jaxmlip.simulate.dynamics.motion import Kind, Moment, Program, World, box_of, first_places, masses, positions_of
+from jaxmlip.simulate.dynamics.motion import (
+    Kind,
+    Moment,
+    Places,
+    Program,
+    World,
+    box_of,
+    first_places,
+    masses,
+    positions_of,
+)
 from jaxmlip.simulate.dynamics.motion import program as compiled
 from jaxmlip.simulate.dynamics.recorder import Recorder
 from jaxmlip.simulate.dynamics.settings import Dynamics, Hooks
@@ -114,10 +125,10 @@ def first_moment(run: Run, recorders: list[Recorder]) -> tuple[Plan, Moment, int
         for k, frame in enumerate(run.frames)
     ]
     sizes = reduce(both, [plan(frame, cutoff, settings.skin) for frame in run.frames])
-    moment = run.program.start(sizes, joined(places, run.many), bath_at(run, 0), run.world)
+    moment = _started(run, sizes, places)
     while bool(moment.failed.any()):  # more than the room that was made: rare
         sizes = grown(sizes, sizes)
-        moment = run.program.start(sizes, joined(places, run.many), bath_at(run, 0), run.world)
+        moment = _started(run, sizes, places)
     found = [recorder.restore(one) for recorder, one in zip(recorders, each(run, moment), strict=True)]
     known = [one for one in found if one is not None]
     if not known:
@@ -129,6 +140,12 @@ def first_moment(run: Run, recorders: list[Recorder]) -> tuple[Plan, Moment, int
     then = joined([one.moment for one in known], run.many)
     positions, box = (joined(list(parts), run.many) for parts in zip(*((one.listed, one.box) for one in known)))
     return sizes, run.program.relist(sizes, then, positions, box), step
+
+
+def _started(run: Run, sizes: Plan, places: list[Places]) -> Moment:
+    """Before the first step, by a program that is compiled as one evaluation is worth it."""
+    with work(run.world.species.size * sizes.width):
+        return run.program.start(sizes, joined(places, run.many), bath_at(run, 0), run.world)
 
 
 def both(one: Plan, other: Plan) -> Plan:

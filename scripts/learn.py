@@ -27,6 +27,7 @@ from jaxmlip.learning.active import Explorer, Labelling, Learning, learn
 from jaxmlip.learning.exploration import dynamics, labelled
 from jaxmlip.learning.structures import bare, delithiated, is_sound, metals_of, strained, swapped
 from jaxmlip.potentials import suggested
+from jaxmlip.potentials.presets import PRESETS
 
 TEACHER = "rocksalt-mtp"
 ELEMENTS = ("Li", "O", "Ti", "Mn", "Ni")
@@ -35,10 +36,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
         {"energy_weight": 30.0, "prior": 0.01, "epochs": 15, "validation_fraction": 0.0},
     ),
-    "qsnap": (
-        {"cutoff": 5.0, "twojmax": 4, "weights": (0.25, -0.5, 0.76, 0.86, 0.97)},
-        {"energy_weight": 30.0, "ridge": "folds"},
-    ),
+    "ace": (PRESETS["ace-rocksalt"].potential, PRESETS["ace-rocksalt"].fit),
 }
 LARGEST_FORCE = 10.0
 """eV/Å; the teacher's own dynamics of some Li-Ti-O run away, and are no test."""

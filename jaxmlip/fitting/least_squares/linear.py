@@ -113,7 +113,7 @@ def _stream(
         frames = [atoms[int(k)] for k in piece]
         groups = [_group(frame, int(k), settings) for k, frame in zip(piece, frames, strict=True)]
         own = None if factors is None else factors[piece]
-        filled = batches(frames, potential.config, max_atoms=settings.batch_atoms, n_shapes=2, factors=own)
+        filled = batches(frames, potential.config, max_atoms=settings.batch_atoms, n_shapes=1, factors=own)
         label = "design matrix" if len(pieces) == 1 else f"design matrix, part {number + 1} of {len(pieces)}"
         with work(len(pieces) * sum(one.graph.mask.size for one in filled)):
             for batch in track(filled, label, show=show):

@@ -21,7 +21,7 @@ from jaxmlip.fitting.frame_weights import group_of
 
 _FILE = "checkpoint.msgpack"
 _FORMAT = 2  # raise when the meaning of what is kept changes
-_HOW = ("workers", "checkpoint_steps")  # settings that no number depends on
+_HOW = ("workers", "checkpoint_every", "checkpoint_steps")  # settings that no number depends on
 
 
 Rows = list[dict[str, Any]]

@@ -115,6 +115,15 @@ def polynomials(twojmax: int) -> Polynomials:
     return Polynomials(left_index, right_index, kept[order])
 
 
+class Rule(NamedTuple):
+    """A quadrature, ∫ f = Σ_q weights[q] f[q], and the functions of each level at its points."""
+
+    degree: int
+    """Up to which even polynomials are integrated exactly."""
+    synthesis: tuple[Float[np.ndarray, "n_points n_functions"], ...]
+    weights: Float[np.ndarray, " n_points"]
+
+
 class Levels(NamedTuple):
     """How f_j at quadrature points follows from the sums of polynomials, level by level.
 
@@ -123,21 +132,12 @@ class Levels(NamedTuple):
 
     columns: tuple[slice, ...]
     projection: tuple[Float[np.ndarray, "n_functions n_columns"], ...]
-    rules: tuple["Rule", ...]
+    rules: tuple[Rule, ...]
     """From few points to many."""
 
     def rule(self, degree: int) -> int:
         """The number of the first rule that integrates polynomials of this even degree exactly."""
         return next(k for k, rule in enumerate(self.rules) if degree <= rule.degree)
-
-
-class Rule(NamedTuple):
-    """A quadrature, ∫ f = Σ_q weights[q] f[q], and the functions of each level at its points."""
-
-    degree: int
-    """Up to which even polynomials are integrated exactly."""
-    synthesis: tuple[Float[np.ndarray, "n_points n_functions"], ...]
-    weights: Float[np.ndarray, " n_points"]
 
 
 @lru_cache

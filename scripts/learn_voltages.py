@@ -1,9 +1,8 @@
 """How many calculations do the eight layered voltages take? Active learning that explores their cells.
 
-The start are labelled disordered rocksalts, as in the example study, from which a moment tensor potential loses some of
-the layered cells. A teacher stands in place of DFT. The loop relaxes, strains and rattles the sixteen layered cells,
-LiTMO2 and TMO2 of eight metals with three or four atoms each, until a round stays inside
-of its data or the budget is spent.
+The start are labelled disordered rocksalts, from which alone a moment tensor potential loses some of the layered cells.
+A teacher stands in place of DFT. The loop relaxes, strains and rattles the sixteen layered cells, LiTMO2 and TMO2 of
+eight metals with three or four atoms each, until a round stays inside of its data or the budget is spent.
 
     python scripts/learn_voltages.py --out learning-voltages
 

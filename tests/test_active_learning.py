@@ -463,7 +463,7 @@ def test_two_rounds_with_real_dft(tmp_path):
     rounds = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [one["n_train"] for one in rounds] == [1, 2, 3]
     assert [one["n_failed"] for one in rounds[:2]] == [0, 0]
-    assert max(one["fresh_energy_rmse"] for one in rounds[:2]) < 0.2  # eV/atom: of two structures, but no nonsense
+    assert max(one["fresh_energy_rmse"] for one in rounds[:2]) < 0.2  # eV/atom: of one structure each, but no nonsense
     cells = jaxmlip.read(tmp_path / "train.extxyz")
     assert {cell.get_chemical_formula(empirical=True) for cell in cells} == {"HLi"}
     # PBE's LiH binds by some 2.4 eV/atom; the stress of strained cells is some GPa

@@ -50,7 +50,7 @@ def polynomial_factors(a: Complex, b: Complex, weight: Any, twojmax: int, *, xp:
     Returns:
         ``[n_atoms, n_left, max_neighbors]`` and ``[n_atoms, n_right, max_neighbors]``.
     """
-    once = jax.lax.optimization_barrier if xp is jnp else lambda x: x  # XLA would compute them anew for each product
+    once = jax.lax.optimization_barrier if _by_parts(xp) else lambda x: x  # else they are computed for each product
     a, b, weight = once((a, b, weight))
     t_of_x = chebyshev(a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2, twojmax // 2)
     a_p, b_q, weighted = once((powers(a, twojmax), powers(b, twojmax), [weight * t for t in t_of_x]))
@@ -60,18 +60,28 @@ def polynomial_factors(a: Complex, b: Complex, weight: Any, twojmax: int, *, xp:
 
 
 def _stacked(parts: list[Any], xp: Any) -> Any:
-    """``[n_atoms, n, max_neighbors]``; each part is written to its place, for XLA's concatenation is slow on CPUs."""
-    if xp is np:
-        return np.stack(parts, axis=-2)
+    """``[n_atoms, n, max_neighbors]`` of n parts."""
+    if not _by_parts(xp):
+        return xp.stack(parts, axis=-2)
     whole = jnp.zeros((*parts[0].shape[:-1], len(parts), parts[0].shape[-1]), parts[0].dtype)
     for k, part in enumerate(parts):
         whole = jax.lax.dynamic_update_index_in_dim(whole, part, k, axis=-2)
     return whole
 
 
+def _by_parts(xp: Any) -> bool:
+    """Whether to write each part to its place: on CPUs XLA's concatenation chooses among all parts for each number."""
+    return xp is jnp and jax.default_backend() == "cpu"
+
+
 def _left_powers(twojmax: int) -> list[tuple[int, int]]:
     """The p and t of left factors, degree p + 2t rising."""
     return [(degree - 2 * t, t) for degree in range(twojmax + 1) for t in range(degree // 2 + 1)]
+
+
+def _left_degrees(twojmax: int) -> list[int]:
+    """Of each left factor, rising."""
+    return [p + 2 * t for p, t in _left_powers(twojmax) for _ in range(2 if p else 1)]
 
 
 class Polynomials(NamedTuple):
@@ -82,29 +92,10 @@ class Polynomials(NamedTuple):
     degree: Int[np.ndarray, " n_polynomials"]
 
 
-def polynomial_products(
-    left: Float[Array, "n_atoms n_left max_neighbors"], right: Float[Array, "n_atoms n_right max_neighbors"]
-) -> Float[Array, "n_atoms n_polynomials max_neighbors"]:
-    """L_l R_r of each pair in the order of `polynomials`: outer products of the factors of one degree each."""
-    n_atoms, n_right, width = right.shape
-    twojmax = (n_right - 1) // 2
-    degrees = [p + 2 * t for p, t in _left_powers(twojmax) for _ in range(2 if p else 1)]
-    first = np.searchsorted(degrees, np.arange(twojmax + 2))
-    whole, start = jnp.zeros((n_atoms, len(polynomials(twojmax).left), width), left.dtype), 0
-    for total in (*range(0, twojmax + 1, 2), *range(1, twojmax + 1, 2)):
-        for degree in range(total + 1):
-            q = total - degree
-            L, R = left[:, first[degree] : first[degree + 1]], right[:, max(0, 2 * q - 1) : 2 * q + 1]
-            part = (L[:, :, None] * R[:, None]).reshape(n_atoms, -1, width)
-            whole = jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=1)
-            start += part.shape[1]
-    return whole
-
-
 @lru_cache
 def polynomials(twojmax: int) -> Polynomials:
     """Which products to keep; Σ_j (j+1)² of them, sorted by parity, then by degree."""
-    left = [p + 2 * t for p, t in _left_powers(twojmax) for _ in range(2 if p else 1)]
+    left = _left_degrees(twojmax)
     right = [q for q in range(twojmax + 1) for _ in range(2 if q else 1)]
     degree = np.add.outer(left, right)
     l_index, r_index = np.nonzero(degree <= twojmax)
@@ -113,6 +104,27 @@ def polynomials(twojmax: int) -> Polynomials:
     # 32-bit: JAX keeps a constant for this cached array, and 64-bit indices would leak into 32-bit functions.
     left_index, right_index = (index[order].astype(np.int32) for index in (l_index, r_index))
     return Polynomials(left_index, right_index, kept[order])
+
+
+def polynomial_products(
+    left: Float[Array, "n_atoms n_left max_neighbors"], right: Float[Array, "n_atoms n_right max_neighbors"]
+) -> Float[Array, "n_atoms n_polynomials max_neighbors"]:
+    """L_l R_r of each pair in the order of `polynomials`: outer products of the factors of one degree each."""
+    n_atoms, n_right, width = right.shape
+    twojmax = (n_right - 1) // 2
+    basis = polynomials(twojmax)
+    if not _by_parts(jnp):
+        return left[:, basis.left] * right[:, basis.right]
+    first = np.searchsorted(_left_degrees(twojmax), np.arange(twojmax + 2))
+    whole, start = jnp.zeros((n_atoms, len(basis.left), width), left.dtype), 0
+    for total in (*range(0, twojmax + 1, 2), *range(1, twojmax + 1, 2)):
+        for degree in range(total + 1):
+            q = total - degree
+            L, R = left[:, first[degree] : first[degree + 1]], right[:, max(0, 2 * q - 1) : 2 * q + 1]
+            part = (L[:, :, None] * R[:, None]).reshape(n_atoms, -1, width)
+            whole = jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=1)
+            start += part.shape[1]
+    return whole
 
 
 class Rule(NamedTuple):
@@ -169,7 +181,9 @@ def levels(twojmax: int) -> Levels:
     return Levels(tuple(columns), tuple(projection), tuple(found))
 
 
-def _polynomials_at(points: Float[np.ndarray, "n_points 4"], twojmax: int) -> Float[np.ndarray, "n_points n"]:
+def _polynomials_at(
+    points: Float[np.ndarray, "n_points 4"], twojmax: int
+) -> Float[np.ndarray, "n_points n_polynomials"]:
     a, b = (points[:, 0], points[:, 1]), (points[:, 2], points[:, 3])
     left, right = polynomial_factors(a, b, np.ones(len(points)), twojmax, xp=np)
     basis = polynomials(twojmax)

@@ -87,10 +87,11 @@ def bispectrum(
     ``bnormflag`` divides by j + 1. ``bzeroflag`` is the caller's, since it depends on the central element.
     """
     n_atoms, n_channels, _ = density.shape
-    f, weighted = _level_functions(density, config)
-    triples = []
+    table, f, triples = levels(config.twojmax), _level_functions(density, config), []
+    weights = [jnp.asarray(rule.weights, density.dtype)[:, None, None] for rule in table.rules]
+    weighted = [[w * f_j for f_j in values] for w, values in zip(weights, f, strict=True)]
     for j1, j2, j in bispectrum_indices(config.twojmax):
-        k = levels(config.twojmax).rule(j1 + j2 + j)
+        k = table.rule(j1 + j2 + j)
         if n_channels == 1:
             triple = jnp.sum(f[k][j1] * f[k][j2] * weighted[k][j], axis=0)
         else:
@@ -105,7 +106,7 @@ def bispectrum_jacobian(
     """∂B/∂density of one channel. Each B holds three levels, so only those are differentiated."""
     n_atoms, _, n_polynomials = density.shape
     table, triples = levels(config.twojmax), bispectrum_indices(config.twojmax)
-    at_points, _ = _level_functions(density, config)
+    at_points = _level_functions(density, config)
     jacobian = jnp.zeros((n_polynomials, len(triples), n_atoms), density.dtype)
     for k, rule in enumerate(table.rules):
         f = [f_j[:, 0] for f_j in at_points[k]]
@@ -134,8 +135,8 @@ def _scale(j: int, config) -> float:
     return 1.0 if config.bnormflag else j + 1.0
 
 
-def _level_functions(density: Array, config) -> tuple[list[list[Array]], list[list[Array]]]:
-    """f_j at the quadrature points of each rule, ``[n_points, n_channels, n_atoms]``; the same times the weights.
+def _level_functions(density: Array, config) -> list[list[Array]]:
+    """f_j at the quadrature points of each rule, ``[n_points, n_channels, n_atoms]``.
 
     Atoms run fastest in memory, so that a processor works on several at once.
     """
@@ -144,10 +145,7 @@ def _level_functions(density: Array, config) -> tuple[list[list[Array]], list[li
         jnp.einsum("fp,acp->fca", jnp.asarray(projection, dtype), density[:, :, columns])
         for columns, projection in zip(table.columns, table.projection, strict=True)
     ]
-    f, weighted = [], []
-    for rule in table.rules:
-        parts = zip(rule.synthesis, functions, strict=True)
-        f.append([jnp.tensordot(jnp.asarray(synthesis, dtype), part, axes=1) for synthesis, part in parts])
-        weights = jnp.asarray(rule.weights, dtype)[:, None, None]
-        weighted.append([weights * f_j for f_j in f[-1]])
-    return f, weighted
+    return [
+        [jnp.tensordot(jnp.asarray(S, dtype), part, axes=1) for S, part in zip(rule.synthesis, functions, strict=True)]
+        for rule in table.rules
+    ]

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 import jaxmlip
-from jaxmlip.basis.hyperspherical import polynomial_factors
-from jaxmlip.descriptors.bispectrum import PairGeometry, pair_polynomials
+from scipy.special import eval_chebyu
+
+from jaxmlip.basis.hyperspherical import factors, harmonics, pair_harmonics
+from jaxmlip.basis.hyperspherical_products import coupled, products
+from jaxmlip.descriptors.bispectrum import PairGeometry, rotations
 from jaxmlip.fitting.design import design
 from jaxmlip.potentials.base import descriptor
 from jaxmlip.potentials.snap import SNAPConfig, snap
@@ -149,13 +152,41 @@ def test_pairs_below_rmin0_as_lammps_maps_them(r):
     vector = r * np.array([2.0, -1.0, 2.0]) / 3
     one = jnp.ones((1, 1))
     pair = PairGeometry(4.0 * one, one, one > 0)
-    left, right = pair_polynomials(jnp.asarray(vector, float)[None, None], pair, config)
+    found = rotations(jnp.asarray(vector, float)[None, None], pair, config)
     theta0 = (r - 1.5) * config.rfac0 * np.pi / (4.0 - 1.5)
     z0 = r / np.tan(theta0)
     x, y, z = vector
-    a, b = (np.array([z0, -z]) / np.hypot(r, z0)).tolist(), (np.array([y, -x]) / np.hypot(r, z0)).tolist()
+    a, b = np.array([z0, -z]) / np.hypot(r, z0), np.array([y, -x]) / np.hypot(r, z0)
     weight = 1.0 if r <= 1.5 else (1 + np.cos(np.pi * (r - 1.5) / 2.5)) / 2
-    shaped = [tuple(np.full((1, 1), part) for part in both) for both in (a, b)]
-    expected = polynomial_factors(*shaped, np.full((1, 1), weight), 3, xp=np)
-    np.testing.assert_allclose(left, expected[0], rtol=0, atol=1e-14)
-    np.testing.assert_allclose(right, expected[1], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(np.squeeze(np.concatenate([*found[0], *found[1], found[2]])), [*a, *b, weight], atol=1e-14)
+
+
+def test_harmonics_and_their_products():
+    """Σ φ(p) φ(p') = U_j(p · p'), and Z is the mean of f g φ over the sphere by an exact quadrature; 1e-13: rounding."""
+    twojmax, rng = 5, np.random.default_rng(0)
+    table = harmonics(twojmax)
+
+    def at(p: np.ndarray) -> np.ndarray:
+        p = jnp.asarray(p)
+        of = factors((p[:, :1], p[:, 1:2]), (p[:, 2:3], p[:, 3:]), jnp.ones((len(p), 1)), twojmax)
+        return np.asarray(pair_harmonics(of, twojmax))[0].T
+
+    p = rng.normal(size=(6, 4))
+    p /= np.linalg.norm(p, axis=1, keepdims=True)
+    phi = at(p)
+    for level in range(twojmax + 1):
+        own = phi[:, table.own(level)]
+        np.testing.assert_allclose(own @ own.T, eval_chebyu(level, p @ p.T), rtol=0, atol=1e-13)
+    x, weights = np.polynomial.legendre.leggauss(twojmax + 3)
+    angles = 2 * np.pi * np.arange(3 * twojmax + 1) / (3 * twojmax + 1)
+    x, alpha, beta = (part.ravel() for part in np.meshgrid(x, angles, angles, indexing="ij"))
+    big, small = np.sqrt((1 + x) / 2), np.sqrt((1 - x) / 2)
+    points = np.stack([big * np.cos(alpha), big * np.sin(alpha), small * np.cos(beta), small * np.sin(beta)], axis=1)
+    phi, weights = at(points), np.repeat(weights / 2, angles.size**2) / angles.size**2
+    c = rng.normal(size=(table.level.size, 2, 3))
+    found = coupled(jnp.asarray(c), twojmax)
+    for level, pairs in enumerate(products(twojmax).pairs):
+        for Z, (first, second) in zip(found[level], pairs, strict=True):
+            f, g = (np.einsum("pn,nea->pea", phi[:, table.own(one)], c[table.own(one)]) for one in (first, second))
+            mean = np.einsum("p,pm,pea,pfa->mefa", weights, phi[:, table.own(level)], f, g, optimize=True)
+            np.testing.assert_allclose(Z, mean, rtol=0, atol=1e-13 * np.abs(mean).max() + 1e-13)

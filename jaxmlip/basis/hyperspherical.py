@@ -1,14 +1,14 @@
-"""Functions on the 3-sphere, the group of rotations: points, polynomials, levels and an exact quadrature.
+"""Functions on the 3-sphere, the group of rotations: real harmonics of each level, and what they are products of.
 
 A rotation is a unit 4-vector p = (Re a, Im a, Re b, Im b) of its Cayley-Klein parameters. All angular momenta are
-doubled: level j holds the (j+1)² Wigner functions u^j[m', m](p), polynomials of degree j. Their addition theorem,
+doubled: level j holds the (j+1)² Wigner functions u^j[m', m](p), polynomials of degree j, or as many real ones,
 
-    Σ_{m'm} u^j[m', m](p) u^j[m', m](p̄') = U_j(p · p')          (U_j: Chebyshev polynomial of the second kind),
+    φ = N P_t^(q, p)(|a|² − |b|²) (Re, Im) a^p (Re, Im) b^q,      p + q + 2t = j      (P: Jacobi polynomials),
 
-makes single Wigner functions unnecessary: any basis of the level serves.
+with the addition theorem Σ φ(p) φ(p') = U_j(p · p') of Chebyshev's polynomials of the second kind.
 
 References:
-    Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular Momentum (1988), section 4.15.
+    Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular Momentum (1988), sections 4.3.4 and 4.15.
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), section II.D.
 """
 
@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-
-from jaxmlip.basis.chebyshev import chebyshev, recurrence
+from scipy.special import eval_jacobi
 
 Complex = tuple[Any, Any]  # real and imaginary part
 
@@ -34,188 +33,127 @@ def powers(z: Complex, highest: int) -> list[Complex]:
     return result[: highest + 1]
 
 
-def polynomial_factors(a: Complex, b: Complex, weight: Any, twojmax: int, *, xp: Any = jnp) -> tuple[Any, Any]:
-    """Two factors whose products L_l R_r span all polynomials up to degree ``twojmax`` on the 3-sphere.
+class Factors(NamedTuple):
+    """What harmonics of rotations are products of. Atoms run fastest, so that a processor works on several at once."""
 
-    L: ``weight`` · T_t(|a|² − |b|²) · (Re, Im) a^p with p + 2t ≤ twojmax;  R: (Re, Im) b^q with q ≤ twojmax.
-    The sum of products over neighbours is one small matrix product an atom.
-
-    Args:
-        a: real and imaginary part, each ``[n_atoms, max_neighbors]``.
-        b: as ``a``.
-        weight: ``[n_atoms, max_neighbors]``.
-        twojmax: the highest degree.
-        xp: the array module, `jax.numpy` or `numpy`.
-
-    Returns:
-        ``[n_atoms, n_left, max_neighbors]`` and ``[n_atoms, n_right, max_neighbors]``.
-    """
-    once = jax.lax.optimization_barrier if _by_parts(xp) else lambda x: x  # else they are computed for each product
-    a, b, weight = once((a, b, weight))
-    t_of_x = chebyshev(a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2, twojmax // 2)
-    a_p, b_q, weighted = once((powers(a, twojmax), powers(b, twojmax), [weight * t for t in t_of_x]))
-    left = [weighted[t] * part for p, t in _left_powers(twojmax) for part in a_p[p][: 2 if p else 1]]
-    right = [part for q, power in enumerate(b_q) for part in power[: 2 if q else 1]]
-    return once((_stacked(left, xp), _stacked(right, xp)))
+    a: Float[Array, "n_phases max_neighbors n_atoms"]
+    """1, Re a, Im a, Re a², …"""
+    x: Float[Array, "n_turns max_neighbors n_atoms"]
+    """weight · T_t(|a|² − |b|²) for t up to half the highest level."""
+    b: Float[Array, "n_phases max_neighbors n_atoms"]
+    """1, Re b, Im b, Re b², …"""
 
 
-def _stacked(parts: list[Any], xp: Any) -> Any:
-    """``[n_atoms, n, max_neighbors]`` of n parts."""
-    if not _by_parts(xp):
-        return xp.stack(parts, axis=-2)
-    whole = jnp.zeros((*parts[0].shape[:-1], len(parts), parts[0].shape[-1]), parts[0].dtype)
-    for k, part in enumerate(parts):
-        whole = jax.lax.dynamic_update_index_in_dim(whole, part, k, axis=-2)
-    return whole
+def factors(a: Complex, b: Complex, weight: Float[Array, "max_neighbors n_atoms"], twojmax: int) -> Factors:
+    """Of rotations with their weights; ``a`` and ``b`` as ``weight``."""
+    x = a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2
+
+    def chebyshev(pair: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        return (pair[1], 2 * x * pair[1] - pair[0]), pair[0]
+
+    _, turns = jax.lax.scan(chebyshev, (weight, weight * x), None, length=twojmax // 2 + 1)
+    return Factors(_phases(a, twojmax), turns, _phases(b, twojmax))
 
 
-def _by_parts(xp: Any) -> bool:
-    """Whether to write each part to its place: on CPUs XLA's concatenation chooses among all parts for each number."""
-    return xp is jnp and jax.default_backend() == "cpu"
+def _phases(z: tuple[Array, Array], highest: int) -> Array:
+    """One power after the other: in one expression XLA would compute each from the first."""
+
+    def times(power: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        re, im = power
+        power = re * z[0] - im * z[1], re * z[1] + im * z[0]
+        return power, jnp.stack(power)
+
+    one = jnp.ones_like(z[0])
+    _, found = jax.lax.scan(times, (one, jnp.zeros_like(one)), None, length=highest)
+    return jnp.concatenate([one[None], found.reshape(-1, *one.shape)])
 
 
-def _left_powers(twojmax: int) -> list[tuple[int, int]]:
-    """The p and t of left factors, degree p + 2t rising."""
-    return [(degree - 2 * t, t) for degree in range(twojmax + 1) for t in range(degree // 2 + 1)]
+class Harmonics(NamedTuple):
+    """The functions φ, level by level, and the kinds (p, q, t) that differ beside their phases."""
 
+    level: Int[np.ndarray, " n_harmonics"]
+    a: Int[np.ndarray, " n_harmonics"]
+    """Which of 1, Re a, Im a, Re a², …"""
+    b: Int[np.ndarray, " n_harmonics"]
+    kind: Int[np.ndarray, " n_harmonics"]
+    polynomials: Float[np.ndarray, "n_kinds n_turns"]
+    """N P_t^(q, p) of each kind by Chebyshev's polynomials; N makes the mean of φ² on the 3-sphere 1/(j + 1)."""
 
-def _left_degrees(twojmax: int) -> list[int]:
-    """Of each left factor, rising."""
-    return [p + 2 * t for p, t in _left_powers(twojmax) for _ in range(2 if p else 1)]
-
-
-class Polynomials(NamedTuple):
-    """The products L_l R_r that form a basis: those of degree p + 2t + q ≤ twojmax, even degrees first."""
-
-    left: Int[np.ndarray, " n_polynomials"]
-    right: Int[np.ndarray, " n_polynomials"]
-    degree: Int[np.ndarray, " n_polynomials"]
+    def own(self, level: int) -> slice:
+        """Where the (level + 1)² functions of a level stand."""
+        return slice(level * (level + 1) * (2 * level + 1) // 6, (level + 1) * (level + 2) * (2 * level + 3) // 6)
 
 
 @lru_cache
-def polynomials(twojmax: int) -> Polynomials:
-    """Which products to keep; Σ_j (j+1)² of them, sorted by parity, then by degree."""
-    left = _left_degrees(twojmax)
-    right = [q for q in range(twojmax + 1) for _ in range(2 if q else 1)]
-    degree = np.add.outer(left, right)
-    l_index, r_index = np.nonzero(degree <= twojmax)
-    kept = degree[l_index, r_index]
-    order = np.lexsort((kept, kept % 2))
+def harmonics(twojmax: int) -> Harmonics:
+    """All Σ_j (j+1)² functions of the levels up to one."""
+    level, a, b = np.indices((twojmax + 1, 2 * twojmax + 1, 2 * twojmax + 1), np.int32).reshape(3, -1)
+    p, q = (a + 1) // 2, (b + 1) // 2
+    kept = (p + q <= level) & ((level - p - q) % 2 == 0)
+    level, a, b, p, q = (part[kept] for part in (level, a, b, p, q))
+    kinds, kind = np.unique(np.stack([p, q, (level - p - q) // 2]), axis=1, return_inverse=True)
+    polynomials = np.zeros((kinds.shape[1], twojmax // 2 + 1))
+    for row, (p_k, q_k, t_k) in zip(polynomials, kinds.T.tolist(), strict=True):
+        row[: t_k + 1] = _polynomial(p_k, q_k, t_k)
     # 32-bit: JAX keeps a constant for this cached array, and 64-bit indices would leak into 32-bit functions.
-    left_index, right_index = (index[order].astype(np.int32) for index in (l_index, r_index))
-    return Polynomials(left_index, right_index, kept[order])
+    return Harmonics(level, a, b, kind.astype(np.int32), polynomials)
 
 
-def polynomial_products(
-    left: Float[Array, "n_atoms n_left max_neighbors"], right: Float[Array, "n_atoms n_right max_neighbors"]
-) -> Float[Array, "n_atoms n_polynomials max_neighbors"]:
-    """L_l R_r of each pair in the order of `polynomials`: outer products of the factors of one degree each."""
-    n_atoms, n_right, width = right.shape
-    twojmax = (n_right - 1) // 2
-    basis = polynomials(twojmax)
-    if not _by_parts(jnp):
-        return left[:, basis.left] * right[:, basis.right]
-    first = np.searchsorted(_left_degrees(twojmax), np.arange(twojmax + 2))
-    whole, start = jnp.zeros((n_atoms, len(basis.left), width), left.dtype), 0
-    for total in (*range(0, twojmax + 1, 2), *range(1, twojmax + 1, 2)):
-        for degree in range(total + 1):
-            q = total - degree
-            L, R = left[:, first[degree] : first[degree + 1]], right[:, max(0, 2 * q - 1) : 2 * q + 1]
-            part = (L[:, :, None] * R[:, None]).reshape(n_atoms, -1, width)
-            whole = jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=1)
-            start += part.shape[1]
-    return whole
+@lru_cache(maxsize=4096)
+def _polynomial(p: int, q: int, t: int) -> Float[np.ndarray, " n_turns"]:
+    nodes, weights = np.polynomial.legendre.leggauss(p + q + 2 * t + 1)
+    of_phases = (0.5 if p else 1.0) * (0.5 if q else 1.0)
+    square = eval_jacobi(t, q, p, nodes) ** 2 * ((1 + nodes) / 2) ** p * ((1 - nodes) / 2) ** q
+    scale = 1 / np.sqrt((p + q + 2 * t + 1) * of_phases * (square @ weights) / 2)
+    return scale * np.polynomial.chebyshev.chebinterpolate(lambda x: eval_jacobi(t, q, p, x), t)
 
 
-class Rule(NamedTuple):
-    """A quadrature, ∫ f = Σ_q weights[q] f[q], and the functions of each level at its points."""
-
-    degree: int
-    """Up to which even polynomials are integrated exactly."""
-    synthesis: tuple[Float[np.ndarray, "n_points n_functions"], ...]
-    weights: Float[np.ndarray, " n_points"]
+def radial_part(p: int, q: int, t: int, x: Float[np.ndarray, " n_points"]) -> Float[np.ndarray, " n_points"]:
+    """A harmonic without its phases, N P_t^(q, p)(x) |a|^p |b|^q with x = |a|² − |b|²."""
+    return np.polynomial.chebyshev.chebval(x, _polynomial(p, q, t)) * ((1 + x) / 2) ** (p / 2) * ((1 - x) / 2) ** (q / 2)
 
 
-class Levels(NamedTuple):
-    """How f_j at quadrature points follows from the sums of polynomials, level by level.
-
-    f_j = synthesis[j] @ projection[j] @ (sums of the polynomials ``columns[j]``), with the synthesis of either rule.
-    """
-
-    columns: tuple[slice, ...]
-    projection: tuple[Float[np.ndarray, "n_functions n_columns"], ...]
-    rules: tuple[Rule, ...]
-    """From few points to many."""
-
-    def rule(self, degree: int) -> int:
-        """The number of the first rule that integrates polynomials of this even degree exactly."""
-        return next(k for k, rule in enumerate(self.rules) if degree <= rule.degree)
+def harmonic_sums(of: Factors, twojmax: int) -> Float[Array, "n_harmonics n_atoms"]:
+    """Σ φ over the neighbours of each atom: matrix products of the factors, and one from their products to φ."""
+    sums = [
+        jnp.einsum("uma,vma->uva", of.a[: 2 * highest + 1] * turn[None], of.b[: 2 * highest + 1])
+        for turn, highest in zip(of.x, range(twojmax, -1, -2), strict=True)
+    ]
+    sums = jnp.concatenate([part.reshape(-1, part.shape[-1]) for part in sums])
+    return jnp.asarray(_of_products(twojmax), sums.dtype) @ sums
 
 
 @lru_cache
-def levels(twojmax: int) -> Levels:
-    """Level j of a density Σ_n w_n δ(p − p_n) is f_j(p) = Σ_n w_n U_j(p · p_n).
-
-    With polynomials ψ, U_j(p · p') = ψ(p)ᵀ C ψ(p'), and C of rank (j+1)² splits into Φᵀ Φ.
-    """
-    basis, degree = polynomials(twojmax), 3 * twojmax // 2
-    degrees = sorted({-(-3 * degree // 4), degree})  # few triples need the second, which has most of the points
-    rules = [rotation_quadrature(d) for d in degrees]
-    psi = [_polynomials_at(points, twojmax) for points, _ in rules]
-    inverses = [np.linalg.pinv(psi[-1][:, basis.degree % 2 == parity]) for parity in (0, 1)]
-    n_even = int(np.sum(basis.degree % 2 == 0))
-    columns, projection = [], []
-    cosine = rules[-1][0] @ rules[-1][0].T
-    for j, kernel in enumerate(recurrence(cosine, np.ones_like(cosine), 2 * cosine, twojmax)):
-        start = n_even * (j % 2)
-        kept = slice(start, start + int(np.sum((basis.degree <= j) & (basis.degree % 2 == j % 2))))
-        inverse = inverses[j % 2][: kept.stop - start]
-        values, vectors = np.linalg.eigh(inverse @ kernel @ inverse.T)
-        n_functions = (j + 1) ** 2
-        projection.append(np.sqrt(values[-n_functions:, None]) * vectors[:, -n_functions:].T)
-        columns.append(kept)
-    found = []
-    for d, (_, weights), values in zip(degrees, rules, psi, strict=True):
-        synthesis = [values[:, kept] @ phi.T for kept, phi in zip(columns, projection, strict=True)]
-        found.append(Rule(2 * d, tuple(synthesis), weights))
-    return Levels(tuple(columns), tuple(projection), tuple(found))
+def _of_products(twojmax: int) -> Float[np.ndarray, "n_harmonics n_products"]:
+    """φ by the products of `harmonic_sums`."""
+    table, widths = harmonics(twojmax), 2 * np.arange(twojmax, -1, -2) + 1
+    matrix, start = np.zeros((table.level.size, int(np.sum(widths**2)))), 0
+    for t, width in enumerate(widths):
+        (own,) = np.nonzero((table.a < width) & (table.b < width))
+        matrix[own, start + table.a[own] * width + table.b[own]] = table.polynomials[table.kind[own], t]
+        start += width**2
+    return matrix
 
 
-def _polynomials_at(
-    points: Float[np.ndarray, "n_points 4"], twojmax: int
-) -> Float[np.ndarray, "n_points n_polynomials"]:
-    a, b = (points[:, 0], points[:, 1]), (points[:, 2], points[:, 3])
-    left, right = polynomial_factors(a, b, np.ones(len(points)), twojmax, xp=np)
-    basis = polynomials(twojmax)
-    return (left[basis.left] * right[basis.right]).T
+def pair_harmonics(of: Factors, twojmax: int) -> Float[Array, "n_atoms n_harmonics max_neighbors"]:
+    """φ of each pair. Neighbours run fastest."""
+    table = harmonics(twojmax)
+    a, x, b = (jnp.moveaxis(part, -1, 0) for part in of)
+    polynomials = jnp.einsum("kt,atm->akm", jnp.asarray(table.polynomials, x.dtype), x)
+    return polynomials[:, table.kind] * a[:, table.a] * b[:, table.b]
 
 
-@lru_cache
-def rotation_quadrature(degree: int) -> tuple[Float[np.ndarray, "n_points 4"], Float[np.ndarray, " n_points"]]:
-    """Points on the 3-sphere and weights (sum 1), exact for even polynomials up to twice ``degree``.
-
-    A rotation is a direction (Lebedev's rule of this degree) and a turn about it (degree + 1 equal angles).
-
-    References:
-        Lebedev and Laikov, Dokl. Math. 59, 477 (1999).
-        Gräf and Potts, Numer. Funct. Anal. Optim. 30, 665 (2009), theorem 3.3: such products on the rotation group.
-    """
-    from scipy.integrate import lebedev_rule
-
-    orders = [*range(3, 33, 2), 35, 41, 47, 53, 59, 65]
-    directions, weights = lebedev_rule(next(order for order in orders if order >= degree))
-    alpha, beta = np.arctan2(directions[1], directions[0])[:, None], np.arccos(np.clip(directions[2], -1, 1))[:, None]
-    gamma = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
-    a = (np.cos(beta / 2) * np.exp(-0.5j * (alpha + gamma))).ravel()
-    b = (np.sin(beta / 2) * np.exp(-0.5j * (alpha - gamma))).ravel()
-    return np.stack([a.real, a.imag, b.real, b.imag], axis=1), np.repeat(
-        weights / weights.sum(), gamma.size
-    ) / gamma.size
+def pair_slopes(of: Factors, moved: Factors, twojmax: int) -> Float[Array, "n_atoms n_harmonics n"]:
+    """Derivatives of φ along ``moved``, derivatives of the factors ``of``: here each ``[n_atoms, n_factors, n]``."""
+    table = harmonics(twojmax)
+    matrix = jnp.asarray(table.polynomials, of.x.dtype)
+    x, dx = (jnp.einsum("kt,atn->akn", matrix, part)[:, table.kind] for part in (of.x, moved.x))
+    (a, da), (b, db) = ([part[:, of_phase] for part in parts] for parts, of_phase in (((of.a, moved.a), table.a), ((of.b, moved.b), table.b)))
+    return dx * (a * b) + x * (da * b + a * db)
 
 
-def at_identity(twojmax: int) -> Float[np.ndarray, " n_polynomials"]:
-    """The polynomials at p = (1, 0, 0, 0), no rotation."""
-    one, zero = np.ones((1, 1)), np.zeros((1, 1))
-    left, right = polynomial_factors((one, zero), (zero, zero), one, twojmax, xp=np)
-    basis = polynomials(twojmax)
-    return left[0, basis.left, 0] * right[0, basis.right, 0]
+def at_identity(twojmax: int) -> Float[np.ndarray, " n_harmonics"]:
+    """φ at p = (1, 0, 0, 0), no rotation: a = 1, b = 0."""
+    table = harmonics(twojmax)
+    real = (table.b == 0) & ((table.a == 0) | (table.a % 2 == 1))
+    return np.where(real, table.polynomials[table.kind].sum(axis=1), 0)

@@ -15,13 +15,20 @@ References:
     Cusentino, Wood, Thompson, J. Phys. Chem. A 124, 5456 (2020), equation 8 (several element channels).
 """
 
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.basis.hyperspherical import levels, polynomial_factors
+from jaxmlip.basis.hyperspherical import Factors, harmonics, pair_slopes
+from jaxmlip.basis.hyperspherical_products import coupled, products
+from jaxmlip.graph.messages import in_blocks
+
+
+_FEW = 4  # atoms; the slopes of their harmonics stay in a CPU's cache
 
 
 class PairGeometry(NamedTuple):
@@ -48,15 +55,16 @@ def bispectrum_indices(twojmax: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def pair_polynomials(
+def rotations(
     vectors: Float[Array, "n_atoms max_neighbors 3"], pair: PairGeometry, config
-) -> tuple[Float[Array, "n_atoms n_left max_neighbors"], Float[Array, "n_atoms n_right max_neighbors"]]:
-    """The density of each pair as two factors (`polynomial_factors`), exactly zero if masked or beyond R_ij.
+) -> tuple[tuple[Array, Array], tuple[Array, Array], Array]:
+    """a, b and the weight of each pair ``[max_neighbors, n_atoms]``; weights are zero if masked or beyond R_ij.
 
     θ0 = rfac0 π (r − rmin0)/(R_ij − rmin0), a = ±(cos θ0 − i sin θ0 z/r), b = ±sin θ0 (y − i x)/r, with the sign of
     sin θ0: LAMMPS takes 4-vectors of positive length, and so its map jumps to −p for pairs closer than rmin0.
     """
-    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    x, y, z = jnp.transpose(vectors)
+    pair = jax.tree.map(jnp.transpose, pair)
     r = jnp.sqrt(x**2 + y**2 + z**2)
     reduced = (r - config.rmin0) / (pair.cutoff - config.rmin0)
     theta0 = config.rfac0 * np.pi * reduced
@@ -64,7 +72,7 @@ def pair_polynomials(
     sine = sign * jnp.sin(theta0) / r
     inside = pair.mask & (r < pair.cutoff)
     weight = jnp.where(inside, _switch(r, reduced, pair, config) * pair.weight, 0)
-    return polynomial_factors((sign * jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight, config.twojmax)
+    return (sign * jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight
 
 
 def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:
@@ -80,72 +88,88 @@ def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:
 
 
 def bispectrum(
-    density: Float[Array, "n_atoms n_channels n_polynomials"], config
+    density: Float[Array, "n_harmonics n_channels n_atoms"], config
 ) -> Float[Array, "n_atoms n_invariants"]:
-    """The components B of a summed density (self term included), LAMMPS's order; channels (e f g) slowest.
+    """The components B of summed `harmonics` (self term included), LAMMPS's order; channels (e f g) slowest.
 
     ``bnormflag`` divides by j + 1. ``bzeroflag`` is the caller's, since it depends on the central element.
     """
-    n_atoms, n_channels, _ = density.shape
-    table, f, triples = levels(config.twojmax), _level_functions(density, config), []
-    weights = [jnp.asarray(rule.weights, density.dtype)[:, None, None] for rule in table.rules]
-    weighted = [[w * f_j for f_j in values] for w, values in zip(weights, f, strict=True)]
-    for j1, j2, j in bispectrum_indices(config.twojmax):
-        k = table.rule(j1 + j2 + j)
-        if n_channels == 1:
-            triple = jnp.sum(f[k][j1] * f[k][j2] * weighted[k][j], axis=0)
-        else:
-            triple = jnp.einsum("qea,qfa,qga->efga", f[k][j1], f[k][j2], weighted[k][j])
-        triples.append(_scale(j, config) * triple.reshape(-1, n_atoms))
-    return jnp.stack(triples, axis=1).reshape(-1, n_atoms).T
+    return _components(_correlations(config.twojmax, density), config)
 
 
-def bispectrum_jacobian(
-    density: Float[Array, "n_atoms 1 n_polynomials"], config
-) -> Float[Array, "n_atoms n_invariants n_polynomials"]:
-    """∂B/∂density of one channel. Each B holds three levels, so only those are differentiated."""
-    n_atoms, _, n_polynomials = density.shape
-    table, triples = levels(config.twojmax), bispectrum_indices(config.twojmax)
-    at_points = _level_functions(density, config)
-    jacobian = jnp.zeros((n_polynomials, len(triples), n_atoms), density.dtype)
-    for k, rule in enumerate(table.rules):
-        f = [f_j[:, 0] for f_j in at_points[k]]
-        own = [number for number, triple in enumerate(triples) if table.rule(sum(triple)) == k]
-        for level, (columns, projection) in enumerate(zip(table.columns, table.projection, strict=True)):
-            held = [number for number in own if level in triples[number]]
-            if not held:
-                continue
-            slopes = jnp.stack([_slope(f, triples[number], level) for number in held], axis=1)
-            integrals = (rule.weights[:, None] * rule.synthesis[level]).T
-            functions = jnp.tensordot(jnp.asarray(integrals, density.dtype), slopes, axes=1)
-            part = jnp.tensordot(jnp.asarray(projection.T, density.dtype), functions, axes=1)
-            jacobian = jacobian.at[columns, np.array(held)].add(part)
-    scales = np.array([_scale(j, config) for _, _, j in triples])
-    jacobian = jacobian * jnp.asarray(scales, density.dtype)[None, :, None]
-    return jnp.transpose(jacobian, (2, 1, 0))
+def _components(correlations: Array, config) -> Float[Array, "n_atoms n_invariants"]:
+    found = correlations * _scales(config, correlations.dtype)[:, None, None, None, None]
+    return jnp.moveaxis(found, 0, -2).reshape(-1, found.shape[-1]).T
 
 
-def _slope(f: list[Array], triple: tuple[int, int, int], level: int) -> Array:
-    """∂(f_j1 f_j2 f_j)/∂f_level, point by point."""
-    others = [[f[triple[m]] for m in range(3) if m != n] for n in range(3) if triple[n] == level]
-    return sum(first * second for first, second in others)  # pyright: ignore[reportReturnType]
+def _scales(config, dtype) -> Float[Array, " n_triples"]:
+    return jnp.asarray([1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)], dtype)
 
 
-def _scale(j: int, config) -> float:
-    return 1.0 if config.bnormflag else j + 1.0
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _correlations(twojmax: int, c: Array) -> Float[Array, "n_triples n_channels n_channels n_channels n_atoms"]:
+    """∫ f_j1 f_j2 f_j of each triple and of all channels, from the coefficients of the levels."""
+    return _last_level(twojmax, _integrals(twojmax, coupled(c, twojmax), c))
 
 
-def _level_functions(density: Array, config) -> list[list[Array]]:
-    """f_j at the quadrature points of each rule, ``[n_points, n_channels, n_atoms]``.
+@_correlations.defjvp
+def _moved_correlations(twojmax: int, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """Each level moves beside the product of the two others: ∫ f_j1 f_j2 ḟ_j + ∫ f_j1 ḟ_j2 f_j + ∫ ḟ_j1 f_j2 f_j."""
+    (c,), (moved,) = primals, tangents
+    Z = coupled(c, twojmax)
+    return _last_level(twojmax, _integrals(twojmax, Z, c)), _each_level(twojmax, _integrals(twojmax, Z, moved))
 
-    Atoms run fastest in memory, so that a processor works on several at once.
+
+def _integrals(twojmax: int, Z: list[Array], c: Array) -> Array:
+    """∫ f_l1 f_l2 f_l for all pairs l1 ≤ l2 of each level l."""
+    own = harmonics(twojmax).own
+    return jnp.concatenate([jnp.einsum("zmefa,mga->zefga", Z_l, c[own(level)]) for level, Z_l in enumerate(Z)])
+
+
+def _last_level(twojmax: int, integrals: Array) -> Array:
+    """Those of all triples, channels of j1, j2, j."""
+    return jnp.swapaxes(integrals[_slots(twojmax)[0]], 1, 2)
+
+
+def _each_level(twojmax: int, integrals: Array) -> Array:
+    """Where f_l has moved: the sum over the three levels of a triple."""
+    last, first, second = (integrals[slot] for slot in _slots(twojmax))
+    return jnp.swapaxes(last, 1, 2) + jnp.moveaxis(first, 3, 1) + jnp.swapaxes(second, 2, 3)
+
+
+@lru_cache
+def _slots(twojmax: int) -> Int[np.ndarray, "3 n_triples"]:
+    """Where among the integrals those of a triple j ≥ j1 ≥ j2 stand whose own level l is j, j1, j2."""
+    pairs = [(*pair, level) for level, own in enumerate(products(twojmax).pairs) for pair in own]
+    number = {levels: k for k, levels in enumerate(pairs)}
+    ordered = [((b, a, j), (b, j, a), (a, j, b)) for a, b, j in bispectrum_indices(twojmax)]
+    return np.array([[number[levels] for levels in slots] for slots in ordered], np.int32).T
+
+
+def bispectrum_slopes(
+    density: Float[Array, "n_harmonics 1 n_atoms"], of: Factors, moved: Factors, config
+) -> tuple[Float[Array, "n_atoms n_invariants"], Float[Array, "n_atoms n_invariants n_moves max_neighbors"]]:
+    """B of one channel, and its derivatives along moves of each pair.
+
+    ``moved`` are derivatives of the factors ``of`` along these, each ``[n_factors, n_moves, max_neighbors, n_atoms]``.
     """
-    table, dtype = levels(config.twojmax), density.dtype
-    functions = [
-        jnp.einsum("fp,acp->fca", jnp.asarray(projection, dtype), density[:, :, columns])
-        for columns, projection in zip(table.columns, table.projection, strict=True)
-    ]
-    return [
-        [jnp.tensordot(jnp.asarray(S, dtype), part, axes=1) for S, part in zip(rule.synthesis, functions, strict=True)]
-        for rule in table.rules
-    ]
+    twojmax, scales = config.twojmax, _scales(config, density.dtype)[None, :, None]
+    table, (last, first, second) = harmonics(twojmax), _slots(twojmax)
+    n_moves, max_neighbors, n_atoms = moved.x.shape[1:]
+
+    def along(rows: tuple[list[Array], Factors, Factors]) -> Array:
+        Z, of, moved = rows
+        phi = pair_slopes(of, moved, twojmax)
+        integrals = [jnp.einsum("azm,amn->azn", Z_l, phi[:, table.own(level)]) for level, Z_l in enumerate(Z)]
+        integrals = jnp.concatenate(integrals, axis=1)
+        return (integrals[:, last] + integrals[:, first] + integrals[:, second]) * scales
+
+    def by_atoms(part: Array) -> Array:  # [n_atoms, n_factors, n_moves · max_neighbors]
+        return jnp.moveaxis(part, -1, 0).reshape(n_atoms, part.shape[0], -1)
+
+    of = Factors(*(by_atoms(jnp.broadcast_to(part[:, None], (len(part), *moved.x.shape[1:]))) for part in of))
+    Z = coupled(density, twojmax)
+    B = _components(_last_level(twojmax, _integrals(twojmax, Z, density)), config)
+    Z = [jnp.moveaxis(Z_l[:, :, 0, 0], -1, 0) for Z_l in Z]
+    found = in_blocks(along, (Z, of, Factors(*map(by_atoms, moved))), _FEW if jax.default_backend() == "cpu" else n_atoms)
+    return B, found.reshape(*found.shape[:2], n_moves, max_neighbors)

@@ -23,6 +23,7 @@ from jaxmlip.potentials.base import (
     Params,
     Potential,
     Products,
+    block_size,
     map_blocks,
     safe_edges,
 )
@@ -34,7 +35,7 @@ _TANGENTS = 32  # parameters of the density differentiated at once: bounds the m
 
 
 class _Invariants(NamedTuple):
-    """Invariants of each atom and their derivatives with respect to its neighbours' vectors."""
+    """Invariants of each atom and their derivatives with respect to its neighbours' vectors, zero for padding."""
 
     values: Float[Array, "n_atoms n_invariants"]
     gradient: Float[Array, "n_atoms max_neighbors 3 n_invariants"]
@@ -56,10 +57,8 @@ def design(
     if not isinstance(stages, Linear):
         raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients")
     vectors = safe_edges(graph, potential.config)
-    block = _CPU_BLOCK if jax.default_backend() == "cpu" else 4096
-    function = partial(_derivatives, stages, params, with_inner)
-    found = map_blocks(function, graph, vectors, min(block, graph.n_atoms))
-    found = [part._replace(gradient=jnp.where(graph.mask[:, :, None, None], part.gradient, 0)) for part in found]
+    block = block_size(graph.n_atoms, _CPU_BLOCK if stages.gradient is None else potential.block, 4096)
+    found = map_blocks(partial(_derivatives, stages, params, with_inner), graph, vectors, block)
     n_species, dtype = len(potential.config.species), vectors.dtype
     counts = jnp.where(graph.atom_mask[:, None], _one_hot(graph.species, n_species, dtype), 0)
     own = [jnp.sum(counts, axis=1, keepdims=True) if params["coefficients"].ndim == 1 else counts, counts]
@@ -84,12 +83,15 @@ def _derivatives(linear: Linear, params: Params, with_inner: bool, graph: Graph,
     With the parameters p of the density the same for ∂E_i/∂p, E_i(ρ_i) = Σ_k c_k B_k:
     ∂²E_i/∂p∂r_im = (∂²E_i/∂ρ_i² ∂ρ_i/∂p) · ∂ρ_im/∂r_im + ∂E_i/∂ρ_i · ∂²ρ_im/∂p∂r_im.
     """
+    if linear.gradient is not None:
+        return [_Invariants(*linear.gradient(params, graph, vectors))]
     total = linear.density(params, graph, vectors).sum(axis=1)
     slope = _by_vectors(partial(linear.density, params, graph), vectors)
     slope = slope.reshape(slope.shape[0], -1, slope.shape[-1])  # [n_atoms, max_neighbors · 3, n_basis]
 
     def chain(outer: Array) -> Array:
-        return jnp.einsum("aep,akp->aek", slope, outer).reshape(*vectors.shape, -1)
+        moved = jnp.einsum("aep,akp->aek", slope, outer).reshape(*vectors.shape, -1)
+        return jnp.where(graph.mask[:, :, None, None], moved, 0)
 
     found = [
         _Invariants(linear.invariants(params, graph, total), chain(invariant_jacobian(linear, params, graph, total)))

@@ -96,15 +96,15 @@ def in_blocks(function: Callable, arrays: Any, block: int) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], stacked)
 
 
-def even_block(n: int, largest: int) -> int:
+def even_block(n: int, largest: int, step: int = 1) -> int:
     """A size of blocks between half of ``largest`` and ``largest`` that fills up ``n`` rows with the fewest more.
 
-    >>> even_block(36, 16), even_block(7, 16)
-    (12, 7)
+    >>> even_block(36, 16), even_block(7, 16), even_block(100, 32, 8)
+    (12, 7, 32)
     """
     if n <= largest:
         return n
-    return min(range(largest, largest // 2, -1), key=lambda block: -(-n // block) * block)
+    return min(range(largest, largest // 2, -step), key=lambda block: -(-n // block) * block)
 
 
 def split_rows(arrays: Any, block: int, *, mode: str = "edge") -> Any:

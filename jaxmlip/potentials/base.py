@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxmlip.config import ConfigError, Positive, Range, Settings, unknown_name
 from jaxmlip.graph.batch import Graph, check_scope, edge_vectors
-from jaxmlip.graph.messages import in_blocks
+from jaxmlip.graph.messages import even_block, in_blocks
 from jaxmlip.programs import program
 
 CPU_BLOCK = 8  # atoms; on a CPU their intermediate arrays stay in the cache (measured with scripts/benchmark.py)
@@ -90,6 +90,7 @@ class Linear(NamedTuple):
     products: Callable[[int], Products] | None = None  # n_invariants -> features that follow the invariants
     inner: Inner | None = None
     roughness: Callable[[], np.ndarray] | None = None  # -> [n_features] that a ridge grows with; None: alike for all
+    gradient: Callable | None = None  # (…, vectors) -> invariants and, by vectors, [n_atoms, max_neighbors, 3, n_invariants]
 
 
 class Kernel(NamedTuple):
@@ -131,6 +132,7 @@ class Potential(NamedTuple):
     ``local``             an energy depends on its own neighbours' vectors only, so atoms     —
                           may be evaluated in blocks
     ``fixed``             names of params that training leaves alone                          —
+    ``block``             atoms that a CPU evaluates at once                                  —
     ====================  ==================================================================  ====================
 
     ``params`` is a dict of arrays, or of dicts of arrays, with ``offsets`` [n_species]: the energy of an atom alone.
@@ -147,6 +149,7 @@ class Potential(NamedTuple):
     stages: Linear | Kernel | Regressor | None = None
     local: bool = True
     fixed: tuple[str, ...] = ()
+    block: int = CPU_BLOCK
 
     def __reduce__(self) -> tuple:
         """Pickled as its settings, from which it is built again."""
@@ -244,10 +247,15 @@ def energies_and_gradient(
     potential: Potential, params: Params, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"]
 ) -> tuple[Float[Array, " n_atoms"], Float[Array, "n_atoms max_neighbors 3"]]:
     """Energies per atom and ∂E/∂vectors, in blocks of atoms that stay in the processor's cache where that helps."""
-    block = CPU_BLOCK if jax.default_backend() == "cpu" else 32768
-    if not potential.local or graph.n_atoms <= block:
+    if not potential.local:
         return _gradient(potential, params, graph, vectors)
+    block = block_size(graph.n_atoms, potential.block, 32768)
     return map_blocks(partial(_gradient, potential, params), graph, vectors, block)
+
+
+def block_size(n_atoms: int, on_cpu: int, elsewhere: int) -> int:
+    """How many of ``n_atoms`` to evaluate at once, so that few are filled up: whole registers of a CPU."""
+    return even_block(n_atoms, on_cpu if jax.default_backend() == "cpu" else elsewhere, step=8)
 
 
 def map_blocks(function: Callable, graph: Graph, vectors: Float[Array, "n_atoms max_neighbors 3"], block: int) -> Any:

@@ -16,18 +16,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlip.basis.hyperspherical import at_identity, polynomial_products, polynomials
+from jaxmlip.basis.hyperspherical import (
+    Factors,
+    at_identity,
+    factors,
+    harmonic_sums,
+    harmonics,
+    pair_harmonics,
+)
 from jaxmlip.config import Bounds, ConfigError, NotNegative, Positive, Range
 from jaxmlip.descriptors.bispectrum import (
     PairGeometry,
     bispectrum,
     bispectrum_indices,
-    bispectrum_jacobian,
-    pair_polynomials,
+    bispectrum_slopes,
+    rotations,
 )
 from jaxmlip.graph.batch import Graph
 from jaxmlip.potentials.base import Config, Linear, Params, Potential, Products, factory
 from jaxmlip.potentials.registry import Family, Format
+
+_BLOCK = 32  # atoms side by side in a processor's registers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,24 +127,32 @@ def snap(config: SNAPConfig) -> Potential:
         return energies + (_quadratic_energy(c[:, config.n_invariants :], B) if config.quadratic else 0)
 
     def pair_density(params: Params, graph: Graph, vectors: Array) -> Array:
-        left, right = pair_polynomials(vectors, _pairs(config, graph, vectors.dtype), config)
-        psi = polynomial_products(left, right)
-        psi = psi[:, None] * _channels(config, graph, psi.dtype)[:, :, None]
-        return jnp.moveaxis(psi.reshape(psi.shape[0], -1, psi.shape[-1]), 1, 2)
+        of = factors(*rotations(vectors, _pairs(config, graph, vectors.dtype), config), config.twojmax)
+        phi = pair_harmonics(of, config.twojmax)[:, :, None] * _channels(config, graph, vectors.dtype)[:, None]
+        return jnp.moveaxis(phi.reshape(phi.shape[0], -1, phi.shape[-1]), 1, 2)
 
     def invariants(params: Params, graph: Graph, total: Array) -> Array:
-        return _bispectrum(config, graph, total.reshape(total.shape[0], -1, polynomials(config.twojmax).left.size))
+        return _bispectrum(config, graph, total.T.reshape(harmonics(config.twojmax).level.size, -1, total.shape[0]))
 
-    def jacobian(params: Params, graph: Graph, total: Array) -> Array:
-        return bispectrum_jacobian(total[:, None] + at_identity(config.twojmax).astype(total.dtype)[None, None], config)
+    def gradient(params: Params, graph: Graph, vectors: Array) -> tuple[Array, Array]:
+        pairs = _pairs(config, graph, vectors.dtype)
+
+        def along(direction: Array) -> tuple[Factors, Factors]:
+            moving = jnp.broadcast_to(direction, vectors.shape)
+            return jax.jvp(lambda r: factors(*rotations(r, pairs, config), config.twojmax), (vectors,), (moving,))
+
+        of, moved = jax.vmap(along, out_axes=(None, 1))(jnp.eye(3, dtype=vectors.dtype))
+        density, own = _with_center(config, graph, harmonic_sums(of, config.twojmax)[:, None])
+        B, slopes = bispectrum_slopes(density, of, moved, config)
+        return _less_isolated(config, B, own), jnp.transpose(slopes, (0, 3, 2, 1))
 
     stages = Linear(
         pair_density,
         invariants,
-        None if config.chemflag else jacobian,
         products=products if config.quadratic else None,
+        gradient=None if config.chemflag else gradient,
     )
-    return Potential(config, init, atomic_energies, stages)
+    return Potential(config, init, atomic_energies, stages, block=_BLOCK)
 
 
 def products(n_invariants: int) -> Products:
@@ -152,14 +169,12 @@ def _quadratic_energy(c: Array, B: Array) -> Array:
     return jnp.einsum("akl,ak,al->a", c[:, slot], B, B) / 2
 
 
-def _density(config: SNAPConfig, graph: Graph, vectors: Array) -> Float[Array, "n_atoms n_channels n_polynomials"]:
-    """Σ over neighbours of the pair polynomials, without the self term."""
-    left, right = pair_polynomials(vectors, _pairs(config, graph, vectors.dtype), config)
-    basis = polynomials(config.twojmax)
-    if config.chemflag:
-        channels = _channels(config, graph, left.dtype)
-        return jnp.einsum("acm,alm,arm->aclr", channels, left, right)[:, :, basis.left, basis.right]
-    return jnp.einsum("alm,arm->alr", left, right)[:, None, basis.left, basis.right]
+def _density(config: SNAPConfig, graph: Graph, vectors: Array) -> Float[Array, "n_harmonics n_channels n_atoms"]:
+    """Σ of the harmonics of all neighbours, without the self term."""
+    of = factors(*rotations(vectors, _pairs(config, graph, vectors.dtype), config), config.twojmax)
+    channels = jnp.moveaxis(_channels(config, graph, vectors.dtype), 0, 2)
+    sums = [harmonic_sums(of._replace(x=of.x * channel[None]), config.twojmax) for channel in channels]
+    return jnp.stack(sums, axis=1)
 
 
 def _pairs(config: SNAPConfig, graph: Graph, dtype) -> PairGeometry:
@@ -188,15 +203,24 @@ def _channels(config: SNAPConfig, graph: Graph, dtype) -> Float[Array, "n_atoms 
 
 def _bispectrum(config: SNAPConfig, graph: Graph, density: Array) -> Float[Array, "n_atoms n_invariants"]:
     """B with the self term added and the isolated atom's value taken off as the flags say."""
-    n_atoms, n_channels, _ = density.shape
+    density, own = _with_center(config, graph, density)
+    return _less_isolated(config, bispectrum(density, config), own)
+
+
+def _with_center(config: SNAPConfig, graph: Graph, density: Array) -> tuple[Array, Array]:
+    """The density with the central atom, and in which channels that stands ``[n_atoms, n_channels]``."""
+    _, n_channels, n_atoms = density.shape
     own = jnp.ones((n_atoms, n_channels), density.dtype)
     if config.chemflag and not config.wselfallflag:
         own = jax.nn.one_hot(graph.species, n_channels, dtype=density.dtype)
-    B = bispectrum(density + own[:, :, None] * at_identity(config.twojmax).astype(density.dtype)[None, None], config)
+    return density + jnp.asarray(at_identity(config.twojmax), density.dtype)[:, None, None] * own.T[None], own
+
+
+def _less_isolated(config: SNAPConfig, B: Array, own: Array) -> Array:
     if not config.bzeroflag:
         return B
     isolated = [1.0 if config.bnormflag else j + 1.0 for _, _, j in bispectrum_indices(config.twojmax)]
-    blocks = jnp.einsum("ae,af,ag->aefg", own, own, own).reshape(n_atoms, -1, 1)
+    blocks = jnp.einsum("ae,af,ag->aefg", own, own, own).reshape(len(own), -1, 1)
     return B - (blocks * jnp.asarray(isolated, B.dtype)[None, None]).reshape(B.shape)
 
 

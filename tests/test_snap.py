@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-import jaxmlip
 from scipy.special import eval_chebyu
 
+import jaxmlip
 from jaxmlip.basis.hyperspherical import factors, harmonics, pair_harmonics
 from jaxmlip.basis.hyperspherical_products import coupled, products
 from jaxmlip.descriptors.bispectrum import PairGeometry, rotations
@@ -158,11 +157,16 @@ def test_pairs_below_rmin0_as_lammps_maps_them(r):
     x, y, z = vector
     a, b = np.array([z0, -z]) / np.hypot(r, z0), np.array([y, -x]) / np.hypot(r, z0)
     weight = 1.0 if r <= 1.5 else (1 + np.cos(np.pi * (r - 1.5) / 2.5)) / 2
-    np.testing.assert_allclose(np.squeeze(np.concatenate([*found[0], *found[1], found[2]])), [*a, *b, weight], atol=1e-14)
+    (re_a, im_a), (re_b, im_b), w = found
+    np.testing.assert_allclose(np.ravel([re_a, im_a, re_b, im_b, w]), [*a, *b, weight], rtol=0, atol=1e-14)
 
 
-def test_harmonics_and_their_products():
-    """Σ φ(p) φ(p') = U_j(p · p'), and Z is the mean of f g φ over the sphere by an exact quadrature; 1e-13: rounding."""
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_harmonics_and_their_products(device, monkeypatch):
+    """Σ φ(p) φ(p') = U_j(p · p'), and Z is the mean of f g φ over the sphere by an exact quadrature; 1e-13: rounding.
+
+    Elsewhere than on a CPU the same terms are added otherwise.
+    """
     twojmax, rng = 5, np.random.default_rng(0)
     table = harmonics(twojmax)
 
@@ -184,6 +188,7 @@ def test_harmonics_and_their_products():
     points = np.stack([big * np.cos(alpha), big * np.sin(alpha), small * np.cos(beta), small * np.sin(beta)], axis=1)
     phi, weights = at(points), np.repeat(weights / 2, angles.size**2) / angles.size**2
     c = rng.normal(size=(table.level.size, 2, 3))
+    monkeypatch.setattr(jax, "default_backend", lambda: device)
     found = coupled(jnp.asarray(c), twojmax)
     for level, pairs in enumerate(products(twojmax).pairs):
         for Z, (first, second) in zip(found[level], pairs, strict=True):

@@ -110,7 +110,8 @@ def _polynomial(p: int, q: int, t: int) -> Float[np.ndarray, " n_turns"]:
 
 def radial_part(p: int, q: int, t: int, x: Float[np.ndarray, " n_points"]) -> Float[np.ndarray, " n_points"]:
     """A harmonic without its phases, N P_t^(q, p)(x) |a|^p |b|^q with x = |a|² − |b|²."""
-    return np.polynomial.chebyshev.chebval(x, _polynomial(p, q, t)) * ((1 + x) / 2) ** (p / 2) * ((1 - x) / 2) ** (q / 2)
+    polynomial = np.polynomial.chebyshev.chebval(x, _polynomial(p, q, t))
+    return polynomial * ((1 + x) / 2) ** (p / 2) * ((1 - x) / 2) ** (q / 2)
 
 
 def harmonic_sums(of: Factors, twojmax: int) -> Float[Array, "n_harmonics n_atoms"]:
@@ -144,11 +145,12 @@ def pair_harmonics(of: Factors, twojmax: int) -> Float[Array, "n_atoms n_harmoni
 
 
 def pair_slopes(of: Factors, moved: Factors, twojmax: int) -> Float[Array, "n_atoms n_harmonics n"]:
-    """Derivatives of φ along ``moved``, derivatives of the factors ``of``: here each ``[n_atoms, n_factors, n]``."""
+    """Derivatives of φ where ``moved`` are those of the factors ``of``: here each ``[n_atoms, n_factors, n]``."""
     table = harmonics(twojmax)
     matrix = jnp.asarray(table.polynomials, of.x.dtype)
     x, dx = (jnp.einsum("kt,atn->akn", matrix, part)[:, table.kind] for part in (of.x, moved.x))
-    (a, da), (b, db) = ([part[:, of_phase] for part in parts] for parts, of_phase in (((of.a, moved.a), table.a), ((of.b, moved.b), table.b)))
+    a, da = (part[:, table.a] for part in (of.a, moved.a))
+    b, db = (part[:, table.b] for part in (of.b, moved.b))
     return dx * (a * b) + x * (da * b + a * db)
 
 

@@ -12,6 +12,7 @@ References:
     Thompson et al., J. Comput. Phys. 285, 316 (2015), equation 5.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Terms(NamedTuple):
 
     first: Int[np.ndarray, "n_terms n_rows"]
     second: Int[np.ndarray, "n_terms n_rows"]
-    factors: Float[np.ndarray, "n_terms n_rows"]
+    factors: Float[np.ndarray, "n_terms n_rows 1 1 1"]
 
 
 class Products(NamedTuple):
@@ -54,57 +55,62 @@ def products(twojmax: int, *, symmetric: bool = False) -> Products:
     """
     levels = range(twojmax + 1)
     pairs = tuple(
-        tuple((a, b) for a in levels for b in levels if a <= b <= a + l and l <= a + b and (a + b - l) % 2 == 0)
-        for l in levels  # noqa: E741
+        tuple((a, b) for a in levels for b in levels[a:] if b - a <= own <= a + b and (a + b - own) % 2 == 0)
+        for own in levels
     )
-    found, start = [], 0
-    for l, own in zip(levels, pairs, strict=True):  # noqa: E741
-        for a, b in own:
-            row, first, second, factor = _integrals((a, b, l), twojmax)
-            if symmetric and a == b:
-                once = first <= second
-                row, first, second = row[once], first[once], second[once]
-                factor = factor[once] * np.where(first < second, 2, 1)
-            found.append((row + start, first, second, factor))
-            start += (l + 1) ** 2
+    found, n_rows = [], 0
+    for a, b, level in [(*both, own) for own in levels for both in pairs[own]]:
+        row, first, second, factor = _integrals((a, b, level), twojmax)
+        if symmetric and a == b:
+            once = first <= second
+            factor = np.where(first < second, 2, 1)[once] * factor[once]
+            row, first, second = row[once], first[once], second[once]
+        found.append((row + n_rows, first, second, factor))
+        n_rows += (level + 1) ** 2
     row, first, second, factor = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    by_row = np.argsort(row, kind="stable")
-    row, first, second, factor = row[by_row], first[by_row], second[by_row], factor[by_row]
-    counts = np.bincount(row, minlength=start)
-    place = np.arange(row.size) - (np.cumsum(counts) - counts)[row]  # of a term in its row
-    sequence = np.argsort(counts, kind="stable")
-    position = np.argsort(sequence).astype(np.int32)
-    terms, begin = [], 0
-    while begin < start:
-        end = int(np.searchsorted(counts[sequence], max(4.0, _WIDER * counts[sequence[begin]]), side="right"))
-        mine = (position[row] >= begin) & (position[row] < end)
-        shape = (-(-int(counts[sequence[end - 1]]) // _UNROLL) * _UNROLL, end - begin)
-        table = Terms(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape))
-        for values, entries in zip(table, (first, second, factor), strict=True):
-            values[place[mine], position[row[mine]] - begin] = entries[mine]
-        terms.append(table)
+    counts = np.bincount(row, minlength=n_rows)
+    by_count = np.argsort(counts, kind="stable")
+    order = np.argsort(by_count).astype(np.int32)
+    entries = np.argsort(order[row], kind="stable")
+    row, first, second, factor = order[row][entries], first[entries], second[entries], factor[entries]
+    return Products(pairs, tuple(_tables(counts[by_count], row, (first, second, factor))), order)
+
+
+def _tables(counts: np.ndarray, row: np.ndarray, entries: tuple[np.ndarray, ...]) -> Iterator[Terms]:
+    """Rows with about as many terms each, from few to many; ``row`` rises, and of row r there are ``counts[r]``."""
+    place, begin = np.arange(row.size) - (np.cumsum(counts) - counts)[row], 0
+    while begin < counts.size:
+        end = int(np.searchsorted(counts, max(_UNROLL, _WIDER * counts[begin]), side="right"))
+        shape = (-(-int(counts[end - 1]) // _UNROLL) * _UNROLL, end - begin)
+        table = Terms(np.zeros(shape, np.uint16), np.zeros(shape, np.uint16), np.zeros((*shape, 1, 1, 1)))
+        own = slice(*np.searchsorted(row, [begin, end]))
+        for values, entry in zip(table, entries, strict=True):
+            values.reshape(shape)[place[own], row[own] - begin] = entry[own]
+        yield table
         begin = end
-    return Products(pairs, tuple(terms), position)
 
 
 def _integrals(levels: tuple[int, int, int], twojmax: int) -> tuple[np.ndarray, ...]:
-    """⟨φ_n φ_n' φ_m⟩ that are not zero: m within its level, n, n', value."""
+    """⟨φ_n φ_n' φ_m⟩ that are not zero: m within its level, n, n', value.
+
+    Integrals over the phases of a, over those of b, and over x = |a|² − |b|².
+    """
     nodes, weights = np.polynomial.legendre.leggauss(sum(levels) // 4 + 1)
-    left, right = _phase_integrals(levels), _phase_integrals(levels)
-    kept = np.ones((len(left[0]), len(right[0])), bool)
-    for l, u, v in zip(levels, left, right, strict=False):  # noqa: E741
-        degree = ((u + 1) // 2)[:, None] + ((v + 1) // 2)[None]
-        kept &= (degree <= l) & ((l - degree) % 2 == 0)
-    x, y = np.nonzero(kept)
-    value, numbers = np.tile(weights / 2, (x.size, 1)), []
-    for l, u, v in zip(levels, left, right, strict=False):  # noqa: E741
-        number, radial = _level(l, twojmax, tuple(nodes))
-        value *= radial[(u[x] + 1) // 2, (v[y] + 1) // 2]
-        numbers.append(number[u[x], v[y]])
-    values = value.sum(axis=1) * left[3][x] * right[3][y]
+    *phases, means = _phase_integrals(levels)
+    kept = np.ones((means.size, means.size), bool)
+    for level, phase in zip(levels, phases, strict=True):
+        degree = ((phase + 1) // 2)[:, None] + ((phase + 1) // 2)[None]
+        kept &= (degree <= level) & ((level - degree) % 2 == 0)
+    of_a, of_b = np.nonzero(kept)
+    radial, numbers = np.tile(weights / 2, (of_a.size, 1)), []
+    for level, phase in zip(levels, phases, strict=True):
+        number, parts = _level(level, twojmax, tuple(nodes))
+        radial *= parts[(phase[of_a] + 1) // 2, (phase[of_b] + 1) // 2]
+        numbers.append(number[phase[of_a], phase[of_b]])
+    values = radial.sum(axis=1) * means[of_a] * means[of_b]
     some = np.abs(values) > 1e-13
-    first, second, third = (number[some] for number in numbers)
-    return third - harmonics(twojmax).own(levels[2]).start, first, second, values[some]
+    first, second, own = (number[some] for number in numbers)
+    return own - harmonics(twojmax).own(levels[2]).start, first, second, values[some]
 
 
 @lru_cache(maxsize=1024)
@@ -112,8 +118,8 @@ def _phase_integrals(levels: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
     """Means over a circle of three of 1, cos, sin, cos 2·, … that are not zero: their numbers, and the values."""
     angles = 2 * np.pi * np.arange(sum(levels) + 1) / (sum(levels) + 1)
     waves = [
-        np.stack([np.ones_like(angles), *(f(p * angles) for p in range(1, l + 1) for f in (np.cos, np.sin))])
-        for l in levels  # noqa: E741
+        np.stack([np.ones_like(angles), *(f(p * angles) for p in range(1, level + 1) for f in (np.cos, np.sin))])
+        for level in levels
     ]
     mean = np.einsum("ux,vx,wx->uvw", *waves, optimize=True) / angles.size
     where = np.nonzero(np.abs(mean) > 1e-10)
@@ -128,7 +134,7 @@ def _level(level: int, twojmax: int, nodes: tuple[float, ...]) -> tuple[np.ndarr
     number[table.a[own], table.b[own]] = np.arange(own.start, own.stop)
     radial = np.zeros((level + 1, level + 1, len(nodes)))
     for p in range(level + 1):
-        for q in range(level % 2 ^ p % 2, level - p + 1, 2):
+        for q in range((level - p) % 2, level - p + 1, 2):
             radial[p, q] = radial_part(p, q, (level - p - q) // 2, np.array(nodes))
     return number, radial
 
@@ -140,25 +146,24 @@ def coupled(c: Float[Array, "n_harmonics n_channels n_atoms"], twojmax: int) -> 
     """
     table, n_atoms = products(twojmax, symmetric=c.shape[1] == 1), c.shape[-1]
     c = jnp.pad(c, ((0, 0), (0, 0), (0, max(0, _FEWEST - n_atoms))))
-    sums = jnp.concatenate([_sums(c, terms) for terms in table.terms])[table.order, ..., :n_atoms]
-    ends = np.cumsum([len(own) * (l + 1) ** 2 for l, own in enumerate(table.pairs)])
+    sums = [_sums(c[:, :, None], c[:, None], terms) for terms in table.terms]
+    sums = jnp.concatenate(sums)[table.order, ..., :n_atoms]
+    ends = np.cumsum([len(own) * (level + 1) ** 2 for level, own in enumerate(table.pairs)])
     return [
         part.reshape(len(own), -1, *part.shape[1:])
         for own, part in zip(table.pairs, jnp.split(sums, ends[:-1]), strict=True)
     ]
 
 
-def _sums(c: Array, terms: Terms) -> Array:
-    """One bucket of rows ``[n_rows, n_channels, n_channels, n_atoms]``."""
-    at = (slice(None), None, None, None)
+def _sums(first: Array, second: Array, terms: Terms) -> Array:
+    """One table's rows ``[n_rows, n_channels, n_channels, n_atoms]``."""
 
-    def product(first: Array, second: Array, factors: Array) -> Array:
-        return factors[at] * c[first][:, :, None] * c[second][:, None]
+    def product(term: Terms) -> Array:
+        return first[term.first] * second[term.second] * term.factors
 
-    def add(total: Array, term: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        return total + product(*term), None
-
-    n_channels, n_atoms = c.shape[1:]
-    start = jnp.zeros((terms.first.shape[1], n_channels, n_channels, n_atoms), c.dtype)
-    tables = (jnp.asarray(terms.first), jnp.asarray(terms.second), jnp.asarray(terms.factors, c.dtype))
-    return jax.lax.scan(add, start, tables, unroll=_UNROLL)[0]
+    terms = terms._replace(factors=terms.factors.astype(first.dtype))
+    if jax.default_backend() != "cpu":
+        return jnp.sum(product(terms), axis=0)
+    start = jnp.zeros((terms.first.shape[1], *first.shape[1:2], *second.shape[2:]), first.dtype)
+    found, _ = jax.lax.scan(lambda total, term: (total + product(term), None), start, terms, unroll=_UNROLL)
+    return jnp.asarray(found)

@@ -2,12 +2,13 @@
 
 A pair vector becomes a rotation by the angle 2 θ0 about an axis; the weighted density of these points and of the
 central atom (no rotation) has the levels f_j(p) = U_j(p_0) + Σ_k f_c(r_ik) w_k U_j(p · p_ik), with U_j Chebyshev's
-polynomials of the second kind. They are the expansion in Wigner functions, f_j = Σ_{m'm} U^j[m', m] u^j[m', m];
-and since products of Clebsch-Gordan coefficients are integrals of three Wigner functions,
+polynomials of the second kind. They are the expansion in Wigner functions, f_j = Σ_{m'm} U^j[m', m] u^j[m', m], or as
+well in real harmonics φ (`harmonics`), f_j = Σ_n c_n φ_n. Since products of Clebsch-Gordan coefficients are integrals of
+three Wigner functions,
 
-    B_{j1 j2 j} = Σ conj(U^j) (C ⊗ C) U^{j1} U^{j2} = (j + 1) ∫ f_{j1} f_{j2} f_j dp.
+    B_{j1 j2 j} = Σ conj(U^j) (C ⊗ C) U^{j1} U^{j2} = (j + 1) ∫ f_{j1} f_{j2} f_j dp = (j + 1) Σ_m Z_m c_m,
 
-An exact quadrature turns this triple correlation into one matrix product a level and products of real numbers.
+with Z_m = Σ_{n n'} ⟨φ_n φ_n' φ_m⟩ c_n c_n' the product of two levels (`coupled`), which is also ∂B/∂c_m.
 
 References:
     Bartók, Kondor, Csányi, Phys. Rev. B 87, 184115 (2013), equation 21.
@@ -26,7 +27,6 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmlip.basis.hyperspherical import Factors, harmonics, pair_slopes
 from jaxmlip.basis.hyperspherical_products import coupled, products
 from jaxmlip.graph.messages import in_blocks
-
 
 _FEW = 4  # atoms; the slopes of their harmonics stay in a CPU's cache
 
@@ -87,9 +87,7 @@ def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:
     return value
 
 
-def bispectrum(
-    density: Float[Array, "n_harmonics n_channels n_atoms"], config
-) -> Float[Array, "n_atoms n_invariants"]:
+def bispectrum(density: Float[Array, "n_harmonics n_channels n_atoms"], config) -> Float[Array, "n_atoms n_invariants"]:
     """The components B of summed `harmonics` (self term included), LAMMPS's order; channels (e f g) slowest.
 
     ``bnormflag`` divides by j + 1. ``bzeroflag`` is the caller's, since it depends on the central element.
@@ -171,5 +169,6 @@ def bispectrum_slopes(
     Z = coupled(density, twojmax)
     B = _components(_last_level(twojmax, _integrals(twojmax, Z, density)), config)
     Z = [jnp.moveaxis(Z_l[:, :, 0, 0], -1, 0) for Z_l in Z]
-    found = in_blocks(along, (Z, of, Factors(*map(by_atoms, moved))), _FEW if jax.default_backend() == "cpu" else n_atoms)
+    block = _FEW if jax.default_backend() == "cpu" else n_atoms
+    found = in_blocks(along, (Z, of, Factors(*map(by_atoms, moved))), block)
     return B, found.reshape(*found.shape[:2], n_moves, max_neighbors)

@@ -90,7 +90,7 @@ class Linear(NamedTuple):
     products: Callable[[int], Products] | None = None  # n_invariants -> features that follow the invariants
     inner: Inner | None = None
     roughness: Callable[[], np.ndarray] | None = None  # -> [n_features] that a ridge grows with; None: alike for all
-    gradient: Callable | None = None  # (…, vectors) -> invariants and, by vectors, [n_atoms, max_neighbors, 3, n_invariants]
+    gradient: Callable | None = None  # (…, vectors) -> B and ∂B/∂r [n_atoms, max_neighbors, 3, n_invariants]
 
 
 class Kernel(NamedTuple):

@@ -29,6 +29,7 @@ from jaxmlip.potentials.offsets import given_offsets
 from jaxmlip.programs import work
 from jaxmlip.progress import Report, track
 
+_FEW_FEATURES = 100  # whose rows of many atoms stay in a CPU's cache
 _PIECE_ATOMS = 40_000  # whose graphs are in memory together
 
 
@@ -48,8 +49,8 @@ class LinearFit(Weights):
     """Parts that the structures are dealt into for "folds"."""
     truncation: NotNegative | None = None
     """Drop singular values below this fraction of the largest."""
-    batch_atoms: Count = 128
-    """Atoms whose rows are computed together; limits the memory."""
+    batch_atoms: Count | None = None
+    """Atoms whose rows are computed together; limits the memory. None: 512, of more than 100 features an atom 128."""
 
 
 def fit_linear(
@@ -106,6 +107,8 @@ def _stream(
     factors = _factors(atoms, potential, settings)
     n_species = len(potential.config.species)
     columns = n_species + int(np.size(params["coefficients"]))
+    few = np.shape(params["coefficients"])[-1] <= _FEW_FEATURES
+    batch_atoms = settings.batch_atoms or (512 if few else 128)
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
     problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
     roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
@@ -113,7 +116,7 @@ def _stream(
         frames = [atoms[int(k)] for k in piece]
         groups = [_group(frame, int(k), settings) for k, frame in zip(piece, frames, strict=True)]
         own = None if factors is None else factors[piece]
-        filled = batches(frames, potential.config, max_atoms=settings.batch_atoms, n_shapes=1, factors=own)
+        filled = batches(frames, potential.config, max_atoms=batch_atoms, n_shapes=1, factors=own)
         label = "design matrix" if len(pieces) == 1 else f"design matrix, part {number + 1} of {len(pieces)}"
         with work(len(pieces) * sum(one.graph.mask.size for one in filled)):
             for batch in track(filled, label, show=show):

@@ -12,29 +12,15 @@ References:
     Thompson et al., J. Comput. Phys. 285, 316 (2015), equation 5.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from jaxmlip.basis.bilinear import Form, bilinear
 from jaxmlip.basis.hyperspherical import harmonics, radial_part
-
-_WIDER = 1.25
-"""Rows whose numbers of terms differ by less than this are summed together."""
-_UNROLL = 4
-_FEWEST = 16  # atoms; XLA makes slow programs for fewer (86 instead of 26 µs/atom for 8)
-
-
-class Terms(NamedTuple):
-    """Rows of sums Σ factors · c[first] · c[second], padded with zeros to the same number of terms."""
-
-    first: Int[np.ndarray, "n_terms n_rows"]
-    second: Int[np.ndarray, "n_terms n_rows"]
-    factors: Float[np.ndarray, "n_terms n_rows 1 1 1"]
 
 
 class Products(NamedTuple):
@@ -42,9 +28,8 @@ class Products(NamedTuple):
 
     pairs: tuple[tuple[tuple[int, int], ...], ...]
     """Of each level l: the (l1, l2), l1 ≤ l2, whose product is projected on it."""
-    terms: tuple[Terms, ...]
-    order: Int[np.ndarray, " n_rows"]
-    """Rows of all terms in the order level, pair, harmonic."""
+    form: Form
+    """Results in the order level, pair, harmonic."""
 
 
 @lru_cache
@@ -68,26 +53,8 @@ def products(twojmax: int, *, symmetric: bool = False) -> Products:
         found.append((row + n_rows, first, second, factor))
         n_rows += (level + 1) ** 2
     row, first, second, factor = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    counts = np.bincount(row, minlength=n_rows)
-    by_count = np.argsort(counts, kind="stable")
-    order = np.argsort(by_count).astype(np.int32)
-    entries = np.argsort(order[row], kind="stable")
-    row, first, second, factor = order[row][entries], first[entries], second[entries], factor[entries]
-    return Products(pairs, tuple(_tables(counts[by_count], row, (first, second, factor))), order)
-
-
-def _tables(counts: np.ndarray, row: np.ndarray, entries: tuple[np.ndarray, ...]) -> Iterator[Terms]:
-    """Rows with about as many terms each, from few to many; ``row`` rises, and of row r there are ``counts[r]``."""
-    place, begin = np.arange(row.size) - (np.cumsum(counts) - counts)[row], 0
-    while begin < counts.size:
-        end = int(np.searchsorted(counts, max(_UNROLL, _WIDER * counts[begin]), side="right"))
-        shape = (-(-int(counts[end - 1]) // _UNROLL) * _UNROLL, end - begin)
-        table = Terms(np.zeros(shape, np.uint16), np.zeros(shape, np.uint16), np.zeros((*shape, 1, 1, 1)))
-        own = slice(*np.searchsorted(row, [begin, end]))
-        for values, entry in zip(table, entries, strict=True):
-            values.reshape(shape)[place[own], row[own] - begin] = entry[own]
-        yield table
-        begin = end
+    n_harmonics = harmonics(twojmax).level.size
+    return Products(pairs, Form(first, second, row, factor, (n_harmonics, n_harmonics, n_rows)))
 
 
 def _integrals(levels: tuple[int, int, int], twojmax: int) -> tuple[np.ndarray, ...]:
@@ -144,26 +111,11 @@ def coupled(c: Float[Array, "n_harmonics n_channels n_atoms"], twojmax: int) -> 
 
     Atoms run fastest in memory, so that a processor works on several at once.
     """
-    table, n_atoms = products(twojmax, symmetric=c.shape[1] == 1), c.shape[-1]
-    c = jnp.pad(c, ((0, 0), (0, 0), (0, max(0, _FEWEST - n_atoms))))
-    sums = [_sums(c[:, :, None], c[:, None], terms) for terms in table.terms]
-    sums = jnp.concatenate(sums)[table.order, ..., :n_atoms]
+    table, shape = products(twojmax, symmetric=c.shape[1] == 1), (*c.shape[:2], *c.shape[1:])
+    of_first, of_second = jnp.broadcast_to(c[:, :, None], shape), jnp.broadcast_to(c[:, None], shape)
+    sums = bilinear(of_first.reshape(len(c), -1), of_second.reshape(len(c), -1), table.form).reshape(-1, *shape[1:])
     ends = np.cumsum([len(own) * (level + 1) ** 2 for level, own in enumerate(table.pairs)])
     return [
         part.reshape(len(own), -1, *part.shape[1:])
         for own, part in zip(table.pairs, jnp.split(sums, ends[:-1]), strict=True)
     ]
-
-
-def _sums(first: Array, second: Array, terms: Terms) -> Array:
-    """One table's rows ``[n_rows, n_channels, n_channels, n_atoms]``."""
-
-    def product(term: Terms) -> Array:
-        return first[term.first] * second[term.second] * term.factors
-
-    terms = terms._replace(factors=terms.factors.astype(first.dtype))
-    if jax.default_backend() != "cpu":
-        return jnp.sum(product(terms), axis=0)
-    start = jnp.zeros((terms.first.shape[1], *first.shape[1:2], *second.shape[2:]), first.dtype)
-    found, _ = jax.lax.scan(lambda total, term: (total + product(term), None), start, terms, unroll=_UNROLL)
-    return jnp.asarray(found)

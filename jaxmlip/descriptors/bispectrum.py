@@ -2,9 +2,9 @@
 
 A pair vector becomes a rotation by the angle 2 θ0 about an axis; the weighted density of these points and of the
 central atom (no rotation) has the levels f_j(p) = U_j(p_0) + Σ_k f_c(r_ik) w_k U_j(p · p_ik), with U_j Chebyshev's
-polynomials of the second kind. They are the expansion in Wigner functions, f_j = Σ_{m'm} U^j[m', m] u^j[m', m], or as
-well in real harmonics φ (`harmonics`), f_j = Σ_n c_n φ_n. Since products of Clebsch-Gordan coefficients are integrals of
-three Wigner functions,
+polynomials of the second kind. They are the expansion in Wigner functions, f_j = Σ_{m'm} U^j[m', m] u^j[m', m], or in
+real harmonics φ (`harmonics`), f_j = Σ_n c_n φ_n. Since products of Clebsch-Gordan coefficients are integrals of three
+Wigner functions,
 
     B_{j1 j2 j} = Σ conj(U^j) (C ⊗ C) U^{j1} U^{j2} = (j + 1) ∫ f_{j1} f_{j2} f_j dp = (j + 1) Σ_m Z_m c_m,
 

@@ -12,11 +12,13 @@ References:
     Novikov, Gubaev, Podryabinkin, Shapeev, Mach. Learn.: Sci. Technol. 2, 025002 (2021), equations 2-6.
 """
 
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from jaxmlip.basis.chebyshev import chebyshev
 from jaxmlip.descriptors.contraction import Contraction, Lists, contraction, rows_of
@@ -74,6 +76,7 @@ def _polynomials(r: Array, config) -> tuple[Array, Array]:
     return jnp.stack(chebyshev(s, config.radial_basis_size - 1)), cut
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
 def direction_monomials(directions: Float[Array, "3 *pairs"], max_degree: int) -> Float[Array, "n_monomials *pairs"]:
     """x^p y^q z^t of unit vectors by degree, each degree from the one before."""
     x, y, z = directions
@@ -82,6 +85,28 @@ def direction_monomials(directions: Float[Array, "3 *pairs"], max_degree: int) -
         lower = degrees[-1]  # x first: those without x are its last `degree`, that without x and y its last
         degrees.append(jnp.concatenate([x[None] * lower, y[None] * lower[-degree:], z[None] * lower[-1:]]))
     return jnp.concatenate(degrees)
+
+
+@direction_monomials.defjvp
+def _moved_monomials(max_degree: int, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """∂/∂x of x^p y^q z^t is p times a monomial that is there already."""
+    (directions,), (moved,) = primals, tangents
+    found = direction_monomials(directions, max_degree)
+    along = (1,) * (directions.ndim - 1)
+    parts = [
+        power.astype(found.dtype).reshape(-1, *along) * found[lower] * step[None]
+        for power, lower, step in zip(*_derivatives(max_degree), moved, strict=True)
+    ]
+    return found, parts[0] + parts[1] + parts[2]
+
+
+@lru_cache
+def _derivatives(max_degree: int) -> tuple[Integer[np.ndarray, "3 n"], Integer[np.ndarray, "3 n"]]:
+    """p, q and t of all monomials, and which are those of one less."""
+    powers = np.array([name for degree in range(max_degree + 1) for name in monomials(degree)]).reshape(-1, 3)
+    number = {name: k for k, name in enumerate(map(tuple, powers.tolist()))}
+    lower = [[number[tuple(name)] for name in np.maximum(powers - step, 0).tolist()] for step in np.eye(3, dtype=int)]
+    return powers.T, np.array(lower, np.uint16)
 
 
 def basic_moments(

@@ -38,7 +38,13 @@ class Tables(NamedTuple):
     order: Integer[np.ndarray, " n_rows"]
 
 
-def tables(row: np.ndarray, first: np.ndarray, second: np.ndarray, factors: np.ndarray, n_rows: int) -> Tables:
+def tables(
+    row: Integer[np.ndarray, " n_terms"],
+    first: Integer[np.ndarray, " n_terms"],
+    second: Integer[np.ndarray, " n_terms"],
+    factors: Float[np.ndarray, " n_terms"],
+    n_rows: int,
+) -> Tables:
     """Of lists in any order.
 
     >>> found = tables(np.array([1, 1, 0]), np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([1.0, 2.0, 3.0]), 2)
@@ -94,13 +100,18 @@ def _rows(x: Array, y: Array, terms: Terms) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """W = Σ factors · x[first] · y[second] · z[result], with so many rows of x, y and z each."""
+    """W = Σ factors · x[first] · y[second] · z[result]."""
 
     first: Integer[np.ndarray, " n_terms"]
+    """Rows of x."""
     second: Integer[np.ndarray, " n_terms"]
+    """Rows of y."""
     result: Integer[np.ndarray, " n_terms"]
+    """Rows of z."""
     factors: Float[np.ndarray, " n_terms"]
+    """f; rows may occur together several times."""
     sizes: tuple[int, int, int]
+    """Rows of x, y and z."""
 
 
 @lru_cache(maxsize=256)

@@ -33,6 +33,16 @@ def powers(z: Complex, highest: int) -> list[Complex]:
     return result[: highest + 1]
 
 
+class Rotations(NamedTuple):
+    """Of the neighbours of each atom, with their weights."""
+
+    re_a: Float[Array, "max_neighbors n_atoms"]
+    im_a: Float[Array, "max_neighbors n_atoms"]
+    re_b: Float[Array, "max_neighbors n_atoms"]
+    im_b: Float[Array, "max_neighbors n_atoms"]
+    weight: Float[Array, "max_neighbors n_atoms"]
+
+
 class Factors(NamedTuple):
     """What harmonics of rotations are products of. Atoms run fastest, so that a processor works on several at once."""
 
@@ -44,26 +54,25 @@ class Factors(NamedTuple):
     """1, Re b, Im b, Re b², …"""
 
 
-def factors(a: Complex, b: Complex, weight: Float[Array, "max_neighbors n_atoms"], twojmax: int) -> Factors:
-    """Of rotations with their weights; ``a`` and ``b`` as ``weight``."""
-    x = a[0] ** 2 + a[1] ** 2 - b[0] ** 2 - b[1] ** 2
+def factors(of: Rotations, twojmax: int) -> Factors:
+    """The factors of all harmonics up to the level ``twojmax``."""
+    x = of.re_a**2 + of.im_a**2 - of.re_b**2 - of.im_b**2
 
     def chebyshev(pair: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
         return (pair[1], 2 * x * pair[1] - pair[0]), pair[0]
 
-    _, turns = jax.lax.scan(chebyshev, (weight, weight * x), None, length=twojmax // 2 + 1)
-    return Factors(_phases(a, twojmax), turns, _phases(b, twojmax))
+    _, turns = jax.lax.scan(chebyshev, (of.weight, of.weight * x), None, length=twojmax // 2 + 1)
+    return Factors(_phases(of.re_a, of.im_a, twojmax), turns, _phases(of.re_b, of.im_b, twojmax))
 
 
-def _phases(z: tuple[Array, Array], highest: int) -> Array:
+def _phases(re: Array, im: Array, highest: int) -> Array:
     """One power after the other: in one expression XLA would compute each from the first."""
 
     def times(power: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
-        re, im = power
-        power = re * z[0] - im * z[1], re * z[1] + im * z[0]
+        power = re * power[0] - im * power[1], re * power[1] + im * power[0]
         return power, jnp.stack(power)
 
-    one = jnp.ones_like(z[0])
+    one = jnp.ones_like(re)
     _, found = jax.lax.scan(times, (one, jnp.zeros_like(one)), None, length=highest)
     return jnp.concatenate([one[None], found.reshape(-1, *one.shape)])
 

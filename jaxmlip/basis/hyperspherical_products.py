@@ -106,7 +106,9 @@ def _level(level: int, twojmax: int, nodes: tuple[float, ...]) -> tuple[np.ndarr
     return number, radial
 
 
-def coupled(c: Float[Array, "n_harmonics n_channels n_atoms"], twojmax: int) -> list[Array]:
+def coupled(
+    c: Float[Array, "n_harmonics n_channels n_atoms"], twojmax: int
+) -> list[Float[Array, "_ _ n_channels n_channels n_atoms"]]:
     """Z of each level ``[n_pairs, (l+1)², n_channels, n_channels, n_atoms]``: channels of l1, then of l2.
 
     Atoms run fastest in memory, so that a processor works on several at once.

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlip.basis.hyperspherical import Factors, harmonics, pair_slopes
+from jaxmlip.basis.hyperspherical import Factors, Rotations, harmonics, pair_slopes
 from jaxmlip.basis.hyperspherical_products import coupled, products
 from jaxmlip.graph.messages import in_blocks
 
@@ -55,10 +55,8 @@ def bispectrum_indices(twojmax: int) -> list[tuple[int, int, int]]:
     ]
 
 
-def rotations(
-    vectors: Float[Array, "n_atoms max_neighbors 3"], pair: PairGeometry, config
-) -> tuple[tuple[Array, Array], tuple[Array, Array], Array]:
-    """a, b and the weight of each pair ``[max_neighbors, n_atoms]``; weights are zero if masked or beyond R_ij.
+def rotations(vectors: Float[Array, "n_atoms max_neighbors 3"], pair: PairGeometry, config) -> Rotations:
+    """What each pair is on the 3-sphere; weights are zero if masked or beyond R_ij.
 
     θ0 = rfac0 π (r − rmin0)/(R_ij − rmin0), a = ±(cos θ0 − i sin θ0 z/r), b = ±sin θ0 (y − i x)/r, with the sign of
     sin θ0: LAMMPS takes 4-vectors of positive length, and so its map jumps to −p for pairs closer than rmin0.
@@ -72,7 +70,7 @@ def rotations(
     sine = sign * jnp.sin(theta0) / r
     inside = pair.mask & (r < pair.cutoff)
     weight = jnp.where(inside, _switch(r, reduced, pair, config) * pair.weight, 0)
-    return (sign * jnp.cos(theta0), -sine * z), (sine * y, -sine * x), weight
+    return Rotations(sign * jnp.cos(theta0), -sine * z, sine * y, -sine * x, weight)
 
 
 def _switch(r: Array, reduced: Array, pair: PairGeometry, config) -> Array:

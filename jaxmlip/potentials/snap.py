@@ -127,7 +127,7 @@ def snap(config: SNAPConfig) -> Potential:
         return energies + (_quadratic_energy(c[:, config.n_invariants :], B) if config.quadratic else 0)
 
     def pair_density(params: Params, graph: Graph, vectors: Array) -> Array:
-        of = factors(*rotations(vectors, _pairs(config, graph, vectors.dtype), config), config.twojmax)
+        of = factors(rotations(vectors, _pairs(config, graph, vectors.dtype), config), config.twojmax)
         phi = pair_harmonics(of, config.twojmax)[:, :, None] * _channels(config, graph, vectors.dtype)[:, None]
         return jnp.moveaxis(phi.reshape(phi.shape[0], -1, phi.shape[-1]), 1, 2)
 
@@ -139,7 +139,7 @@ def snap(config: SNAPConfig) -> Potential:
 
         def along(direction: Array) -> tuple[Factors, Factors]:
             moving = jnp.broadcast_to(direction, vectors.shape)
-            return jax.jvp(lambda r: factors(*rotations(r, pairs, config), config.twojmax), (vectors,), (moving,))
+            return jax.jvp(lambda r: factors(rotations(r, pairs, config), config.twojmax), (vectors,), (moving,))
 
         of, moved = jax.vmap(along, out_axes=(None, 1))(jnp.eye(3, dtype=vectors.dtype))
         density, own = _with_center(config, graph, harmonic_sums(of, config.twojmax)[:, None])
@@ -171,7 +171,7 @@ def _quadratic_energy(c: Array, B: Array) -> Array:
 
 def _density(config: SNAPConfig, graph: Graph, vectors: Array) -> Float[Array, "n_harmonics n_channels n_atoms"]:
     """Σ of the harmonics of all neighbours, without the self term."""
-    of = factors(*rotations(vectors, _pairs(config, graph, vectors.dtype), config), config.twojmax)
+    of = factors(rotations(vectors, _pairs(config, graph, vectors.dtype), config), config.twojmax)
     channels = jnp.moveaxis(_channels(config, graph, vectors.dtype), 0, 2)
     sums = [harmonic_sums(of._replace(x=of.x * channel[None]), config.twojmax) for channel in channels]
     return jnp.stack(sums, axis=1)

@@ -80,6 +80,7 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
     order = rng.permutation(len(cells))
     others, start, rest = np.split(order, [options.n_test, options.n_test + options.start])
     others, start, rest = ([cells[int(k)] for k in part] for part in (others, start, rest))
+    begun = labelled(teacher, start, dtype="float64")  # first, so that a run that goes on has the same last digits
     path = options.out / f"test-{seed}.extxyz"
     if not path.exists():
         metals = metals_of(cells)
@@ -89,7 +90,7 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
         moved = dynamics(teacher, others, hot)
         jaxmlip.write(path, labelled(teacher, [one for one in [*made, *moved] if is_sound(one)], dtype="float64"))
     test = [frame for frame in jaxmlip.read(path) if np.abs(frame.get_forces()).max() < LARGEST_FORCE]
-    return [*labelled(teacher, start, dtype="float64"), *map(bare, rest)], test
+    return [*begun, *map(bare, rest)], test
 
 
 def arm(

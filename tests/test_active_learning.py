@@ -21,7 +21,7 @@ from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import labels
 from jaxmlip.learning import Exploration, Place, Student
 from jaxmlip.learning.active import Doubt, Explorer, Exploring, Fitted, Labelling, Learning, choose, label_all, learn
-from jaxmlip.learning.active.choice import distinct
+from jaxmlip.learning.active.choice import representative
 from jaxmlip.learning.active.explorers import EXPLORERS, MonteCarlo, explorer
 from jaxmlip.learning.active.uncertainty import uncertainty
 from jaxmlip.learning.exploration import dynamics
@@ -319,14 +319,18 @@ def test_each_uncertainty_is_one_at_the_edge_of_the_data(told, kind):
             uncertainty(Fitted(model, cells, potential), Doubt(kind="variance"))
 
 
-def test_twins_are_left_out():
-    rows = np.array([[1.0, 0.0], [1.0, 0.02], [0.0, 1.0], [2.0, 2.0], [-1.0, 0.5]])
-    quality = np.array([3.0, 2.0, 2.0, 1.0, 1.0])
-    found = distinct(rows, quality, 5)
-    assert set(found) == {0, 2, 3, 4}  # two features do not limit how many
-    assert found[0] in (0, 3)
-    first = distinct(rows, np.ones(5), 1, known=np.tile(rows[3], (9, 1)))
-    assert first == [4]  # what the training data know, they need not be told
+def test_the_most_telling_are_chosen_and_no_twins():
+    rng = np.random.default_rng(0)
+    kinds = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 9.0]])
+    of = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
+    rows = kinds[of] + 0.1 * rng.normal(size=(10, 3))
+    found = representative(rows, 10, twins=0.0)
+    assert of[found[:3]].tolist() == [0, 1, 2]  # of the most common kind first; one far from all before more of these
+    assert sorted(found) == list(range(10))
+    told = representative(rows, 2, known=np.tile(kinds[0], (9, 1)))
+    assert of[told].tolist() == [1, 2]  # what the training data know, they need not be told
+    again = representative(np.concatenate([rows, rows + 0.01]), 20, twins=0.05)
+    assert len({k % 10 for k in again}) == len(again)
     model = Model(snap(), snap().init(None, None))
     cells = copper(4)
     doubts = np.array([30.0, 4.0, 1.5, 1000.0])

@@ -390,7 +390,10 @@ def test_json_that_was_cut_off_and_json_with_nan(tmp_path):
 
 @pytest.mark.parametrize("kind", ["mptrj", "matpes", "xyz", "cfg"])
 def test_files_stream_in_the_memory_of_one_frame(tmp_path, kind, usual_collection):
-    """Half a megabyte a hundred frames; five times the frames, no more than 0.2 MB more of Python's memory."""
+    """Half a megabyte a hundred frames; five times the frames, no more than 0.5 MB more of Python's memory, not 2 MB.
+
+    How much it is depends on when garbage is collected: once it was 0.2 MB.
+    """
     script = import_script("reading")
     peaks = []
     for n_frames in (100, 500):
@@ -404,7 +407,7 @@ def test_files_stream_in_the_memory_of_one_frame(tmp_path, kind, usual_collectio
         assert sum(labels(atoms).energy == -3.0 for atoms in iread(path, species=["Li", "O"])) == n_frames
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 2e5
+    assert peaks[1] - peaks[0] < 5e5
 
 
 def import_script(name):

@@ -100,7 +100,7 @@ def even_block(n: int, largest: int, step: int = 1) -> int:
     """A size of blocks between half of ``largest`` and ``largest`` that fills up ``n`` rows with the fewest more.
 
     >>> even_block(36, 16), even_block(7, 16), even_block(100, 32, 8)
-    (12, 7, 32)
+    (12, 7, 24)
     """
     if n <= largest:
         return n

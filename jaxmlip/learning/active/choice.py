@@ -1,14 +1,17 @@
-"""Which explored structures are labelled: doubtful ones that differ from each other.
+"""Which explored structures are labelled: those that tell most of all that was explored.
 
-With φ_i the features of a structure (derivatives of its energy per atom by the parameters, relative to their spread),
-C = (1 + Φᵀ Φ/σ²)⁻¹ what the training data Φ leave open of them, and q_i the structure's quality, the set is built
-greedily for the largest determinant of q_i φ_i C φ_jᵀ q_j: each next structure is the one of which those chosen and the
-training data tell least. That is the most probable set of a determinantal point process. A structure whose φ is nearly
-that of one already chosen is its twin.
+With φ_i the features of a structure (derivatives of its energy per atom by the parameters, relative to their spread)
+and C = (1 + Φᵀ Φ/σ²)⁻¹ what the training data Φ leave open of them, φ_i C φ_iᵀ is the variance of structure i. The set
+is built greedily for the least sum of variances of all structures outside: each next one lowers it most,
+
+    Σ_i (φ_i C φ_jᵀ)² / (σ² + φ_j C φ_jᵀ)   largest.
+
+So a structure counts that others resemble; one far from all tells of itself alone. (A set of largest determinant, which
+this library chose before, is made of those.) A structure whose φ is nearly that of one already chosen is its twin.
 
 References:
-    Kulesza, Taskar, Found. Trends Mach. Learn. 5, 123 (2012), section 3.1: quality and diversity.
-    Chen, Zhang, Zhou, NeurIPS 2018: the greedy set.
+    MacKay, Neural Comput. 4, 590 (1992), section 4: information on the points of interest, not on the parameters.
+    Cohn, Ghahramani, Jordan, J. Artif. Intell. Res. 4, 129 (1996): least variance over what is met.
     Zaverkin, Holzmüller, Steinwart, Kästner, Digital Discovery 1, 605 (2022): batches by features of gradients.
 """
 
@@ -38,8 +41,7 @@ def choose(
 ) -> list[int]:
     """Indices of up to ``n`` of ``atoms``, the most informative first.
 
-    Only structures beyond the soft limit count. Beyond the hard limit further doubt makes none more worth a label: it
-    may be no structure at all, and how they differ decides.
+    Only structures beyond the soft limit count, all alike: what is far beyond may be no structure at all.
 
     >>> import jaxmlip
     >>> frames = jaxmlip.datasets.load("mo", split="test")[:4]
@@ -54,49 +56,47 @@ def choose(
     if not outside or n < 1:
         return []
     rows, known = _features(model, [atoms[k] for k in outside], train, limits)
-    found = distinct(rows, np.minimum(doubts[outside], limits.hard), n, known=known, twins=settings.twins)
+    found = representative(rows, n, known=known, twins=settings.twins)
     return [outside[k] for k in found]
 
 
-def distinct(
+def representative(
     rows: Float[np.ndarray, "n_structures n_features"],
-    quality: Float[np.ndarray, " n_structures"],
     n: int,
     *,
     known: Float[np.ndarray, "n_train n_features"] | None = None,
     twins: float = 0.05,
 ) -> list[int]:
-    """Up to ``n`` rows of large quality that are no twins of each other, the best first.
+    """Up to ``n`` rows that tell most of all rows and are no twins of each other, the best first.
 
-    Where the rows chosen span all that is left, projections begin anew: few features do not limit how many are chosen.
+    Longer rows than the median count as long as that.
 
-    >>> distinct(np.array([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0]]), np.array([2.0, 3.0, 1.0]), 3)
-    [1, 2]
+    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2)
+    [1, 3]
     """
-    start = rows if known is None else rows @ _left_open(known)
-    left, nearest = start.copy(), np.full(len(rows), np.inf)
+    if not len(rows):
+        return []
+    longest = np.median(np.linalg.norm(rows, axis=1))
+    short, seen = (_shortened(part, longest) for part in (rows, rows[:0] if known is None else known))
+    precision = np.eye(rows.shape[1]) + seen.T @ seen / _NOISE**2
+    covariance, nearest = short @ np.linalg.solve(precision, short.T), np.full(len(rows), np.inf)
     found: list[int] = []
     for _ in range(n):
+        gain = np.sum(covariance**2, axis=0) / (_NOISE**2 + np.diag(covariance))
         candidate = nearest > twins
         candidate[found] = False
         if not candidate.any():
             break
-        rest = np.linalg.norm(left, axis=1)
-        if rest[candidate].max() < 1e-6:
-            left = start.copy()
-            rest = np.linalg.norm(left, axis=1)
-        best = int(np.argmax(np.where(candidate, quality * rest, -1.0)))
+        best = int(np.argmax(np.where(candidate, gain, -1.0)))
         found.append(best)
         nearest = np.minimum(nearest, np.linalg.norm(rows - rows[best], axis=1))
-        direction = left[best] / max(rest[best], 1e-300)
-        left = left - np.outer(left @ direction, direction)
+        own = covariance[:, best]
+        covariance = covariance - np.outer(own, own) / (_NOISE**2 + own[best])
     return found
 
 
-def _left_open(known: Float[np.ndarray, "n_train n_features"]) -> Float[np.ndarray, "n_features n_features"]:
-    """L of C = L Lᵀ."""
-    precision = np.eye(known.shape[1]) + known.T @ known / _NOISE**2
-    return np.linalg.inv(np.linalg.cholesky(precision)).T
+def _shortened(rows: np.ndarray, longest: float) -> np.ndarray:
+    return rows * np.minimum(1.0, longest / np.maximum(np.linalg.norm(rows, axis=1), 1e-300))[:, None]
 
 
 def _features(

@@ -23,81 +23,6 @@ _UNROLL = 4
 _FEWEST = 16  # atoms; XLA makes slow programs for fewer (86 instead of 26 µs/atom for 8, SNAP of twojmax 8)
 
 
-class Terms(NamedTuple):
-    """Rows of sums Σ factors · x[first] · y[second], padded with zeros to the same number of terms."""
-
-    first: Integer[np.ndarray, "n_terms n_rows"]
-    second: Integer[np.ndarray, "n_terms n_rows"]
-    factors: Float[np.ndarray, "n_terms n_rows"]
-
-
-class Tables(NamedTuple):
-    """All rows: tables of few terms and of many, and where each row stands among the rows of all."""
-
-    terms: tuple[Terms, ...]
-    order: Integer[np.ndarray, " n_rows"]
-
-
-def tables(
-    row: Integer[np.ndarray, " n_terms"],
-    first: Integer[np.ndarray, " n_terms"],
-    second: Integer[np.ndarray, " n_terms"],
-    factors: Float[np.ndarray, " n_terms"],
-    n_rows: int,
-) -> Tables:
-    """Of lists in any order.
-
-    >>> found = tables(np.array([1, 1, 0]), np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([1.0, 2.0, 3.0]), 2)
-    >>> summed(jnp.ones((3, 1)), jnp.ones((3, 1)), found).ravel().tolist()
-    [3.0, 3.0]
-    """
-    counts = np.bincount(row, minlength=n_rows)
-    by_count = np.argsort(counts, kind="stable")
-    order = np.argsort(by_count).astype(np.int32)
-    entries = np.argsort(order[row], kind="stable")
-    parts = _split(counts[by_count], order[row][entries], (first[entries], second[entries], factors[entries]))
-    return Tables(tuple(parts), order)
-
-
-def _split(counts: np.ndarray, row: np.ndarray, entries: tuple[np.ndarray, ...]) -> Iterator[Terms]:
-    """Rows with about as many terms each, from few to many; ``row`` rises, and of row r there are ``counts[r]``."""
-    place, begin = np.arange(row.size) - (np.cumsum(counts) - counts)[row], 0
-    kind = np.uint16 if max((int(x.max(initial=0)) for x in entries[:2]), default=0) < 2**16 else np.uint32
-    while begin < counts.size:
-        end = int(np.searchsorted(counts, max(_UNROLL, _WIDER * counts[begin]), side="right"))
-        shape = (-(-int(counts[end - 1]) // _UNROLL) * _UNROLL, end - begin)
-        table = Terms(np.zeros(shape, kind), np.zeros(shape, kind), np.zeros(shape))
-        own = slice(*np.searchsorted(row, [begin, end]))
-        for values, entry in zip(table, entries, strict=True):
-            values[place[own], row[own] - begin] = entry[own]
-        yield table
-        begin = end
-
-
-def summed(
-    x: Float[Array, "n_first n_atoms"], y: Float[Array, "n_second n_atoms"], of: Tables
-) -> Float[Array, "n_rows n_atoms"]:
-    """Σ factors · x[first] · y[second], row by row."""
-    n_atoms, more = x.shape[1], max(0, _FEWEST - x.shape[1])
-    if more:
-        x, y = (jnp.pad(part, ((0, 0), (0, more))) for part in (x, y))
-    return jnp.concatenate([_rows(x, y, terms) for terms in of.terms])[of.order, :n_atoms]
-
-
-def _rows(x: Array, y: Array, terms: Terms) -> Array:
-    """Those of one table."""
-
-    def product(term: Terms) -> Array:
-        return x[term.first] * y[term.second] * term.factors
-
-    terms = terms._replace(factors=terms.factors.astype(x.dtype)[..., None])
-    if jax.default_backend() != "cpu":
-        return jnp.sum(product(terms), axis=0)
-    start = jnp.zeros((terms.first.shape[1], x.shape[1]), x.dtype)
-    found, _ = jax.lax.scan(lambda total, term: (total + product(term), None), start, terms, unroll=_UNROLL)
-    return jnp.asarray(found)
-
-
 @dataclass(frozen=True, eq=False)
 class Form:
     """W = Σ factors · x[first] · y[second] · z[result]."""
@@ -114,18 +39,10 @@ class Form:
     """Rows of x, y and z."""
 
 
-@lru_cache(maxsize=256)
-def _derivative_tables(form: Form, by: int) -> Tables:
-    """The derivative by x, y or z, of the two others in this order."""
-    index = (form.first, form.second, form.result)
-    first, second = (index[slot] for slot in range(3) if slot != by)
-    return tables(index[by], first, second, form.factors, form.sizes[by])
-
-
 def bilinear(
     x: Float[Array, "n_first n_atoms"], y: Float[Array, "n_second n_atoms"], form: Form
 ) -> Float[Array, "n_results n_atoms"]:
-    """∂W/∂z.
+    """z_c = Σ f x_a y_b of all terms whose result is c: ∂W/∂z. Differentiable any number of times, either way.
 
     >>> form = Form(np.array([0, 1]), np.array([0, 0]), np.array([0, 0]), np.array([1.0, 2.0]), (2, 1, 1))
     >>> bilinear(jnp.array([[1.0], [2.0]]), jnp.array([[3.0]]), form).tolist()
@@ -134,8 +51,70 @@ def bilinear(
     return _derivative.bind(x, y, form=form, by=2)
 
 
+class _Terms(NamedTuple):
+    """Rows of sums Σ factors · x[first] · y[second], padded with zeros to the same number of terms."""
+
+    first: Integer[np.ndarray, "n_terms n_rows"]
+    second: Integer[np.ndarray, "n_terms n_rows"]
+    factors: Float[np.ndarray, "n_terms n_rows"]
+
+
+class _Tables(NamedTuple):
+    """All rows: tables of few terms and of many, and where each row stands among the rows of all."""
+
+    terms: tuple[_Terms, ...]
+    order: Integer[np.ndarray, " n_rows"]
+
+
+@lru_cache(maxsize=256)
+def _tables(form: Form, by: int) -> _Tables:
+    """For the derivative of the form by x, y or z, of the two others in this order."""
+    lists, n_rows = (form.first, form.second, form.result), form.sizes[by]
+    row, (first, second) = lists[by], (lists[slot] for slot in range(3) if slot != by)
+    counts = np.bincount(row, minlength=n_rows)
+    by_count = np.argsort(counts, kind="stable")
+    order = np.argsort(by_count).astype(np.int32)
+    entries = np.argsort(order[row], kind="stable")
+    parts = _split(counts[by_count], order[row][entries], (first[entries], second[entries], form.factors[entries]))
+    return _Tables(tuple(parts), order)
+
+
+def _split(counts: np.ndarray, row: np.ndarray, entries: tuple[np.ndarray, ...]) -> Iterator[_Terms]:
+    """Rows with about as many terms each, from few to many; ``row`` rises, and of row r there are ``counts[r]``."""
+    place, begin = np.arange(row.size) - (np.cumsum(counts) - counts)[row], 0
+    kind = np.uint16 if max((int(x.max(initial=0)) for x in entries[:2]), default=0) < 2**16 else np.uint32
+    while begin < counts.size:
+        end = int(np.searchsorted(counts, max(_UNROLL, _WIDER * counts[begin]), side="right"))
+        shape = (-(-int(counts[end - 1]) // _UNROLL) * _UNROLL, end - begin)
+        table = _Terms(np.zeros(shape, kind), np.zeros(shape, kind), np.zeros(shape))
+        own = slice(*np.searchsorted(row, [begin, end]))
+        for values, entry in zip(table, entries, strict=True):
+            values[place[own], row[own] - begin] = entry[own]
+        yield table
+        begin = end
+
+
 def _evaluated(x: Array, y: Array, *, form: Form, by: int) -> Array:
-    return summed(x, y, _derivative_tables(form, by))
+    """The derivative of the form by one of the three: Σ factors · x[first] · y[second], row by row."""
+    of = _tables(form, by)
+    n_atoms, more = x.shape[1], max(0, _FEWEST - x.shape[1])
+    if more:
+        x, y = (jnp.pad(part, ((0, 0), (0, more))) for part in (x, y))
+    return jnp.concatenate([_rows(x, y, terms) for terms in of.terms])[of.order, :n_atoms]
+
+
+def _rows(x: Array, y: Array, terms: _Terms) -> Array:
+    """Those of one table."""
+
+    def product(term: _Terms) -> Array:
+        return x[term.first] * y[term.second] * term.factors
+
+    terms = terms._replace(factors=terms.factors.astype(x.dtype)[..., None])
+    if jax.default_backend() != "cpu":
+        return jnp.sum(product(terms), axis=0)
+    start = jnp.zeros((terms.first.shape[1], x.shape[1]), x.dtype)
+    found, _ = jax.lax.scan(lambda total, term: (total + product(term), None), start, terms, unroll=_UNROLL)
+    return jnp.asarray(found)
 
 
 def _batched(args: tuple, axes: tuple, *, form: Form, by: int) -> tuple[Array, int]:

@@ -8,7 +8,7 @@ of which few are not zero: phases of a and of b must match. For Wigner functions
 Clebsch-Gordan coefficients over l + 1.
 
 References:
-    Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular Momentum (1988), equation 4.11.1.
+    Varshalovich, Moskalev, Khersonskii, Quantum Theory of Angular Momentum (1988), section 4.11.
     Thompson et al., J. Comput. Phys. 285, 316 (2015), equation 5.
 """
 

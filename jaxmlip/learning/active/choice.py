@@ -6,11 +6,11 @@ is built greedily for the least sum of variances of all structures outside: each
 
     Σ_i (φ_i C φ_jᵀ)² / (σ² + φ_j C φ_jᵀ)   largest.
 
-So a structure counts that others resemble; one far from all tells of itself alone. (A set of largest determinant, which
-this library chose before, is made of those.) A structure whose φ is nearly that of one already chosen is its twin.
+So a structure counts that others resemble; one far from all tells of itself alone. A set of largest determinant would
+be made of those. A structure whose φ is nearly that of one already chosen is its twin.
 
 References:
-    MacKay, Neural Comput. 4, 590 (1992), section 4: information on the points of interest, not on the parameters.
+    MacKay, Neural Comput. 4, 590 (1992): information on the points of interest, not on the parameters.
     Cohn, Ghahramani, Jordan, J. Artif. Intell. Res. 4, 129 (1996): least variance over what is met.
     Zaverkin, Holzmüller, Steinwart, Kästner, Digital Discovery 1, 605 (2022): batches by features of gradients.
 """

@@ -138,11 +138,17 @@ def cobaltate(options: argparse.Namespace) -> None:
         start.set_cell(start.cell.array * (1 + 0.01 * (k % 3 - 1)), scale_atoms=True)
         start.rattle(0.05, seed=k)
         starts.append(start)
-    settings: dict[str, Any] = {"cutoff": 5.0, "level": 10, "radial_basis_size": 5, "min_dist": 1.4}
+    settings: dict[str, Any] = {"cutoff": 5.0, "level": 14, "radial_basis_size": 5, "min_dist": 1.4}
     potential = jaxmlip.build("mtp", species=("Li", "O", "Co"), **settings)
     fit = jaxmlip.fitting.GaussNewtonFit(energy_weight=30.0, prior=0.01, epochs=15, validation_fraction=0.0)
     hot = {"temperatures": [300.0, 600.0, 900.0], "pressures": [0.0], "n_steps": 200, "snapshots": 10}
-    explore = (Explorer("dynamics", 3.0, hot), Explorer("strained"), Explorer("delithiated"))
+    ends = {"max_steps": 30}  # where a voltage is read off; a potential's own minima are where it may be most wrong
+    explore = (
+        Explorer("dynamics", 2.0, hot),
+        Explorer("relaxed", 2.0, ends),
+        Explorer("strained"),
+        Explorer("delithiated"),
+    )
     began = time.time()
     found = _learned(options, Student(potential, fit), starts, explore)
     print(f"ended: {found.ended}; {(time.time() - began) / 3600:.2f} h of this process")

@@ -1,26 +1,30 @@
 """From labelled structures to a `Model`: one `fit` for every family, with the method that suits it."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase
+import jax
+import numpy as np
 
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.data.packed import PackedData
 from jaxmlip.data.structures import frames_of
+from jaxmlip.fitting.committee import Committee, Unseen, dealt, predict_committee
 from jaxmlip.fitting.frame_weights import StructureWeights, converged, with_isolated
 from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process
 from jaxmlip.fitting.history import History, read_log
-from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear
+from jaxmlip.fitting.least_squares.linear import LinearFit, fit_linear, fit_linear_members
 from jaxmlip.fitting.loss import LossTerms, initial, loss
 from jaxmlip.fitting.objective import Weights
-from jaxmlip.fitting.training.committee import Committee, fit_committee, predict_committee
 from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, gauss_newton_method
 from jaxmlip.fitting.training.gradient import GradientFit, gradient_method
 from jaxmlip.fitting.training.loop import Extras, train
+from jaxmlip.fitting.training.members import train_members
 from jaxmlip.fitting.training.quasi_newton import QuasiNewtonFit, quasi_newton_method
 from jaxmlip.fitting.training.streamed import train_streamed
 from jaxmlip.potentials.base import Kernel, Linear, Potential
@@ -31,6 +35,9 @@ from jaxmlip.progress import Report, Terminated
 Run = Callable[[Any, Any, Any, Extras], tuple[Model, History]]
 """(start, atoms, settings, extras) → the fitted model and its history."""
 
+Members = Callable[[Any, Sequence[ase.Atoms], Any, Unseen], tuple[Model, History]]
+"""(start, atoms, settings, unseen) → a model with several members, and its history."""
+
 
 class FitMethod(NamedTuple):
     """A method of fitting: its settings, and what runs it."""
@@ -39,6 +46,8 @@ class FitMethod(NamedTuple):
     run: Run
     streamed: Run | None = None
     """The same of packed data, which stay on disk; None: they are read into memory first."""
+    members: Members | None = None
+    """Runs several fits at once, each without what it does not see; None: they are run one after another."""
 
 
 def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
@@ -51,11 +60,11 @@ def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
 
 
 FIT_METHODS = {
-    "linear": FitMethod(LinearFit, _in_one_piece(fit_linear), _in_one_piece(fit_linear)),
+    "linear": FitMethod(LinearFit, _in_one_piece(fit_linear), _in_one_piece(fit_linear), fit_linear_members),
     "gaussian-process": FitMethod(GaussianProcessFit, _in_one_piece(fit_gaussian_process)),
     "gauss-newton": FitMethod(GaussNewtonFit, partial(train, optimizer=gauss_newton_method)),
     "quasi-newton": FitMethod(QuasiNewtonFit, partial(train, optimizer=quasi_newton_method)),
-    "gradient": FitMethod(GradientFit, partial(train, optimizer=gradient_method), train_streamed),
+    "gradient": FitMethod(GradientFit, partial(train, optimizer=gradient_method), train_streamed, train_members),
 }
 """By the names that the command line and study files use."""
 
@@ -102,6 +111,86 @@ def fit(
         Terminated: SIGTERM arrived; with a folder an iterative fit leaves a checkpoint after the epoch (on packed data
             after the step) and ends.
     """
+    start, settings, method = _chosen(start, settings)
+    run = method.streamed if isinstance(atoms, PackedData) and method.streamed else method.run
+    frames, held_out = (_frames(given, method) for given in (atoms, validation))
+    if isinstance(settings, StructureWeights):
+        frames, settings = with_isolated(converged(frames, settings), settings)
+    return run(start, frames, settings, Extras(held_out, None if folder is None else Path(folder), show_progress))
+
+
+def fit_committee(
+    start: Potential | Model | str | Path,
+    atoms: Any,
+    *,
+    n_members: int = 4,
+    settings: Any = None,
+    leave_out: bool = True,
+    seed: int = 0,
+) -> tuple[Model, History]:
+    """Several models of one potential, each fitted without one part of the data: how they differ tells what is open.
+
+    Training by gradients runs all members in one compiled program, from initial parameters and in orders of their own;
+    there the last epoch counts, and nothing is held out. A linear fit computes the rows once for all members, which
+    have one ridge. By other methods they are fitted one after another.
+
+    >>> import jaxmlip
+    >>> potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
+    >>> models, _ = fit_committee(potential, jaxmlip.datasets.load("mo", split="test")[:4], n_members=2)
+    >>> models.params["coefficients"].shape
+    (2, 1, 5)
+
+    Args:
+        start: as of `fit`.
+        atoms: structures with labels; packed data are read into memory.
+        n_members: at least 2.
+        settings: as of `fit`.
+        leave_out: False lets all members see all data: then they differ by what is drawn at random in training.
+        seed: of the parts that are left out.
+
+    Returns:
+        One model whose parameters have a first axis [n_members], for `predict_committee`, and a history.
+
+    Raises:
+        ValueError: fewer than two members or fewer structures than members, nothing in which the members would differ,
+            or data that cannot be fitted (`fit`).
+        FloatingPointError: a member diverged.
+    """
+    start, settings, method = _chosen(start, settings)
+    if n_members < 2:
+        raise ValueError(f"a committee has at least two members, got n_members={n_members}")
+    frames = frames_of(atoms)
+    if isinstance(settings, StructureWeights):
+        frames, settings = with_isolated(converged(frames, settings), settings)
+    if len(frames) < n_members:
+        raise ValueError(f"{n_members} members need at least as many structures, got {len(frames)}")
+    unseen = dealt(len(frames), n_members, seed) if leave_out else Unseen(n_members, np.full(len(frames), -1))
+    if not leave_out and not hasattr(settings, "seed"):
+        raise ValueError(f"{type(settings).__name__} draws nothing at random: all members would be the same")
+    if method.members is not None and not getattr(settings, "frozen", ()):
+        return method.members(start, frames, settings, unseen)
+    return _one_by_one(start, frames, settings, unseen)
+
+
+def _one_by_one(start: Any, frames: Sequence[ase.Atoms], settings: Any, unseen: Unseen) -> tuple[Model, History]:
+    members, rows = [], []
+    for k in range(unseen.n_members):
+        own = dataclasses.replace(settings, seed=settings.seed + k) if hasattr(settings, "seed") else settings
+        seen = [frame for frame, member in zip(frames, unseen.member_of, strict=True) if member != k]
+        member, history = fit(start, seen, settings=own)
+        members.append(member)
+        rows.append({"member": k, **history.summary})
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *[member.params for member in members])
+    return Model(members[0].potential, params), History({"seconds": sum(row["seconds"] for row in rows)}, rows)
+
+
+def _chosen(start: Any, settings: Any) -> tuple[Potential | Model, Any, FitMethod]:
+    """What is fitted, and how.
+
+    Raises:
+        ValueError: a model for predictions alone.
+        TypeError: settings of no method.
+    """
     start = _start(start)
     potential = start.potential if isinstance(start, Model) else start
     if "offsets" in potential.fixed:
@@ -114,11 +203,7 @@ def fit(
     if method is None:
         kinds = ", ".join(method.settings.__name__ for method in FIT_METHODS.values())
         raise TypeError(f"settings must be one of {kinds}; got {settings!r}")
-    run = method.streamed if isinstance(atoms, PackedData) and method.streamed else method.run
-    frames, held_out = (_frames(given, method) for given in (atoms, validation))
-    if isinstance(settings, StructureWeights):
-        frames, settings = with_isolated(converged(frames, settings), settings)
-    return run(start, frames, settings, Extras(held_out, None if folder is None else Path(folder), show_progress))
+    return start, settings, method
 
 
 def _frames(structures: Any, method: FitMethod) -> Any:

@@ -7,7 +7,7 @@ some thousand structures are in memory at once, and the square of the number of 
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import ase
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
 from jaxmlip.data.packed import PackedData
+from jaxmlip.fitting.committee import Unseen
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
@@ -69,52 +70,93 @@ def fit_linear(
         ValueError: the potential is not linear, no labels that carry weight, a label that is not finite, or an
             element that the potential does not know.
     """
-    settings = LinearFit() if settings is None else settings
-    potential = start.potential if isinstance(start, Model) else start
-    if not isinstance(potential.stages, Linear):
-        raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
     started, cpu = time.perf_counter(), time.process_time()
     with jax.enable_x64(True):
-        begun = start.params if isinstance(start, Model) else initial(potential, 0, None)
-        fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), begun)
-        given = given_offsets(potential.config, settings.offsets, fixed if isinstance(start, Model) else None)
-        problem = _stream(Model(potential, fixed), atoms, settings, given, show_progress)
-    if not problem.n_rows:
-        raise ValueError(NOTHING)
+        task = _task(start, LinearFit() if settings is None else settings)
+        problem = _stream(task, atoms, show_progress)
     designed = time.perf_counter()
-    roughness = _roughness(potential.stages, fixed)
-    penalised = np.ones(problem.n_columns, bool)
-    n_species = len(potential.config.species)
-    penalised[:n_species] = False
-    folds = {"ridge": settings.ridge, "truncation": settings.truncation}
-    solution = solve(problem, penalty_mask=penalised, column_scale=potential.stages.roughness is None, **folds)
-    offsets = solution.coefficients[:n_species] + given
-    coefficients = (solution.coefficients / roughness)[n_species:].reshape(fixed["coefficients"].shape)
-    fitted = {**fixed, "offsets": offsets, "coefficients": coefficients}
+    solution = _solved(task, problem, task.settings.ridge)
     times = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
         "design_seconds": designed - started,
     }
-    return Model(potential, fitted), _history(problem, solution, times)
+    return Model(task.start.potential, _params(task, solution)), _history(problem, solution, times)
 
 
-def _stream(
-    start: Model, atoms: Sequence[ase.Atoms], settings: LinearFit, given: np.ndarray, show: bool | Report
-) -> StreamedQR:
-    """All rows of all structures, reduced."""
-    potential, params = start.potential, start.params
+def fit_linear_members(
+    start: Potential | Model, atoms: Sequence[ase.Atoms], settings: LinearFit, unseen: Unseen
+) -> tuple[Model, History]:
+    """Members of a committee, each fitted without what it does not see: rows are computed once for all of them.
+
+    Their ridge is that of a fit to all structures; "folds" leaves out what the members do not see.
+
+    Raises:
+        ValueError: as `fit_linear`.
+    """
+    started = time.perf_counter()
+    with jax.enable_x64(True):
+        task = _task(start, settings)
+        problem = _stream(task, atoms, False, unseen)
+    ridge = _solved(task, problem, settings.ridge).ridge
+    found = [_solved(task, problem.without(str(k)), ridge) for k in range(unseen.n_members)]
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *[_params(task, one) for one in found])
+    return Model(task.start.potential, params), History({"ridge": ridge, "seconds": time.perf_counter() - started}, [])
+
+
+class _Task(NamedTuple):
+    """What is fitted, and how."""
+
+    start: Model
+    settings: LinearFit
+    given: np.ndarray  # offsets that are not fitted, eV
+
+    @property
+    def n_offsets(self) -> int:
+        return len(self.start.potential.config.species)
+
+
+def _task(start: Potential | Model, settings: LinearFit) -> _Task:
+    potential = start.potential if isinstance(start, Model) else start
+    if not isinstance(potential.stages, Linear):
+        raise ValueError(f"{type(potential.config).__name__} is not linear in its coefficients: this fit cannot do it")
+    begun = start.params if isinstance(start, Model) else initial(potential, 0, None)
+    fixed: dict = jax.tree.map(lambda x: np.asarray(x, np.float64), begun)
+    given = given_offsets(potential.config, settings.offsets, fixed if isinstance(start, Model) else None)
+    return _Task(Model(potential, fixed), settings, given)
+
+
+def _solved(task: _Task, problem: StreamedQR, ridge: Any) -> Solution:
+    stages: Any = task.start.potential.stages
+    penalised = np.arange(problem.n_columns) >= task.n_offsets
+    options = {"penalty_mask": penalised, "column_scale": stages.roughness is None}
+    return solve(problem, ridge=ridge, truncation=task.settings.truncation, **options)
+
+
+def _params(task: _Task, solution: Solution) -> Params:
+    """Offsets and coefficients, the other parameters as they are."""
+    fixed: dict[str, Any] = task.start.params
+    stages: Any = task.start.potential.stages
+    coefficients = solution.coefficients / _roughness(stages, fixed)
+    found = coefficients[task.n_offsets :].reshape(fixed["coefficients"].shape)
+    return {**fixed, "offsets": coefficients[: task.n_offsets] + task.given, "coefficients": found}
+
+
+def _stream(task: _Task, atoms: Sequence[ase.Atoms], show: bool | Report, unseen: Unseen | None = None) -> StreamedQR:
+    """All rows of all structures, reduced; those that a member does not see in a fold by its number."""
+    potential, params, settings, given = task.start.potential, task.start.params, task.settings, task.given
     factors = _factors(atoms, potential, settings)
-    n_species = len(potential.config.species)
+    n_species = task.n_offsets
     columns = n_species + int(np.size(params["coefficients"]))
     few = np.shape(params["coefficients"])[-1] <= _FEW_FEATURES
     batch_atoms = settings.batch_atoms or (512 if few else 128)
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
-    problem = StreamedQR(columns, n_folds=min(n_folds, len(atoms)))
+    problem = StreamedQR(columns, n_folds=unseen.n_members if unseen else min(n_folds, len(atoms)))
     roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
     for number, piece in enumerate(pieces := _pieces(atoms)):
         frames = [atoms[int(k)] for k in piece]
         groups = [_group(frame, int(k), settings) for k, frame in zip(piece, frames, strict=True)]
+        groups = groups if unseen is None else [str(unseen.member_of[k]) for k in piece]
         own = None if factors is None else factors[piece]
         filled = batches(frames, potential.config, max_atoms=batch_atoms, n_shapes=1, factors=own)
         label = "design matrix" if len(pieces) == 1 else f"design matrix, part {number + 1} of {len(pieces)}"
@@ -129,6 +171,8 @@ def _stream(
                     rows.matrix[:, :n_species] = 0
                 np.divide(rows.matrix, roughness, out=rows.matrix)
                 _add(problem, rows, batch.index, groups)
+    if not problem.n_rows:
+        raise ValueError(NOTHING)
     return problem
 
 

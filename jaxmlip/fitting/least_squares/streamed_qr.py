@@ -214,6 +214,12 @@ class StreamedQR:
         """One factor per fold in use, of all rows so far; they stay valid only until the next ``add``."""
         return [fold.flush() for fold in self._folds]
 
+    def without(self, group: Hashable) -> "StreamedQR":
+        """The problem without the fold of a group; it shares the other folds."""
+        rest = StreamedQR(self.n_columns, n_folds=self.n_folds, chunk_rows=self._chunk_rows)
+        rest._folds = [fold for fold in self._folds if fold is not self._fold_of.get(group)]
+        return rest
+
     def _fold(self, group: Hashable | None) -> _Fold:
         if group is not None and group in self._fold_of:
             return self._fold_of[group]

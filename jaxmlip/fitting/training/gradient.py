@@ -107,22 +107,28 @@ def gradient_method(problem: Problem) -> Optimizer:
 
 
 def gradient_states(
-    problem: Problem, trained: Params, fixed: Params, seeds: Sequence[int]
+    problem: Problem, trained: Params, fixed: Params, seeds: Sequence[int], member_of: Int[np.ndarray, " n_structures"]
 ) -> Iterator[tuple[Params, list[Terms]]]:
     """Epoch by epoch the trained params of several members [n_members, …], and the sums of their minibatches.
 
-    Each member has an order of the structures of its own, by its seed.
+    Each member has an order of the structures of its own, by its seed, and does not see those that ``member_of`` gives
+    it. Where that leaves it fewer of a size than another, it sees some of its own twice.
     """
     settings: GradientFit = problem.settings
     size = settings.batch_size
-    n_steps = sum(len(shuffled_rows(part.bucket.n_structures, size, None)) for part in problem.train)
+    seen = [[np.flatnonzero(member_of[part.bucket.index] != k) for k in range(len(seeds))] for part in problem.train]
+    lengths = [max(map(len, own)) for own in seen]
+    n_steps = sum(-(-length // size) for length in lengths)
     optimizer = _optimizer(settings, n_steps)
     state = jax.vmap(lambda one: GradientState(one, one, optimizer.init(one)))(trained)
     one_step = partial(_step, Objective(problem.potential, settings), n_steps)
     step = jax.jit(jax.vmap(one_step, in_axes=(0, 0, None, 0)))
     for number in range(1, settings.epochs + 1):
         orders = [np.random.Generator(np.random.PCG64([seed, number])) for seed in seeds]
-        drawn_rows = [[shuffled_rows(part.bucket.n_structures, size, rng) for rng in orders] for part in problem.train]
+        drawn_rows = [
+            [_rows_of(own, length, size, rng) for own, rng in zip(part, orders, strict=True)]
+            for part, length in zip(seen, lengths, strict=True)
+        ]
         work = [(k, b) for k, rows in enumerate(drawn_rows) for b in range(len(rows[0]))]
         sums = []
         for k, b in (work[i] for i in orders[0].permutation(len(work))):
@@ -131,6 +137,15 @@ def gradient_states(
             state, found = step(state, fixed, part, jnp.asarray(portions))
             sums.append(jax.device_get(found))
         yield (state.average if settings.ema_decay else state.params), sums
+
+
+def _rows_of(
+    own: Int[np.ndarray, " n"], length: int, size: int, rng: np.random.Generator
+) -> Int[np.ndarray, "n_batches size"]:
+    """``length`` numbers of ``own``, in a random order and where needed again from the first on; filled up with −1."""
+    rows = shuffled_rows(length, size, None)
+    order = rng.permutation(own) if len(own) else np.full(1, -1)
+    return np.where(rows < 0, -1, order[rows % len(order)])
 
 
 @program(static_argnums=(0, 1), weight=0.0)

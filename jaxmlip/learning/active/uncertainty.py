@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from jaxmlip.evaluate.grade import active_set, grades, load_active_set, save_active_set
 from jaxmlip.files import atomic_path
-from jaxmlip.fitting import fit, predict_committee, predict_variance
+from jaxmlip.fitting import fit_committee, predict_committee, predict_variance
 from jaxmlip.fitting.gaussian_process.regression import Posterior
 from jaxmlip.fitting.training.frozen import flattened
 from jaxmlip.formats import load, save
@@ -135,17 +135,15 @@ def _variance(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
 
 def _committee(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
     """Spread of the force on the worst atom, eV/Å, among models each fitted without one part of the data."""
-    part = np.random.default_rng([fitted.seed, len(fitted.train)]).permutation(len(fitted.train)) % settings.n_members
-    members = []
-    for k in range(settings.n_members):
-        path = None if folder is None else folder / f"member-{k}.npz"
-        if path is None or not path.exists():
-            seen = [frame for frame, own in zip(fitted.train, part, strict=True) if own != k]
-            member, _ = fit(fitted.start, seen, settings=fitted.fit)
-            if path is not None:
-                save(member, path)
-        members.append(load(path) if path is not None else member)
-    params = jax.tree.map(lambda *leaves: np.stack(leaves), *[member.params for member in members])
+    n = min(settings.n_members, len(fitted.train))
+    paths = [] if folder is None else [folder / f"member-{k}.npz" for k in range(n)]
+    if paths and paths[-1].exists():
+        params = jax.tree.map(lambda *leaves: np.stack(leaves), *[load(path).params for path in paths])
+    else:
+        made, _ = fit_committee(fitted.start, fitted.train, n_members=n, settings=fitted.fit, seed=fitted.seed)
+        params = made.params
+        for k, path in enumerate(paths):
+            save(Model(made.potential, jax.tree.map(lambda leaf, k=k: leaf[k], params)), path)
     models = Model(fitted.model.potential, params)
 
     def measure(atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, " n_structures"]:

@@ -9,12 +9,14 @@ import pytest
 from ase.build import bulk
 
 import jaxmlip
+from jaxmlip.cathodes import layered
 from jaxmlip.data.labels import labels
+from jaxmlip.graph.neighbors import neighbor_pairs
 from jaxmlip.learning import Around, Distillation, Exploration, Place, Student, around, distil
 from jaxmlip.learning.exploration import dynamics, relaxations
 from jaxmlip.learning.offsets import aligned
 from jaxmlip.learning.selection import informative
-from jaxmlip.learning.structures import CLOSE, is_sound, metals_of
+from jaxmlip.learning.structures import CLOSE, is_sound, metals_of, moved_layers
 from jaxmlip.potentials.model import Model
 from jaxmlip.potentials.zbl import ZBLConfig, zbl
 
@@ -56,6 +58,24 @@ def test_each_kind_changes_what_its_name_says(seeds):
     assert {metals_of([one]) for one in kinds["swapped"]} >= {("Mn", "Ni")}  # mixtures that no seed has
     assert all((one.symbols == "O").sum() == 4 for one in made)
     assert all(one.calc is None and is_sound(one) for one in made)
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 1, 1), (1, 3, 2)])
+def test_layers_move_as_rigid_bodies(repeat):
+    """Of CoO2: distances within layers stay to 1e-9 Å, in whatever cell; LiCoO2 has none that lithium does not bind."""
+    full = layered("Co")
+    empty = full[[atom.symbol != "Li" for atom in full]].repeat(repeat)
+    assert moved_layers(full.repeat(repeat), np.random.default_rng(0)) is None
+    changes = []
+    for seed in range(20):
+        moved = moved_layers(empty, np.random.default_rng(seed), largest=0.8)
+        volumes = [cell.get_volume() / np.prod(repeat) for cell in (empty, moved)]
+        area = np.linalg.norm(np.cross(full.cell[0] - full.cell[1], full.cell[1] - full.cell[2]))
+        changes.append((volumes[1] - volumes[0]) / area)
+        bonds = [neighbor_pairs(cell, 2.2) for cell in (empty, moved)]
+        assert len(bonds[0].centers) == 12 * np.prod(repeat)  # six oxygens around each cobalt, in both directions
+        assert np.allclose(np.sort(bonds[0].distances), np.sort(bonds[1].distances), rtol=0, atol=1e-9)
+    assert -0.2 - 1e-9 < min(changes) < 0 < 0.5 < max(changes) < 0.8
 
 
 def test_a_structure_depends_on_its_number_alone(seeds):

@@ -1,20 +1,24 @@
-"""New structures around known ones: rattled, strained, with metals swapped, partly delithiated.
+"""New structures around known ones: rattled, strained, with metals swapped, partly delithiated, layers moved.
 
 Each is a pure function of a structure and a random generator, and keeps neither labels nor ``info``. Species are told
 apart by what they do in an ionic solid: anions stay, carriers (lithium) may leave, all others are metals.
 """
 
 from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
 
 import ase
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmlip.graph.neighbors import neighbor_pairs
 
 ANIONS = ("N", "O", "F", "P", "S", "Cl", "Se", "Br", "Te", "I")
 CARRIERS = ("Li", "Na", "K")
+_BOND = 1.3  # of the sum of covalent radii: nearer atoms are bonded
+_LARGEST_INDEX = 4  # of planes between layers: those of a primitive cell in supercells of up to four
 CLOSE = 0.6
 """Of the sum of covalent radii: atoms nearer than that are no structure to learn from."""
 
@@ -93,6 +97,64 @@ def delithiated(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
     stays[rng.choice(carriers, n_out, replace=False)] = False
     found = bare(atoms)[stays]
     found.positions += rng.normal(0.0, 0.03, found.positions.shape)
+    return found
+
+
+def moved_layers(atoms: ase.Atoms, rng: np.random.Generator, *, largest: float = 1.0) -> ase.Atoms | None:
+    """Layers that no bond connects moved apart by up to ``largest`` Å, or together by a quarter of it, with the cell.
+
+    Every second time they also slide along each other by up to ``largest``. None of a structure without such layers.
+
+    >>> from ase.build import bulk
+    >>> graphite = ase.Atoms("C4", cell=[2.46, 2.46, 6.7, 90, 90, 120], pbc=True)
+    >>> graphite.set_scaled_positions([[0, 0, 0], [0, 0, 0.5], [1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0.5]])
+    >>> found = moved_layers(graphite, np.random.default_rng(0))
+    >>> bool(found.cell[2, 2] != 6.7), moved_layers(bulk("LiO", "rocksalt", a=4.2), np.random.default_rng(0)) is None
+    (True, True)
+    """
+    found = bare(atoms)
+    gap = _widest_gap(found)
+    if gap is None:
+        return None
+    step = gap.normal * rng.uniform(-largest / 4, largest)
+    if rng.random() < 0.5:
+        along = rng.normal(size=3)
+        along -= (along @ gap.normal) * gap.normal
+        step = step + along / np.linalg.norm(along) * rng.uniform(0.0, largest)
+    found.positions += gap.layers[:, None] * step
+    found.set_cell(found.cell.array + gap.indices[:, None] * step)
+    return found
+
+
+class _Gap(NamedTuple):
+    """Between layers that no bond connects."""
+
+    width: float  # Å
+    normal: Float[np.ndarray, "3"]
+    indices: Int[np.ndarray, "3"]  # Miller's, of the planes: layers that each lattice vector crosses
+    layers: Int[np.ndarray, " n_atoms"]  # which each atom is in
+
+
+def _widest_gap(atoms: ase.Atoms) -> _Gap | None:
+    if not atoms.pbc.all() or not len(atoms):
+        return None
+    radii = covalent_radii[atoms.numbers]
+    pairs = neighbor_pairs(atoms, 2 * _BOND * float(radii.max()))
+    bonded = pairs.distances < _BOND * (radii[pairs.centers] + radii[pairs.neighbors])
+    here, there, image = pairs.centers[bonded], pairs.neighbors[bonded], pairs.shifts[bonded]
+    fractional, reciprocal = atoms.cell.scaled_positions(atoms.positions), atoms.cell.reciprocal().array
+    found: _Gap | None = None
+    for indices in product(range(-_LARGEST_INDEX, _LARGEST_INDEX + 1), repeat=3):
+        if indices <= (0, 0, 0) or np.gcd.reduce(indices) != 1:
+            continue
+        heights = np.sort(fractional @ indices % 1.0)
+        gaps = np.diff(heights, append=heights[0] + 1)
+        widest, size = int(np.argmax(gaps)), np.linalg.norm(indices @ reciprocal)
+        layers = np.floor(fractional @ indices - heights[widest] - gaps[widest] / 2).astype(int)
+        crossed = layers[here] != layers[there] + image @ indices
+        if not crossed.any() and (found is None or gaps[widest] / size > found.width):
+            normal = indices @ reciprocal / size
+            found = _Gap(float(gaps[widest] / size), normal, np.array(indices), layers)
     return found
 
 

@@ -20,7 +20,17 @@ from jaxmlip.learning import exploration
 from jaxmlip.learning.active.settings import Explorer
 from jaxmlip.learning.active.worker import imported
 from jaxmlip.learning.exploration import Exploration, Watch, labelled
-from jaxmlip.learning.structures import ANIONS, bare, delithiated, is_sound, metals_of, rattled, strained, swapped
+from jaxmlip.learning.structures import (
+    ANIONS,
+    bare,
+    delithiated,
+    is_sound,
+    metals_of,
+    moved_layers,
+    rattled,
+    strained,
+    swapped,
+)
 from jaxmlip.potentials.model import Model
 from jaxmlip.simulate.relax import Relaxation, relax
 from jaxmlip.units import BOLTZMANN
@@ -48,6 +58,8 @@ class Made(Settings):
     """Of strained cells: components of the strain are drawn up to here."""
     largest_rattle: Positive = 0.15
     """Å; of rattled structures: widths of displacements are drawn up to here."""
+    largest_shift: Positive = 1.0
+    """Å; of layers: shifts against each other are drawn up to here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +119,14 @@ def monte_carlo(
     return kept
 
 
-def _made(make: Callable[[ase.Atoms, Made, np.random.Generator, tuple[str, ...]], ase.Atoms]) -> Function:
+def _made(make: Callable[[ase.Atoms, Made, np.random.Generator, tuple[str, ...]], ase.Atoms | None]) -> Function:
     def explorer(
         model: Model, starts: Sequence[ase.Atoms], exploring: Exploring, rng: np.random.Generator
     ) -> list[ase.Atoms]:
         metals = metals_of(starts)
         pairs = [(k, start) for k, start in enumerate(starts) for _ in range(exploring.options.copies)]
-        return [_numbered(make(start, exploring.options, rng, metals), k) for k, start in pairs]
+        made = [(k, make(start, exploring.options, rng, metals)) for k, start in pairs]
+        return [_numbered(one, k) for k, one in made if one is not None]
 
     return explorer
 
@@ -133,6 +146,7 @@ EXPLORERS: Mapping[str, Kind] = {
     "rattled": Kind(_made(lambda start, o, rng, metals: rattled(start, rng, largest=o.largest_rattle)), Made),
     "strained": Kind(_made(lambda start, o, rng, metals: strained(start, rng, largest=o.largest)), Made),
     "swapped": Kind(_made(lambda start, o, rng, metals: swapped(start, rng, metals=metals)), Made),
+    "layers": Kind(_made(lambda start, o, rng, metals: moved_layers(start, rng, largest=o.largest_shift)), Made),
     "delithiated": Kind(_made(lambda start, o, rng, metals: delithiated(start, rng)), Made),
 }
 """Explorers by name."""

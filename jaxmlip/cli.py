@@ -94,7 +94,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     jaxmlip 0.1.0
     0
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does: write no more, at the end neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _command(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -134,9 +143,6 @@ def _run(name: str, words: list[str]) -> int:
         return _complain(f"jaxmlip {name}: {stop}", code=stop.exit_code)
     except KeyboardInterrupt:
         return _complain(f"jaxmlip {name}: stopped", code=130)
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does: write no more, at the end neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except _USER_ERRORS as error:
         if debug:
             raise

@@ -373,11 +373,12 @@ with atomic_path(sys.argv[1]) as temporary:
     assert path.read_text() == "whole"
 
 
-def test_a_reader_that_goes_away_is_no_error():
+@pytest.mark.parametrize("words", [["voltage", "--help"], ["--help"]])
+def test_a_reader_that_goes_away_is_no_error(words):
     """As ``| head -1``; the program meets a closed pipe from its first word on."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*PROGRAM, "voltage", "--help"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([*PROGRAM, *words], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 

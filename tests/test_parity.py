@@ -82,6 +82,7 @@ def test_figures_leave_matplotlib_and_its_backend_alone(tmp_path):
 
 def test_every_family_has_a_colour_of_its_own():
     assert len({style.color(name) for name in trainable()}) == len(trainable())
+    assert style.color("rocksalt-ace") != style.color("rocksalt-mtp")  # points of one figure
     assert style.label("qsnap-8") == "qSNAP-8"
 
 

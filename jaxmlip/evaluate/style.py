@@ -55,7 +55,7 @@ def color(name: str) -> str:
     ('#0072b2', True)
     """
     family = FAMILIES.get(name.split("-")[0].lower())
-    return (family and family.color) or _FURTHER[sum(map(ord, name)) % len(_FURTHER)]
+    return (family and family.color) or _FURTHER[sum(k * ord(letter) for k, letter in enumerate(name)) % len(_FURTHER)]
 
 
 def label(name: str) -> str:

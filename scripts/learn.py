@@ -34,7 +34,7 @@ ELEMENTS = ("Li", "O", "Ti", "Mn", "Ni")
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mtp": (
         {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
-        {"energy_weight": 30.0, "prior": 0.01, "epochs": 15, "validation_fraction": 0.0},
+        {"energy_weight": 30.0, "prior": 1e-3, "epochs": 40, "validation_fraction": 0.0},
     ),
     "ace": (PRESETS["ace-rocksalt"].potential, PRESETS["ace-rocksalt"].fit),
 }

@@ -2,7 +2,7 @@
 
     apt-get install gpaw gpaw-data            # Debian; its Python is /usr/bin/python3
     python scripts/learn_with_dft.py LiH --out dft-lih
-    python scripts/learn_with_dft.py LiCoO2 --out dft-licoo2
+    python scripts/learn_with_dft.py LiCoO2 --budget 72 --per-round 12 --starts 24 --out dft-licoo2
 
 Lithium hydride takes about a second a calculation and shows the way. LiCoO2 and its delithiated cells of 3 to 8 atoms
 (PBE+U, without spin) take a minute; afterwards the potential has to keep 10 ps at 600 K, and its voltage is

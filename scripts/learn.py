@@ -32,7 +32,7 @@ from jaxmlip.potentials.presets import PRESETS
 TEACHER = "rocksalt-mtp"
 ELEMENTS = ("Li", "O", "Ti", "Mn", "Ni")
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "mtp": (
+    "mtp": (  # a prior by splits of one seed's labels: as strong as the preset's, errors stay four times as large
         {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
         {"energy_weight": 30.0, "prior": 1e-3, "epochs": 40, "validation_fraction": 0.0},
     ),

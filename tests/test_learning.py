@@ -66,6 +66,7 @@ def test_layers_move_as_rigid_bodies(repeat):
     full = layered("Co")
     empty = full[[atom.symbol != "Li" for atom in full]].repeat(repeat)
     assert moved_layers(full.repeat(repeat), np.random.default_rng(0)) is None
+    assert moved_layers(empty[[0, 0, 1]], np.random.default_rng(0)) is None  # overlapping atoms
     changes = []
     for seed in range(20):
         moved = moved_layers(empty, np.random.default_rng(seed), largest=0.8)

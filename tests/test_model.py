@@ -20,7 +20,7 @@ from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import Labels, attach, labels
 from jaxmlip.data.structures import frames_of
 from jaxmlip.fitting import GradientFit, LinearFit, fit_committee, predict_committee
-from jaxmlip.fitting.committee import dealt
+from jaxmlip.fitting.committee import random_folds
 from jaxmlip.fitting.training.problem import initial_params
 from jaxmlip.potentials import Model, descriptors, trainable
 from jaxmlip.potentials.hyperparameters import settings_as_params
@@ -156,18 +156,18 @@ def test_a_model_is_one_line_and_a_table():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("leave_out", [False, True])
-def test_a_committee_is_trained_in_one_program(leave_out):
+@pytest.mark.parametrize("fold_seed", [None, 0])
+def test_a_committee_is_trained_in_one_program(fold_seed):
     """Each member alone, with its seed and its data, gives the same: 1e-6 in float64, other orders of the same sums."""
     frames = jaxmlip.datasets.load("si", split="test")[:4]
     potential = jaxmlip.build("aenet", species=("Si",), cutoff=4.0, radial_order=3, angular_order=2, hidden=("2:tanh",))
     settings = GradientFit(epochs=2, batch_size=4, dtype="float64", validation_fraction=0.0, n_shapes=1)
     start, seen = potential, frames
-    if leave_out:  # from a model, as initial parameters depend on the data
+    if fold_seed is not None:  # from a model, as initial parameters depend on the data
         start = Model(potential, initial_params(potential, frames, settings))
         settings = dataclasses.replace(settings, offsets="keep")
-        seen = [frame for frame, member in zip(frames, dealt(4, 2, 0).member_of, strict=True) if member != 0]
-    models, history = fit_committee(start, frames, n_members=2, settings=settings, leave_out=leave_out)
+        seen = [frame for frame, fold in zip(frames, random_folds(4, 2, 0).fold_of, strict=True) if fold != 0]
+    models, history = fit_committee(start, frames, n_members=2, settings=settings, fold_seed=fold_seed)
     first, _ = jaxmlip.fit(start, seen, settings=settings)
     for a, b in zip(jax.tree.leaves(models.params), jax.tree.leaves(first.params), strict=True):
         np.testing.assert_allclose(a[0], b, rtol=1e-6, atol=1e-9)
@@ -183,24 +183,28 @@ def test_members_of_a_linear_committee_are_the_fits_without_their_parts(ridge):
     """Rows computed once or again: 1e-7 of coefficients that are determined to some 1e-10 by a ridge of 1e-6."""
     frames = jaxmlip.datasets.load("mo", split="test")[:6]
     potential = jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2)
-    models, history = fit_committee(potential, frames, n_members=3, settings=LinearFit(ridge=ridge), seed=1)
+    models, history = fit_committee(potential, frames, n_members=3, settings=LinearFit(ridge=ridge), fold_seed=1)
     for k in range(3):
-        seen = [frames[i] for i in np.flatnonzero(dealt(6, 3, 1).member_of != k)]
+        seen = [frames[i] for i in np.flatnonzero(random_folds(6, 3, 1).fold_of != k)]
         alone, _ = jaxmlip.fit(potential, seen, settings=LinearFit(ridge=history.summary["ridge"]))
         np.testing.assert_allclose(models.params["coefficients"][k], alone.params["coefficients"], rtol=1e-7)
 
 
-def test_a_committee_by_other_methods_and_what_it_refuses():
+def test_a_committee_by_other_methods_and_what_it_refuses(tmp_path):
     frames = jaxmlip.datasets.load("mo", split="test")[:4]
     gap = jaxmlip.build("gap", species=("Mo",), cutoff=4.0, n_max=2, l_max=2)
     few = jaxmlip.fitting.GaussianProcessFit(n_sparse=6)
     models, history = fit_committee(gap, frames, n_members=2, settings=few)
     assert [row["member"] for row in history.rows] == [0, 1]
     assert predict_committee(models, frames[:1]).energy_spread[0] > 0
+    mtp, three = jaxmlip.build("mtp", species=("Mo",), cutoff=4.0, level=2), jaxmlip.fitting.GaussNewtonFit(epochs=3)
+    made = [fit_committee(mtp, frames, n_members=2, settings=three, folder=tmp_path)[0] for _ in range(2)]
+    assert (tmp_path / "member-1/log.jsonl").exists()  # kept, and gone on from: nothing is left to do
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, made), strict=True))
     for changes, message in [
         ({"n_members": 1}, "at least two members"),
         ({"n_members": 5}, "5 members need at least as many structures, got 4"),
-        ({"leave_out": False}, "all members would be the same"),
+        ({"fold_seed": None}, "all members would be the same"),
     ]:
         with pytest.raises(ValueError, match=message):
             fit_committee(jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2), frames, **changes)

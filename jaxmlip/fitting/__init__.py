@@ -13,7 +13,7 @@ import numpy as np
 from jaxmlip.config import ConfigError, from_mapping, unknown_name
 from jaxmlip.data.packed import PackedData
 from jaxmlip.data.structures import frames_of
-from jaxmlip.fitting.committee import Committee, Unseen, dealt, predict_committee
+from jaxmlip.fitting.committee import Committee, Folds, predict_committee, random_folds
 from jaxmlip.fitting.frame_weights import StructureWeights, converged, with_isolated
 from jaxmlip.fitting.gaussian_process.predictive_variance import Variance, predict_variance
 from jaxmlip.fitting.gaussian_process.regression import GaussianProcessFit, Posterior, fit_gaussian_process
@@ -35,8 +35,8 @@ from jaxmlip.progress import Report, Terminated
 Run = Callable[[Any, Any, Any, Extras], tuple[Model, History]]
 """(start, atoms, settings, extras) → the fitted model and its history."""
 
-Members = Callable[[Any, Sequence[ase.Atoms], Any, Unseen], tuple[Model, History]]
-"""(start, atoms, settings, unseen) → a model with several members, and its history."""
+Members = Callable[[Any, Sequence[ase.Atoms], Any, Folds], tuple[Model, History]]
+"""(start, atoms, settings, folds) → a model with several members, and its history."""
 
 
 class FitMethod(NamedTuple):
@@ -47,7 +47,7 @@ class FitMethod(NamedTuple):
     streamed: Run | None = None
     """The same of packed data, which stay on disk; None: they are read into memory first."""
     members: Members | None = None
-    """Runs several fits at once, each without what it does not see; None: they are run one after another."""
+    """Runs several fits at once, each without its fold; None: they are run one after another."""
 
 
 def _in_one_piece(function: Callable[..., tuple[Model, History]]) -> Run:
@@ -125,8 +125,8 @@ def fit_committee(
     *,
     n_members: int = 4,
     settings: Any = None,
-    leave_out: bool = True,
-    seed: int = 0,
+    fold_seed: int | None = 0,
+    folder: str | Path | None = None,
 ) -> tuple[Model, History]:
     """Several models of one potential, each fitted without one part of the data: how they differ tells what is open.
 
@@ -145,8 +145,9 @@ def fit_committee(
         atoms: structures with labels; packed data are read into memory.
         n_members: at least 2.
         settings: as of `fit`.
-        leave_out: False lets all members see all data: then they differ by what is drawn at random in training.
-        seed: of the parts that are left out.
+        fold_seed: of the folds that are left out; None lets all members see all data: then they differ by what is
+            drawn at random in training.
+        folder: members that are fitted one after another keep their checkpoints here, and go on from them (`fit`).
 
     Returns:
         One model whose parameters have a first axis [n_members], for `predict_committee`, and a history.
@@ -164,20 +165,26 @@ def fit_committee(
         frames, settings = with_isolated(converged(frames, settings), settings)
     if len(frames) < n_members:
         raise ValueError(f"{n_members} members need at least as many structures, got {len(frames)}")
-    unseen = dealt(len(frames), n_members, seed) if leave_out else Unseen(n_members, np.full(len(frames), -1))
-    if not leave_out and not hasattr(settings, "seed"):
-        raise ValueError(f"{type(settings).__name__} draws nothing at random: all members would be the same")
+    everything = Folds(n_members, np.full(len(frames), -1))
+    folds = everything if fold_seed is None else random_folds(len(frames), n_members, fold_seed)
+    drawn = isinstance(settings, GradientFit) or (isinstance(start, Potential) and hasattr(settings, "seed"))
+    if fold_seed is None and not drawn:
+        what = "from a model" if isinstance(start, Model) else "from scratch"
+        raise ValueError(f"{type(settings).__name__} {what} draws nothing at random: all members would be the same")
     if method.members is not None and not getattr(settings, "frozen", ()):
-        return method.members(start, frames, settings, unseen)
-    return _one_by_one(start, frames, settings, unseen)
+        return method.members(start, frames, settings, folds)
+    return _one_by_one(start, frames, settings, folds, folder)
 
 
-def _one_by_one(start: Any, frames: Sequence[ase.Atoms], settings: Any, unseen: Unseen) -> tuple[Model, History]:
+def _one_by_one(
+    start: Any, frames: Sequence[ase.Atoms], settings: Any, folds: Folds, folder: str | Path | None
+) -> tuple[Model, History]:
     members, rows = [], []
-    for k in range(unseen.n_members):
+    for k in range(folds.number):
+        place = None if folder is None else Path(folder) / f"member-{k}"
         own = dataclasses.replace(settings, seed=settings.seed + k) if hasattr(settings, "seed") else settings
-        seen = [frame for frame, member in zip(frames, unseen.member_of, strict=True) if member != k]
-        member, history = fit(start, seen, settings=own)
+        seen = [frame for frame, fold in zip(frames, folds.fold_of, strict=True) if fold != k]
+        member, history = fit(start, seen, settings=own, folder=place)
         members.append(member)
         rows.append({"member": k, **history.summary})
     params = jax.tree.map(lambda *leaves: np.stack(leaves), *[member.params for member in members])

@@ -21,12 +21,13 @@ from jaxmlip.potentials.base import cast_params
 from jaxmlip.potentials.model import Model, Prediction, predict
 
 
-class Unseen(NamedTuple):
-    """Which structures each member of a committee does not see."""
+class Folds(NamedTuple):
+    """Parts of the data: member k of a committee does not see fold k."""
 
-    n_members: int
-    member_of: Int[np.ndarray, " n_structures"]
-    """The number of the member that does not see a structure; −1: all see it."""
+    number: int
+    """As many as members."""
+    fold_of: Int[np.ndarray, " n_structures"]
+    """Of each structure; −1: in none, all members see it."""
 
 
 class Committee(NamedTuple):
@@ -38,13 +39,13 @@ class Committee(NamedTuple):
     forces_spread: list[Float[np.ndarray, "_ 3"]]  # eV/Å
 
 
-def dealt(n_structures: int, n_members: int, seed: int) -> Unseen:
-    """Structures dealt out at random to the members, which do not see their own part; all parts of about one size.
+def random_folds(n_structures: int, number: int, seed: int) -> Folds:
+    """Each structure in one fold, drawn at random; all folds of about one size.
 
-    >>> sorted(dealt(5, 2, 0).member_of.tolist())
+    >>> sorted(random_folds(5, 2, 0).fold_of.tolist())
     [0, 0, 0, 1, 1]
     """
-    return Unseen(n_members, np.random.default_rng([seed, n_structures]).permutation(n_structures) % n_members)
+    return Folds(number, np.random.default_rng([seed, n_structures]).permutation(n_structures) % number)
 
 
 def predict_committee(models: Model, structures: Any) -> Committee:

@@ -136,7 +136,7 @@ class _Gap(NamedTuple):
 
 
 def _widest_gap(atoms: ase.Atoms) -> _Gap | None:
-    if not atoms.pbc.all() or not len(atoms):
+    if not (len(atoms) and atoms.pbc.all() and is_sound(atoms)):
         return None
     radii = covalent_radii[atoms.numbers]
     pairs = neighbor_pairs(atoms, 2 * _BOND * float(radii.max()))

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmlip.config import Bounds, Count, NotNegative, unknown_name
 from jaxmlip.data.packed import PackedData
-from jaxmlip.fitting.committee import Unseen
+from jaxmlip.fitting.committee import Folds
 from jaxmlip.fitting.design import design
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.least_squares.ridge_regression import Solution, StreamedQR, solve
@@ -85,11 +85,11 @@ def fit_linear(
 
 
 def fit_linear_members(
-    start: Potential | Model, atoms: Sequence[ase.Atoms], settings: LinearFit, unseen: Unseen
+    start: Potential | Model, atoms: Sequence[ase.Atoms], settings: LinearFit, folds: Folds
 ) -> tuple[Model, History]:
-    """Members of a committee, each fitted without what it does not see: rows are computed once for all of them.
+    """Members of a committee, each fitted without its fold: rows are computed once for all of them.
 
-    Their ridge is that of a fit to all structures; "folds" leaves out what the members do not see.
+    Their ridge is that of a fit to all structures; "folds" chooses it by the same folds.
 
     Raises:
         ValueError: as `fit_linear`.
@@ -97,9 +97,9 @@ def fit_linear_members(
     started = time.perf_counter()
     with jax.enable_x64(True):
         task = _task(start, settings)
-        problem = _stream(task, atoms, False, unseen)
+        problem = _stream(task, atoms, False, folds)
     ridge = _solved(task, problem, settings.ridge).ridge
-    found = [_solved(task, problem.without(str(k)), ridge) for k in range(unseen.n_members)]
+    found = [_solved(task, problem.without(str(k)), ridge) for k in range(folds.number)]
     params = jax.tree.map(lambda *leaves: np.stack(leaves), *[_params(task, one) for one in found])
     return Model(task.start.potential, params), History({"ridge": ridge, "seconds": time.perf_counter() - started}, [])
 
@@ -142,8 +142,8 @@ def _params(task: _Task, solution: Solution) -> Params:
     return {**fixed, "offsets": coefficients[: task.n_offsets] + task.given, "coefficients": found}
 
 
-def _stream(task: _Task, atoms: Sequence[ase.Atoms], show: bool | Report, unseen: Unseen | None = None) -> StreamedQR:
-    """All rows of all structures, reduced; those that a member does not see in a fold by its number."""
+def _stream(task: _Task, atoms: Sequence[ase.Atoms], show: bool | Report, folds: Folds | None = None) -> StreamedQR:
+    """All rows of all structures, reduced, in the folds given or in those of the settings."""
     potential, params, settings, given = task.start.potential, task.start.params, task.settings, task.given
     factors = _factors(atoms, potential, settings)
     n_species = task.n_offsets
@@ -151,12 +151,12 @@ def _stream(task: _Task, atoms: Sequence[ase.Atoms], show: bool | Report, unseen
     few = np.shape(params["coefficients"])[-1] <= _FEW_FEATURES
     batch_atoms = settings.batch_atoms or (512 if few else 128)
     n_folds = settings.n_folds if settings.ridge == "folds" else 1
-    problem = StreamedQR(columns, n_folds=unseen.n_members if unseen else min(n_folds, len(atoms)))
+    problem = StreamedQR(columns, n_folds=folds.number if folds else min(n_folds, len(atoms)))
     roughness = _roughness(potential.stages, params)[None]  # pyright: ignore[reportArgumentType]
     for number, piece in enumerate(pieces := _pieces(atoms)):
         frames = [atoms[int(k)] for k in piece]
         groups = [_group(frame, int(k), settings) for k, frame in zip(piece, frames, strict=True)]
-        groups = groups if unseen is None else [str(unseen.member_of[k]) for k in piece]
+        groups = groups if folds is None else [str(folds.fold_of[k]) for k in piece]
         own = None if factors is None else factors[piece]
         filled = batches(frames, potential.config, max_atoms=batch_atoms, n_shapes=1, factors=own)
         label = "design matrix" if len(pieces) == 1 else f"design matrix, part {number + 1} of {len(pieces)}"

@@ -107,16 +107,16 @@ def gradient_method(problem: Problem) -> Optimizer:
 
 
 def gradient_states(
-    problem: Problem, trained: Params, fixed: Params, seeds: Sequence[int], member_of: Int[np.ndarray, " n_structures"]
+    problem: Problem, trained: Params, fixed: Params, seeds: Sequence[int], fold_of: Int[np.ndarray, " n_structures"]
 ) -> Iterator[tuple[Params, list[Terms]]]:
     """Epoch by epoch the trained params of several members [n_members, …], and the sums of their minibatches.
 
-    Each member has an order of the structures of its own, by its seed, and does not see those that ``member_of`` gives
-    it. Where that leaves it fewer of a size than another, it sees some of its own twice.
+    Each member has an order of the structures of its own, by its seed, and does not see the fold of its number. Where
+    that leaves it fewer of a size than another, it sees some of its own twice.
     """
     settings: GradientFit = problem.settings
     size = settings.batch_size
-    seen = [[np.flatnonzero(member_of[part.bucket.index] != k) for k in range(len(seeds))] for part in problem.train]
+    seen = [[np.flatnonzero(fold_of[part.bucket.index] != k) for k in range(len(seeds))] for part in problem.train]
     lengths = [max(map(len, own)) for own in seen]
     n_steps = sum(-(-length // size) for length in lengths)
     optimizer = _optimizer(settings, n_steps)

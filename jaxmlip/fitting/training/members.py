@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlip.fitting.committee import Unseen
+from jaxmlip.fitting.committee import Folds
 from jaxmlip.fitting.history import History
 from jaxmlip.fitting.objective import Terms, check_labels
 from jaxmlip.fitting.training.gradient import gradient_states
@@ -21,7 +21,7 @@ from jaxmlip.potentials.model import Model
 
 
 def train_members(
-    start: Potential | Model, atoms: Sequence[ase.Atoms], settings: Any, unseen: Unseen
+    start: Potential | Model, atoms: Sequence[ase.Atoms], settings: Any, folds: Folds
 ) -> tuple[Model, History]:
     """Members by `GradientFit` settings, from initial parameters and in orders of their own, in one compiled program.
 
@@ -31,7 +31,7 @@ def train_members(
         start: a potential; of a model all members start from its parameters.
         atoms: structures with labels.
         settings: `GradientFit`.
-        unseen: how many members, and what each does not see.
+        folds: what each member does not see.
 
     Raises:
         ValueError: data that cannot be fitted (`jaxmlip.fit`).
@@ -39,7 +39,7 @@ def train_members(
     """
     started = time.perf_counter()
     check_labels(atoms, settings)
-    seeds = [settings.seed + k for k in range(unseen.n_members)]
+    seeds = [settings.seed + k for k in range(folds.number)]
     with precision(settings.dtype):
         problem = make_problem(start, atoms, [], settings)
         members = [problem.params for _ in seeds]
@@ -48,7 +48,7 @@ def train_members(
         params = jax.tree.map(lambda *x: jnp.stack(x), *[cast_params(one, settings.dtype) for one in members])
         trained, fixed = split_params(problem.potential, params)
         rows = []
-        states = gradient_states(problem, trained, fixed, seeds, unseen.member_of)
+        states = gradient_states(problem, trained, fixed, seeds, folds.fold_of)
         for number, (state, sums) in enumerate(states, start=1):
             trained = state
             rows.append({"epoch": number, **_losses(sums)})

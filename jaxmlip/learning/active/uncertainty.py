@@ -140,7 +140,8 @@ def _committee(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
     if paths and paths[-1].exists():
         params = jax.tree.map(lambda *leaves: np.stack(leaves), *[load(path).params for path in paths])
     else:
-        made, _ = fit_committee(fitted.start, fitted.train, n_members=n, settings=fitted.fit, seed=fitted.seed)
+        how = {"n_members": n, "settings": fitted.fit, "fold_seed": fitted.seed, "folder": folder}
+        made, _ = fit_committee(fitted.start, fitted.train, **how)
         params = made.params
         for k, path in enumerate(paths):
             save(Model(made.potential, jax.tree.map(lambda leaf, k=k: leaf[k], params)), path)

@@ -164,10 +164,11 @@ def doubt_figure(fresh: Sequence[Row], settings: Learning) -> Figure:
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     energy = ("energy_error", "energy error (meV/atom)", SHOWN["energy"].factor)
     shown = (energy, ("force_error", "force RMSE (eV/Å)", 1.0))
+    rounds = [row["round"] for row in fresh]
     for axis, (key, text, factor) in zip(figure.subplots(1, 2), shown, strict=True):
         x = np.clip([row["doubt"] for row in fresh], 1e-2, 1e6)
         y = np.clip([factor * abs(row[key]) for row in fresh], 1e-6, None)
-        points = axis.scatter(x, y, c=[row["round"] for row in fresh], s=12, cmap=style.DENSITY)
+        points = axis.scatter(x, y, c=rounds, s=12, cmap=style.DENSITY, vmin=0, vmax=max(*rounds, 1))
         for limit in (settings.doubt.soft, settings.doubt.hard):
             axis.axvline(limit, color="#888888", linewidth=0.8, linestyle="--")
         axis.set(xscale="log", yscale="log", xlabel="doubt", ylabel=text)
@@ -196,7 +197,9 @@ def _cost(rows: Sequence[Row], fresh: Sequence[Row]) -> Section:
     stages = ("fit", "explore", "label")
     lines = [[row["round"], *(row["seconds"].get(stage) for stage in stages)] for row in rows]
     total = [sum(row["seconds"].get(stage, 0.0) for row in rows) for stage in stages]
-    text = [f"The calculations took {sum(row['label_seconds'] for row in fresh) / 3600:.3g} hours, one after another."]
+    spent = sum(row["label_seconds"] for row in fresh)
+    shown = f"{spent / 3600:.3g} hours" if spent > 600 else f"{spent:.3g} seconds"
+    text = [f"The calculations took {shown}, one after another."]
     note = "Wall time; what a killed run spent on a stage that it did not finish is not counted."
     columns = ["round", *(f"{stage} (s)" for stage in stages)]
     return Section("Cost", text, [Table(columns, [*lines, ["all", *total]], "", note, 1)])

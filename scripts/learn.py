@@ -1,9 +1,10 @@
 """Does active learning save labels? The loop against random selection, with a teacher in place of DFT.
 
-Both arms start from the same few labelled rocksalts and many without labels, explore in the same ways with the
-potential that they have, and pay for the same number of labels a round; one takes the most informative structures, the
-other any of those explored. Tested on structures that neither made: the teacher's own dynamics, strained, delithiated
-and swapped cells of other rocksalts.
+All arms start from the same few labelled rocksalts and many without labels, and pay for the same number of labels a
+round. Two explore in the same ways with the potential that they have: one takes the most informative structures
+("chosen"), the other any of those explored ("random"). The third has no loop: any of the cells rattled, strained,
+delithiated and swapped "by hand", which needs no potential. Tested on structures that none made: the teacher's own
+dynamics, strained, delithiated and swapped cells of other rocksalts.
 
     python scripts/learn.py --family mtp --seeds 0 --out learning-runs
 
@@ -13,7 +14,7 @@ A run that was stopped goes on. The table is printed, and written as ``summary.j
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import ase
 import jax
@@ -38,14 +39,30 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "ace": (PRESETS["ace-rocksalt"].potential, PRESETS["ace-rocksalt"].fit),
 }
+ERRORS = {"test_energy_rmse": 1000.0, "test_forces_rmse": 1.0}
+"""Columns of the table, in meV/atom and eV/Å."""
 LARGEST_FORCE = 10.0
 """eV/Å; the teacher's own dynamics of some Li-Ti-O run away, and are no test."""
-EXPLORE = (
-    Explorer("dynamics", 2.0, {"temperatures": [300.0, 600.0, 1000.0], "n_steps": 100, "snapshots": 10}),
+_MADE = (
     Explorer("strained", 1.0, {"copies": 8}),
     Explorer("delithiated", 1.0, {"copies": 8}),
     Explorer("swapped", 1.0, {"copies": 8}),
 )
+_HOT = Explorer("dynamics", 2.0, {"temperatures": [300.0, 600.0, 1000.0], "n_steps": 100, "snapshots": 10})
+
+
+class Arm(NamedTuple):
+    """How structures are found, and which of them are labelled."""
+
+    choice: Literal["informative", "random"]
+    explore: tuple[Explorer, ...]
+
+
+ARMS = {
+    "chosen": Arm("informative", (_HOT, *_MADE)),
+    "random": Arm("random", (_HOT, *_MADE)),
+    "by hand": Arm("random", (Explorer("rattled", 2.0, {"copies": 8}), *_MADE)),
+}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -53,6 +70,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--family", nargs="+", choices=list(FAMILIES), default=["mtp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--start", type=int, default=12, help="labels at the start")
     parser.add_argument("--per-round", type=int, default=12)
     parser.add_argument("--budget", type=int, default=72, help="labels after those at the start")
@@ -65,8 +83,8 @@ def main(words: Sequence[str] | None = None) -> None:
         for seed in options.seeds:
             start, test = structures(seed, options)
             for family in options.family:
-                for choice in ("informative", "random"):
-                    rows += arm((family, choice, seed), start, test, options)
+                for name in options.arms:
+                    rows += run((family, name, seed), start, test, options)
                     write_json(options.out / "summary.json", {"rows": rows, "record": provenance(vars(options))})
     for family in options.family:
         print(table([row for row in rows if row["family"] == family]))
@@ -93,58 +111,60 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
     return [*begun, *map(bare, rest)], test
 
 
-def arm(
+def run(
     which: tuple[str, str, int], start: list[ase.Atoms], test: list[ase.Atoms], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """The rounds of one family, choice and seed."""
-    family, choice, seed = which
+    """The rounds of one family, arm and seed."""
+    family, name, seed = which
     potential, fit = FAMILIES[family]
     made = jaxmlip.build(family, **suggested(family, {"species": ELEMENTS, **potential}, start))
     settings = Learning(
         budget=options.budget,
         per_round=options.per_round,
         rounds=100,
-        choice="random" if choice == "random" else "informative",
+        choice=ARMS[name].choice,
         starts=20,
-        explore=EXPLORE,
+        explore=ARMS[name].explore,
         label=Labelling(model=TEACHER),
         seed=seed,
     )
-    place = Place(
-        options.out / f"{family}-{choice}-{seed}", None, lambda text: print(f"{family} {choice}: {text}", flush=True)
-    )
+    folder = options.out / f"{family}-{name.replace(' ', '-')}-{seed}"
+    place = Place(folder, None, lambda text: print(f"{family} {name}: {text}", flush=True))
     found = learn(Student(made, fit_settings(family, fit)), start, settings, place, test=test)
-    return [{"family": family, "choice": choice, "seed": seed, **row} for row in found.rows]
+    return [{"family": family, "arm": name, "seed": seed, **row} for row in found.rows]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Test errors of both arms by number of labels, means over seeds, as Markdown."""
-    lines = ["| labels | chosen: meV/atom | eV/Å | random: meV/atom | eV/Å |", "|---|---|---|---|---|"]
+    """Test errors of the arms by number of labels, means over seeds, as Markdown."""
+    arms = [name for name in ARMS if any(row["arm"] == name for row in rows)]
+    head = " | ".join(f"{name}: meV/atom | eV/Å" for name in arms)
+    lines = [f"| labels | {head} |", "|---" * (2 * len(arms) + 1) + "|"]
     for size in sorted({row["n_train"] for row in rows}):
         cells = [str(size)]
-        for choice in ("informative", "random"):
-            own = [row for row in rows if (row["n_train"], row["choice"]) == (size, choice)]
-            for key, factor in (("test_energy_rmse", 1000.0), ("test_forces_rmse", 1.0)):
-                cells.append(f"{factor * np.mean([row[key] for row in own]):.3g}" if own else "—")
+        for name in arms:
+            for key, factor in ERRORS.items():
+                found = _means(rows, name, key)
+                cells.append(f"{factor * found[size]:.3g}" if size in found else "—")
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([f"{rows[0]['family']}, {len({row['seed'] for row in rows})} seeds", "", *lines, "", needed(rows)])
+    others = [needed(rows, name) for name in arms if name != "chosen" and "chosen" in arms]
+    return "\n".join([f"{rows[0]['family']}, {len({row['seed'] for row in rows})} seeds", "", *lines, "", *others])
 
 
-def needed(rows: Sequence[dict[str, Any]]) -> str:
-    """How many labels the loop took to the lowest error of random selection."""
+def needed(rows: Sequence[dict[str, Any]], other: str) -> str:
+    """How many labels the loop took to the lowest error of another arm."""
     parts = []
     for key, name in (("test_energy_rmse", "energies"), ("test_forces_rmse", "forces")):
-        chosen, anyhow = (_means(rows, choice, key) for choice in ("informative", "random"))
+        chosen, anyhow = (_means(rows, arm, key) for arm in ("chosen", other))
         size = min(anyhow, key=lambda n: anyhow[n])
         reached = [n for n, error in chosen.items() if error <= anyhow[size]]
-        parts.append(f"{name}: {reached[0] if reached else 'not reached'}, at random {size}")
-    return f"labels for the lowest error of random selection: {'; '.join(parts)}"
+        parts.append(f"{name}: {reached[0] if reached else 'not reached'}, {other} {size}")
+    return f"labels for the lowest error of {other}: {'; '.join(parts)}"
 
 
-def _means(rows: Sequence[dict[str, Any]], choice: str, key: str) -> dict[int, float]:
+def _means(rows: Sequence[dict[str, Any]], arm: str, key: str) -> dict[int, float]:
     """Number of labels → mean error over the seeds."""
-    sizes = sorted({row["n_train"] for row in rows if row["choice"] == choice})
-    return {n: float(np.mean([r[key] for r in rows if (r["choice"], r["n_train"]) == (choice, n)])) for n in sizes}
+    sizes = sorted({row["n_train"] for row in rows if row["arm"] == arm})
+    return {n: float(np.mean([r[key] for r in rows if (r["arm"], r["n_train"]) == (arm, n)])) for n in sizes}
 
 
 if __name__ == "__main__":

@@ -188,34 +188,44 @@ def _judge(model: Any, full: Any, options: argparse.Namespace) -> None:
     from jaxmlip.simulate import molecular_dynamics, relax
 
     with jax.enable_x64(True):
-        own = relax(model, [full, _delithiated(full)])
-        theirs = [_relaxed_by_dft(end.atoms, options, k) for k, end in enumerate(own)]
-        dft = theirs[1].get_potential_energy() - theirs[0].get_potential_energy()
+        ends = [full, _delithiated(full)]
+        own = relax(model, ends)
+        theirs = [_by_dft("relax", end, options, f"relaxed-{k}") for k, end in enumerate(ends)]
+        there = [_by_dft("label", end.atoms, options, f"end-{k}") for k, end in enumerate(own)]
+        least = [min(_energy(a), _energy(b)) for a, b in zip(theirs, there, strict=True)]
+        dft = least[1] - least[0]
         ours = own[1].energy - own[0].energy
         volumes = [end.atoms.get_volume() / one.get_volume() for end, one in zip(own, theirs, strict=True)]
+        above = [_energy(a) - _energy(b) for a, b in zip(there, theirs, strict=True)]
         print(f"voltage, potential − DFT: {ours - dft:+.3f} V; volumes {volumes[0]:.3f}, {volumes[1]:.3f} of DFT's")
+        print(f"in DFT's energies the potential's ends lie {above[0]:+.3f}, {above[1]:+.3f} eV above its own")
         large = own[0].atoms.repeat((4, 4, 2))
         run = molecular_dynamics(model, large, ensemble="nvt", temperature=600.0, n_steps=10_000, log_every=100)
         grades = jaxmlip.evaluate.grades(
             model, jaxmlip.evaluate.load_active_set(options.out / "active.npz"), [run.atoms]
         )
     moved = np.sqrt(((run.atoms.positions - large.positions) ** 2).sum(axis=1).max())
-    result = {"voltage_error": ours - dft, "volumes": volumes, "largest_displacement": float(moved)}
+    result = {"voltage_error": ours - dft, "volumes": volumes, "above": above, "largest_displacement": float(moved)}
     result |= {"drift": run.drift, "grade": float(grades.structures.max())}
     (options.out / "judged.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"10 ps at 600 K, {len(large)} atoms: {json.dumps(result)}")
 
 
-def _relaxed_by_dft(start: Any, options: argparse.Namespace, which: int) -> Any:
-    """Kept, since it takes some minutes."""
+def _by_dft(what: str, start: Any, options: argparse.Namespace, name: str) -> Any:
+    """A structure labelled or relaxed by DFT; kept, since that takes a minute or half an hour."""
     from ase.io import read, write
 
-    source, target = (options.out / f"{name}-{which}.extxyz" for name in ("end", "dft"))
+    source, target = (options.out / f"{name}-{part}.extxyz" for part in ("start", what))
     if not target.exists():
         write(source, start)
-        words = [options.python, str(Path(__file__).resolve()), "relax", options.system, str(source), str(target)]
-        subprocess.run(words, check=True, capture_output=True)
+        words = [options.python, str(Path(__file__).resolve()), what, options.system]
+        words += [str(source.resolve()), str(target.resolve())]
+        subprocess.run(words, check=True, capture_output=True, cwd=options.out)
     return read(target)
+
+
+def _energy(atoms: Any) -> float:
+    return float(atoms.get_potential_energy())
 
 
 if __name__ == "__main__":

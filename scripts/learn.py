@@ -98,8 +98,9 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
     order = rng.permutation(len(cells))
     others, start, rest = np.split(order, [options.n_test, options.n_test + options.start])
     others, start, rest = ([cells[int(k)] for k in part] for part in (others, start, rest))
-    begun = labelled(teacher, start, dtype="float64")  # first, so that a run that goes on has the same last digits
-    path = options.out / f"test-{seed}.extxyz"
+    first, path = (options.out / f"{name}-{seed}.extxyz" for name in ("start", "test"))
+    if not first.exists():  # kept, so that a run that goes on has the same last digits
+        jaxmlip.write(first, labelled(teacher, start, dtype="float64"))
     if not path.exists():
         metals = metals_of(cells)
         made = [strained(cell, rng) for cell in others] + [delithiated(cell, rng) for cell in others]
@@ -108,7 +109,7 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
         moved = dynamics(teacher, others, hot)
         jaxmlip.write(path, labelled(teacher, [one for one in [*made, *moved] if is_sound(one)], dtype="float64"))
     test = [frame for frame in jaxmlip.read(path) if np.abs(frame.get_forces()).max() < LARGEST_FORCE]
-    return [*begun, *map(bare, rest)], test
+    return [*jaxmlip.read(first), *map(bare, rest)], test
 
 
 def run(
@@ -131,7 +132,12 @@ def run(
     folder = options.out / f"{family}-{name.replace(' ', '-')}-{seed}"
     place = Place(folder, None, lambda text: print(f"{family} {name}: {text}", flush=True))
     found = learn(Student(made, fit_settings(family, fit)), start, settings, place, test=test)
-    return [{"family": family, "arm": name, "seed": seed, **row} for row in found.rows]
+    return [{"family": family, "arm": name, "seed": seed, "paid": _paid(row, options), **row} for row in found.rows]
+
+
+def _paid(row: dict[str, Any], options: argparse.Namespace) -> int:
+    """Labels that a round's fit had cost, failed ones included."""
+    return options.start + row["spent"] - row.get("n_labelled", 0) - row.get("n_failed", 0)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -139,7 +145,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     arms = [name for name in ARMS if any(row["arm"] == name for row in rows)]
     head = " | ".join(f"{name}: meV/atom | eV/Å" for name in arms)
     lines = [f"| labels | {head} |", "|---" * (2 * len(arms) + 1) + "|"]
-    for size in sorted({row["n_train"] for row in rows}):
+    for size in sorted({row["paid"] for row in rows}):
         cells = [str(size)]
         for name in arms:
             for key, factor in ERRORS.items():
@@ -163,8 +169,8 @@ def needed(rows: Sequence[dict[str, Any]], other: str) -> str:
 
 def _means(rows: Sequence[dict[str, Any]], arm: str, key: str) -> dict[int, float]:
     """Number of labels → mean error over the seeds."""
-    sizes = sorted({row["n_train"] for row in rows if row["arm"] == arm})
-    return {n: float(np.mean([r[key] for r in rows if (r["arm"], r["n_train"]) == (arm, n)])) for n in sizes}
+    sizes = sorted({row["paid"] for row in rows if row["arm"] == arm})
+    return {n: float(np.mean([r[key] for r in rows if (r["arm"], r["paid"]) == (arm, n)])) for n in sizes}
 
 
 if __name__ == "__main__":

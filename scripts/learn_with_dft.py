@@ -112,7 +112,7 @@ def _learned(options: argparse.Namespace, student: Any, starts: list, explore: t
         per_round=options.per_round,
         starts=options.starts or options.per_round,
         explore=explore,
-        label=Labelling(command=command, time_limit=900.0),
+        label=Labelling(command=command, time_limit=900.0, largest_force=10.0),  # what ran away teaches nothing
     )
     with jax.enable_x64(True):
         return learn(student, starts, settings, Place(options.out, None, lambda text: print(text, flush=True)))

@@ -159,7 +159,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def needed(rows: Sequence[dict[str, Any]], other: str) -> str:
     """How many labels the loop took to the lowest error of another arm."""
     parts = []
-    for key, name in (("test_energy_rmse", "energies"), ("test_forces_rmse", "forces")):
+    for key, name in zip(ERRORS, ("energies", "forces"), strict=True):
         chosen, anyhow = (_means(rows, arm, key) for arm in ("chosen", other))
         size = min(anyhow, key=lambda n: anyhow[n])
         reached = [n for n, error in chosen.items() if error <= anyhow[size]]

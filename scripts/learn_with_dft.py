@@ -203,13 +203,13 @@ def _voltage(own: list[Any], ends: list[Any], options: argparse.Namespace) -> di
     return {
         "voltage_error": own[1].energy - own[0].energy - (least[1] - least[0]),
         "voltage_error_at_its_own_ends": own[1].energy - own[0].energy - (_energy(there[1]) - _energy(there[0])),
-        "volumes": [end.atoms.get_volume() / one.get_volume() for end, one in zip(own, theirs, strict=True)],
+        "volumes": [float(end.atoms.get_volume() / one.get_volume()) for end, one in zip(own, theirs, strict=True)],
         "its_ends_lie_higher_by": [_energy(a) - _energy(b) for a, b in zip(there, theirs, strict=True)],
     }
 
 
 def _kept(model: Any, large: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Whether 10 ps at 600 K are kept: how far an atom is from its place then, Å, and the grade of the last frame."""
+    """Whether 10 ps at 600 K are kept: largest displacement (Å), drift (eV/atom/ps), grade of the last frame."""
     import numpy as np
 
     import jaxmlip

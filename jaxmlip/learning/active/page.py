@@ -168,7 +168,7 @@ def doubt_figure(fresh: Sequence[Row], settings: Learning) -> Figure:
     for axis, (key, text, factor) in zip(figure.subplots(1, 2), shown, strict=True):
         x = np.clip([row["doubt"] for row in fresh], 1e-2, 1e6)
         y = np.clip([factor * abs(row[key]) for row in fresh], 1e-6, None)
-        points = axis.scatter(x, y, c=rounds, s=12, cmap=style.DENSITY, vmin=0, vmax=max(*rounds, 1))
+        points = axis.scatter(x, y, c=rounds, s=12, cmap=style.DENSITY, vmin=0, vmax=max([*rounds, 1]))
         for limit in (settings.doubt.soft, settings.doubt.hard):
             axis.axvline(limit, color="#888888", linewidth=0.8, linestyle="--")
         axis.set(xscale="log", yscale="log", xlabel="doubt", ylabel=text)

@@ -23,6 +23,7 @@ from jaxmlip.learning import Exploration, Place, Student
 from jaxmlip.learning.active import Doubt, Explorer, Exploring, Fitted, Labelling, Learning, choose, label_all, learn
 from jaxmlip.learning.active.choice import representative
 from jaxmlip.learning.active.explorers import EXPLORERS, MonteCarlo, explorer
+from jaxmlip.learning.active.rounds import drawn
 from jaxmlip.learning.active.uncertainty import uncertainty
 from jaxmlip.learning.exploration import dynamics
 from jaxmlip.potentials.model import Model
@@ -125,6 +126,16 @@ def test_a_learning_asks_where_it_does_not_know(learned):
     rows = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
     assert len(rows) == 7
     assert all(row["force_error"] > 0 for row in rows)
+
+
+def test_starts_are_drawn_evenly_over_formulas():
+    """Of 1,000 draws with replacement 500 ± 16 are of either formula; 4 σ are allowed. Few enough come once each."""
+    many = [bulk("Cu", a=3.6 + 0.01 * k) for k in range(19)] + [bulk("Au")]
+    found = drawn(many, 1000, np.random.default_rng(0))
+    assert abs(sum(one.symbols[0] == "Au" for one in found) - 500) < 64
+    few = drawn(many, 10, np.random.default_rng(0))
+    assert len({one.get_volume() for one in few}) == 10
+    assert "Au" in {one.symbols[0] for one in few}
 
 
 class Killed(BaseException):

@@ -1,6 +1,7 @@
 """One round of a learning, stage by stage; each stage is read from the round's folder where it was done before."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,10 +132,9 @@ class _Visit(NamedTuple):
 
 def _visited(here: Round, visit: _Visit, model: Model, pool: Sequence[ase.Atoms]) -> list[ase.Atoms]:
     """What one explorer found: sound structures, small enough, of elements that the model knows."""
-    n = visit.n_starts
     function, options = explorer(visit.explorer)
     rng = here.rng(visit.number)
-    starts = [bare(pool[int(i)]) for i in rng.choice(len(pool), n, replace=n > len(pool))]
+    starts = drawn(pool, visit.n_starts, rng)
     known = {int(z) for z in model.potential.config.species}
     found = []
     for frame in function(model, starts, Exploring(options, visit.inside), rng):
@@ -145,6 +145,14 @@ def _visited(here: Round, visit: _Visit, model: Model, pool: Sequence[ase.Atoms]
             )
             found.append(one_found)
     return found
+
+
+def drawn(pool: Sequence[ase.Atoms], n: int, rng: np.random.Generator) -> list[ase.Atoms]:
+    """Starts, each formula of a cell as likely as any other: else those labelled often would be explored ever more."""
+    formulas = [frame.get_chemical_formula() for frame in pool]
+    count = Counter(formulas)
+    share = np.array([1.0 / (len(count) * count[formula]) for formula in formulas])
+    return [bare(pool[int(i)]) for i in rng.choice(len(pool), n, replace=n > len(pool), p=share)]
 
 
 def chosen(here: Round, model: Model, seen: Explored, train: Sequence[ase.Atoms], n: int) -> list[ase.Atoms]:

@@ -101,7 +101,7 @@ class Learning(Settings):
     """Rounds, at most."""
     starts: Count = 16
     """Replicas of a round, shared among the explorers by their weights; they start from structures drawn from the
-    training data and the unlabelled structures given."""
+    training data and the unlabelled structures given, each formula of a cell as likely as any other."""
     inside: Share = 0.0
     """The learning ends when at most this part of what a round explored lies outside of the training data."""
     max_atoms: Count = 64

@@ -7,9 +7,11 @@
 Lithium hydride takes about a second a calculation and shows the way. LiCoO2 and its delithiated cells of 3 to 16 atoms
 (PBE+U, without spin) take one to eight minutes; afterwards the potential has to keep 10 ps at 600 K, and its voltage is
 compared with that of the same DFT, which relaxes both ends itself. ``--known notebooks/licoo2_gpaw.extxyz`` starts from
-the 92 labels that are there already. The k-points of both are coarse: for results take
-those that your material needs. The cutoff of LiCoO2 must not be lower: at 400 eV energies are 4 eV a cell too high and
-jump by 0.05 eV under strains of 1 %, and stresses are wrong by 10 GPa. A run that was stopped goes on.
+the 92 labels that are there already; ``--teacher rocksalt-ace`` rehearses without DFT. The k-points of both are coarse:
+for results take those that your material needs. The cutoff of LiCoO2 must not be lower: at 400 eV energies are 4 eV a
+cell too high and jump by 0.05 eV under strains of 1 %, and stresses are wrong by 10 GPa.
+
+A run that was stopped goes on.
 """
 
 import argparse
@@ -43,6 +45,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--per-round", type=int, default=8, help="calculations of a round")
     parser.add_argument("--starts", type=int, default=0, help="replicas of a round; 0: as many as calculations")
     parser.add_argument("--known", type=Path, nargs="*", default=(), help="files with labels of the same DFT")
+    parser.add_argument("--teacher", default="", help="a potential in place of DFT, to rehearse: rocksalt-ace")
     parser.add_argument("--processes", type=int, default=1, help="calculations at once")
     parser.add_argument("--out", type=Path, default=Path("dft-run"))
     options = parser.parse_args(words)
@@ -112,6 +115,9 @@ def _learned(options: argparse.Namespace, student: Any, starts: list, explore: t
     from jaxmlip.learning.active import Doubt, Labelling, Learning, learn
 
     command = f"{options.python} {Path(__file__).resolve()} label {options.system} {{input}} {{output}}"
+    who: dict[str, Any] = {"command": command, "time_limit": 3600.0, "processes": options.processes}
+    if options.teacher:
+        who = {"model": options.teacher}
     settings = Learning(
         budget=options.budget,
         per_round=options.per_round,
@@ -119,7 +125,7 @@ def _learned(options: argparse.Namespace, student: Any, starts: list, explore: t
         explore=explore,
         # With fewer labels than parameters grades say little of where a replica should end.
         doubt=Doubt(hard=1e9),
-        label=Labelling(command=command, time_limit=3600.0, largest_force=10.0, processes=options.processes),
+        label=Labelling(**who, largest_force=10.0),
     )
     known = [frame for path in options.known for frame in jaxmlip.read(path)]
     place = Place(options.out, None, lambda text: print(text, flush=True))
@@ -200,9 +206,9 @@ def _judge(model: Any, full: Any, options: argparse.Namespace) -> None:
         own = relax(model, ends)
         result = _voltage(own, ends, options) if all(end.converged for end in own) else {"voltage_error": None}
         result |= _kept(model, own[0].atoms.repeat((4, 4, 2)), options)
-    (options.out / "judged.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for key, value in result.items():
-        print(f"{key}: {value}")
+    told = json.dumps(result, indent=1)
+    (options.out / "judged.json").write_text(told + "\n", encoding="utf-8")
+    print(told)
 
 
 def _voltage(own: list[Any], ends: list[Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -248,12 +254,24 @@ def _by_dft(what: str, start: Any, options: argparse.Namespace, name: str) -> An
     from ase.io import read, write
 
     source, target = (options.out / f"{name}-{part}.extxyz" for part in ("start", what))
-    if not target.exists():
+    if options.teacher and not target.exists():
+        write(target, _taught(what, start, options.teacher))
+    elif not target.exists():
         write(source, start)
         words = [options.python, str(Path(__file__).resolve()), what, options.system]
         words += [str(source.resolve()), str(target.resolve())]
         subprocess.run(words, check=True, capture_output=True, cwd=options.out)
     return read(target)
+
+
+def _taught(what: str, start: Any, teacher: str) -> Any:
+    """The same by a potential in place of DFT."""
+    import jaxmlip
+    from jaxmlip.learning.exploration import labelled
+    from jaxmlip.simulate import relax
+
+    model = jaxmlip.load(teacher)
+    return labelled(model, [relax(model, start).atoms if what == "relax" else start], dtype="float64")[0]
 
 
 def _energy(atoms: Any) -> float:

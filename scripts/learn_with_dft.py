@@ -49,6 +49,8 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--processes", type=int, default=1, help="calculations at once")
     parser.add_argument("--out", type=Path, default=Path("dft-run"))
     options = parser.parse_args(words)
+    if options.known and options.teacher:
+        parser.error("--known gives labels of DFT; a teacher's energies are others: give one of --known and --teacher")
     {"LiH": lithium_hydride, "LiCoO2": cobaltate}[options.system](options)
 
 

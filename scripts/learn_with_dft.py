@@ -51,6 +51,8 @@ def main(words: Sequence[str]) -> None:
     options = parser.parse_args(words)
     if options.known and options.teacher:
         parser.error("--known gives labels of DFT; a teacher's energies are others: give one of --known and --teacher")
+    if options.teacher:
+        options.out /= "rehearsal"  # never among the labels of DFT
     {"LiH": lithium_hydride, "LiCoO2": cobaltate}[options.system](options)
 
 

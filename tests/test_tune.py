@@ -85,6 +85,8 @@ def test_toml(tmp_path):
     settings = {"family": "snap", "potential": {"weights": (1.0, 0.5), "a": True}, "fit": {"ridge": 1e-8, "x": None}}
     (tmp_path / "a.toml").write_text(toml_text(settings), encoding="utf-8")
     found = read_toml(tmp_path / "a.toml")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        read_toml(tmp_path / "b.toml")
     assert found == {"family": "snap", "potential": {"weights": [1.0, 0.5], "a": True}, "fit": {"ridge": 1e-8}}
 
 

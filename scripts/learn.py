@@ -37,12 +37,17 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"cutoff": 5.0, "level": 12, "radial_basis_size": 5},
         {"energy_weight": 30.0, "prior": 1e-3, "epochs": 40, "validation_fraction": 0.0},
     ),
-    "ace": (PRESETS["ace-rocksalt"].potential, PRESETS["ace-rocksalt"].fit),
+    "ace": (  # three channels cannot tell five elements apart: errors of energies stay three times as large
+        {**PRESETS["ace-rocksalt"].potential, "n_channels": 4},
+        {"method": "linear", "energy_weight": 30.0, "stress_weight": 20.0, "ridge": 0.02},
+    ),
 }
-ERRORS = {"test_energy_rmse": 1000.0, "test_forces_rmse": 1.0}
-"""Columns of the table, in meV/atom and eV/Å."""
+MEASURES = {"rmse": "root mean square errors", "mae": "mean absolute errors"}
+"""Columns of the tables; one outlier may make the first, not the second."""
+ERRORS = {"test_energy": 1000.0, "test_forces": 1.0}
+"""In meV/atom and eV/Å."""
 LARGEST_FORCE = 10.0
-"""eV/Å; the teacher's own dynamics of some Li-Ti-O run away, and are no test."""
+"""eV/Å; the teacher's own dynamics of some Li-Ti-O run away: they are no test, and teach nothing."""
 _MADE = (
     Explorer("strained", 1.0, {"copies": 8}),
     Explorer("delithiated", 1.0, {"copies": 8}),
@@ -87,7 +92,8 @@ def main(words: Sequence[str] | None = None) -> None:
                     rows += run((family, name, seed), start, test, options)
                     write_json(options.out / "summary.json", {"rows": rows, "record": provenance(vars(options))})
     for family in options.family:
-        print(table([row for row in rows if row["family"] == family]))
+        for measure in MEASURES:
+            print(table([row for row in rows if row["family"] == family], measure))
 
 
 def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
@@ -124,9 +130,9 @@ def run(
         per_round=options.per_round,
         rounds=100,
         choice=ARMS[name].choice,
-        starts=20,
+        starts=40,
         explore=ARMS[name].explore,
-        label=Labelling(model=TEACHER),
+        label=Labelling(model=TEACHER, largest_force=LARGEST_FORCE),
         seed=seed,
     )
     folder = options.out / f"{family}-{name.replace(' ', '-')}-{seed}"
@@ -140,7 +146,7 @@ def _paid(row: dict[str, Any], options: argparse.Namespace) -> int:
     return options.start + row["spent"] - row.get("n_labelled", 0) - row.get("n_failed", 0)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], measure: str) -> str:
     """Test errors of the arms by number of labels, means over seeds, as Markdown."""
     arms = [name for name in ARMS if any(row["arm"] == name for row in rows)]
     head = " | ".join(f"{name}: meV/atom | eV/Å" for name in arms)
@@ -149,18 +155,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = [str(size)]
         for name in arms:
             for key, factor in ERRORS.items():
-                found = _means(rows, name, key)
+                found = _means(rows, name, f"{key}_{measure}")
                 cells.append(f"{factor * found[size]:.3g}" if size in found else "—")
         lines.append(f"| {' | '.join(cells)} |")
-    others = [needed(rows, name) for name in arms if name != "chosen" and "chosen" in arms]
-    return "\n".join([f"{rows[0]['family']}, {len({row['seed'] for row in rows})} seeds", "", *lines, "", *others])
+    others = [needed(rows, name, measure) for name in arms if name != "chosen" and "chosen" in arms]
+    title = f"{rows[0]['family']}, {len({row['seed'] for row in rows})} seeds, {MEASURES[measure]}"
+    return "\n".join([title, "", *lines, "", *others, ""])
 
 
-def needed(rows: Sequence[dict[str, Any]], other: str) -> str:
+def needed(rows: Sequence[dict[str, Any]], other: str, measure: str) -> str:
     """How many labels the loop took to the lowest error of another arm."""
     parts = []
     for key, name in zip(ERRORS, ("energies", "forces"), strict=True):
-        chosen, anyhow = (_means(rows, arm, key) for arm in ("chosen", other))
+        chosen, anyhow = (_means(rows, arm, f"{key}_{measure}") for arm in ("chosen", other))
         size = min(anyhow, key=lambda n: anyhow[n])
         reached = [n for n, error in chosen.items() if error <= anyhow[size]]
         parts.append(f"{name}: {reached[0] if reached else 'not reached'}, {other} {size}")

@@ -116,7 +116,7 @@ def _learned(options: argparse.Namespace, student: Any, starts: list, explore: t
 
     import jaxmlip
     from jaxmlip.learning import Place
-    from jaxmlip.learning.active import Doubt, Labelling, Learning, learn
+    from jaxmlip.learning.active import Labelling, Learning, learn
 
     command = f"{options.python} {Path(__file__).resolve()} label {options.system} {{input}} {{output}}"
     who: dict[str, Any] = {"command": command, "time_limit": 3600.0, "processes": options.processes}
@@ -127,8 +127,6 @@ def _learned(options: argparse.Namespace, student: Any, starts: list, explore: t
         per_round=options.per_round,
         starts=options.starts or options.per_round,
         explore=explore,
-        # With fewer labels than parameters grades say little of where a replica should end.
-        doubt=Doubt(hard=1e9),
         label=Labelling(**who, largest_force=10.0),
     )
     known = [frame for path in options.known for frame in jaxmlip.read(path)]

@@ -55,6 +55,18 @@ def breathing(model, starts, exploring, rng):
     return found
 
 
+LOOKED = []
+
+
+def looking(model, starts, exploring, rng):
+    """An explorer that notes which of some cells a replica may go on from."""
+    cells = [starts[0].copy(), starts[0].copy()]
+    cells[0].rattle(0.2, seed=1)
+    cells[1].set_cell(cells[1].cell.array * 0.4, scale_atoms=True)
+    LOOKED.append((cells, exploring.inside(cells)))
+    return cells[:1]
+
+
 def copper(n=6, size=1):
     """Cubic cells of four atoms."""
     found = []
@@ -328,6 +340,24 @@ def test_each_uncertainty_is_one_at_the_edge_of_the_data(told, kind):
     if kind != "variance":
         with pytest.raises(ValueError, match="no variance"):
             uncertainty(Fitted(model, cells, potential), Doubt(kind="variance"))
+
+
+def test_the_hard_limit_counts_from_how_far_the_data_lie_apart(told, tmp_path):
+    import dataclasses
+
+    model, cells = told
+    few, many = (uncertainty(Fitted(model, copper(n), model.potential), Doubt()) for n in (6, 80))
+    assert few.apart > 100  # 24 atoms and 15 features: neither half spans them
+    assert 1 / 3 < many.apart < 3
+    assert np.isinf(uncertainty(Fitted(model, cells[:1], model.potential), Doubt()).apart)
+    LOOKED.clear()
+    settings = dataclasses.replace(SETTINGS, explore=(Explorer(f"{HERE}.looking"),), budget=1)
+    found = learn(Student(snap()), cells, settings, Place(tmp_path))
+    (seen, goes_on), *_ = LOOKED
+    first = uncertainty(Fitted(model, cells, snap()), Doubt())
+    assert found.rows[0]["apart"] == pytest.approx(first.apart)  # rounding of a fit made again
+    assert first(seen)[0] > settings.doubt.hard  # which alone would end it
+    assert goes_on == [True, False]
 
 
 def test_the_most_telling_are_chosen_and_no_twins():

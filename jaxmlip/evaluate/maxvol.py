@@ -41,23 +41,20 @@ def maxvol(rows: Float[np.ndarray, "n m"], *, tolerance: float = 1e-3, max_swaps
     size = np.where(size > 0, size, 1.0)
     index = np.full(rows.shape[1], NOTHING)
     scaled = rows / size
-    inverse = np.eye(rows.shape[1]) / _START
-    combinations = scaled @ inverse
+    combinations = scaled / _START
     for swap in range(max_swaps):
         best = int(np.argmax(np.abs(combinations)))
         row, place = divmod(best, rows.shape[1])
         pivot = combinations[row, place]
         if abs(pivot) <= 1 + tolerance:
-            return ActiveRows(index, inverse / size[:, None])
+            return ActiveRows(index, np.linalg.inv(_matrix(scaled, index)) / size[:, None])
         index[place] = row
         if swap % 200 == 199:  # rounding adds up in rank-one updates
-            inverse = np.linalg.inv(_matrix(scaled, index))
-            combinations = scaled @ inverse
+            combinations = np.linalg.solve(_matrix(scaled, index).T, scaled.T).T
             continue
         change = combinations[row].copy()
         change[place] -= 1
-        inverse = inverse - np.outer(inverse[:, place], change) / pivot
-        combinations = combinations - np.outer(combinations[:, place], change) / pivot
+        combinations -= np.outer(combinations[:, place], change) / pivot
     raise ValueError(f"MaxVol did not end within {max_swaps} swaps: give a larger tolerance than {tolerance}")
 
 

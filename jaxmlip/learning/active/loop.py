@@ -136,6 +136,7 @@ def _round(
         return model, {**row, "seconds": here.times.read()}, Told([], [])
     seen = rounds.explored(here, model, doubt, pool)
     row |= {"n_explored": len(seen.atoms), "outside": seen.outside, "kind": doubt.kind, "edge": doubt.edge}
+    row |= {"apart": min(doubt.apart, 1e300)}  # JSON knows no infinity
     row["largest_doubt"] = float(seen.doubts.max(initial=0.0))
     found = Told([], [])
     if seen.outside > here.settings.inside or here.settings.choice == "random":

@@ -44,12 +44,13 @@ def _summary(rows: Sequence[Row]) -> Section:
         f"{len(rows)} rounds and {last['spent']} calculations; the last model is fitted to {last['n_train']} labels. "
         + _ENDS[last["ended"]]
     ]
-    columns = ["round", "labels", "explored", "outside (%)", "largest doubt", "new labels", "failed"]
-    keys = ("round", "n_train", "n_explored", "outside", "largest_doubt", "n_labelled", "n_failed")
+    columns = ["round", "labels", "explored", "outside (%)", "largest doubt", "data apart", "new labels", "failed"]
+    keys = ("round", "n_train", "n_explored", "outside", "largest_doubt", "apart", "n_labelled", "n_failed")
     lines = [[_percent(key, row.get(key)) for key in keys] for row in rows]
     note = (
         "Doubt is relative to the training data of the round: at 1 a structure is as far out as the outermost of them. "
-        "Outside are structures beyond the soft limit."
+        "Outside are structures beyond the soft limit. Data apart: the doubt of one half of the training data, by the "
+        "other half; where it is above 1, the hard limit counts in units of it."
     )
     return Section("Rounds", text, [Table(columns, lines, "", note)])
 
@@ -170,7 +171,8 @@ def doubt_figure(fresh: Sequence[Row], settings: Learning) -> Figure:
         y = np.clip([factor * abs(row[key]) for row in fresh], 1e-6, None)
         points = axis.scatter(x, y, c=rounds, s=12, cmap=style.DENSITY, vmin=0, vmax=max([*rounds, 1]))
         for limit in (settings.doubt.soft, settings.doubt.hard):
-            axis.axvline(limit, color="#888888", linewidth=0.8, linestyle="--")
+            if limit <= max(x):
+                axis.axvline(limit, color="#888888", linewidth=0.8, linestyle="--")
         axis.set(xscale="log", yscale="log", xlabel="doubt", ylabel=text)
     figure.colorbar(points, ax=figure.axes, label="round", ticks=MaxNLocator(integer=True))
     return figure

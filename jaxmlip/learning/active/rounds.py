@@ -97,7 +97,7 @@ def explored(here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.A
     share = settings.starts / sum(one.weight for one in settings.explore)
 
     def inside(frames: list[ase.Atoms]) -> list[bool]:
-        return [bool(x <= settings.doubt.hard) for x in doubt(frames)]
+        return [bool(x <= settings.doubt.hard * max(1.0, doubt.apart)) for x in doubt(frames)]
 
     found: list[ase.Atoms] = []
     for k, one in enumerate(settings.explore):
@@ -189,7 +189,9 @@ def error_columns(name: str, model: Model, frames: Sequence[ase.Atoms]) -> dict[
         return {}
     table = errors(model, frames)
     whole = [row for row in table.rows if row.scope == "all" and row.quantity != "stress"]
-    return {f"{name}_{row.quantity}_{measure}": getattr(row, measure) for row in whole for measure in ("rmse", "max")}
+    return {
+        f"{name}_{row.quantity}_{measure}": getattr(row, measure) for row in whole for measure in ("rmse", "mae", "max")
+    }
 
 
 def fresh_rows(model: Model, frames: Sequence[ase.Atoms]) -> list[dict[str, Any]]:

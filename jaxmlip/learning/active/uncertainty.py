@@ -19,12 +19,14 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.evaluate.grade import active_set, grades, load_active_set, save_active_set
+from jaxmlip.evaluate.grade import ActiveSet, active_set, grades, load_active_set, save_active_set
+from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting import fit_committee, predict_committee, predict_variance
 from jaxmlip.fitting.gaussian_process.regression import Posterior
 from jaxmlip.fitting.training.frozen import flattened
 from jaxmlip.formats import load, save
+from jaxmlip.learning.active.keeping import read_json
 from jaxmlip.learning.active.settings import Doubt
 from jaxmlip.potentials.base import Kernel
 from jaxmlip.potentials.model import Model
@@ -41,6 +43,9 @@ class Uncertainty(NamedTuple):
     """In its own unit."""
     edge: float
     """Of the training data, in that unit."""
+    apart: float = 1.0
+    """How far the training structures lie from each other, in units of the edge: those of one half, measured by the
+    other half alone. Grades of few structures are very large; other measures know no such thing."""
 
     def __call__(self, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, " n_structures"]:
         """The measure over its value at the edge; infinite where it is no number."""
@@ -83,7 +88,8 @@ def uncertainty(fitted: Fitted, settings: Doubt, *, folder: Path | None = None) 
     measure = MEASURES[kind](fitted, settings, folder)
     own = np.asarray(measure(fitted.train), float)
     edge = float(np.quantile(own, settings.quantile))
-    return Uncertainty(kind, measure, edge if edge > 0 else 1.0)
+    edge = edge if edge > 0 else 1.0
+    return Uncertainty(kind, measure, edge, _apart(fitted, settings, folder) / edge if kind == "grade" else 1.0)
 
 
 def _grade(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
@@ -91,14 +97,34 @@ def _grade(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
     path = None if folder is None else folder / "active.npz"
     if path is not None and path.exists():
         return partial(_grades, fitted.model, load_active_set(path))
-    mode: Any = "atoms" if fitted.model.potential.local else "structures"
-    active = active_set(fitted.model, fitted.train, mode=mode, frozen=uncounted(fitted.model, settings))
+    active = _active(fitted, settings, fitted.train)
     if path is not None:
         save_active_set(active, path)
     return partial(_grades, fitted.model, active)
 
 
-def _grades(model: Model, active: Any, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, " n_structures"]:
+def _active(fitted: Fitted, settings: Doubt, train: Sequence[ase.Atoms]) -> ActiveSet:
+    mode: Any = "atoms" if fitted.model.potential.local else "structures"
+    return active_set(fitted.model, train, mode=mode, frozen=uncounted(fitted.model, settings))
+
+
+def _apart(fitted: Fitted, settings: Doubt, folder: Path | None) -> float:
+    """The grades of either half of the training structures over the other half; infinite for a single structure."""
+    if len(fitted.train) < 2:
+        return float("inf")
+    path = None if folder is None else folder / "apart.json"
+    if path is not None and path.exists():
+        return float(read_json(path)["grade"])
+    order = np.random.default_rng([fitted.seed, len(fitted.train)]).permutation(len(fitted.train))
+    halves = [[fitted.train[int(k)] for k in order[first::2]] for first in (0, 1)]
+    found = [_grades(fitted.model, _active(fitted, settings, halves[1 - k]), halves[k]) for k in (0, 1)]
+    grade = float(np.quantile(np.concatenate(found), settings.quantile))
+    if path is not None:
+        write_json(path, {"grade": grade})
+    return grade
+
+
+def _grades(model: Model, active: ActiveSet, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, " n_structures"]:
     return grades(model, active, atoms).structures
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.linalg import get_blas_funcs
 
 NOTHING = -1  # a row of the start, which stands for no structure
 _START = 1e-6  # size of these rows, relative to the column's largest entry: rows of data replace them where they can
@@ -40,22 +41,29 @@ def maxvol(rows: Float[np.ndarray, "n m"], *, tolerance: float = 1e-3, max_swaps
     size = np.abs(rows).max(axis=0, initial=0.0)
     size = np.where(size > 0, size, 1.0)
     index = np.full(rows.shape[1], NOTHING)
-    scaled = rows / size
+    scaled = np.ascontiguousarray(rows / size)
     combinations = scaled / _START
+    (ger,) = get_blas_funcs(("ger",), (scaled,))
     for swap in range(max_swaps):
-        best = int(np.argmax(np.abs(combinations)))
-        row, place = divmod(best, rows.shape[1])
+        row, place = _largest(combinations)
         pivot = combinations[row, place]
         if abs(pivot) <= 1 + tolerance:
             return ActiveRows(index, np.linalg.inv(_matrix(scaled, index)) / size[:, None])
         index[place] = row
         if swap % 200 == 199:  # rounding adds up in rank-one updates
-            combinations = np.linalg.solve(_matrix(scaled, index).T, scaled.T).T
+            combinations = np.linalg.solve(_matrix(scaled, index).T, scaled.T).T.copy()
             continue
         change = combinations[row].copy()
         change[place] -= 1
-        combinations -= np.outer(combinations[:, place], change) / pivot
+        column = combinations[:, place].copy()
+        combinations = ger(-1 / pivot, change, column, a=combinations.T, overwrite_a=True).T  # in place
     raise ValueError(f"MaxVol did not end within {max_swaps} swaps: give a larger tolerance than {tolerance}")
+
+
+def _largest(matrix: np.ndarray) -> tuple[int, int]:
+    """Where the entry of largest size stands; without a copy of what is read a thousand times."""
+    found = max(int(matrix.argmax()), int(matrix.argmin()), key=lambda k: abs(matrix.flat[k]))
+    return divmod(found, matrix.shape[1])
 
 
 def _matrix(rows: np.ndarray, index: np.ndarray) -> np.ndarray:

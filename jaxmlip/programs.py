@@ -10,7 +10,7 @@ families.
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -33,6 +33,9 @@ FAIR = QUICK | {"xla_backend_optimization_level": 1}
 QUICK_EDGES, FAIR_EDGES = 100_000, 1_500_000
 """Work up to which each of these is worth it. Work that comes bit by bit is not known to end: a quick program gives way
 to one with all optimisation after so much, when the time spent is no more than one and a half of the least possible."""
+MOST_MAPS = 20_000
+"""Memory maps of a process, some ten a program: programs of about 3 GB. Linux allows 65,530 (``vm.max_map_count``); on
+the first beyond JAX crashes, and a study, a search or a learning of a hundred fits gets there."""
 _TRACED = "can only be passed to top-level"
 _UNKNOWN = "No such compile option"
 
@@ -184,3 +187,25 @@ def keep_programs(folder: str | Path | None = None) -> Path:
         jax.config.update("jax_logging_level", "CRITICAL")
         jax.config.update("jax_logging_level", level)  # of Python's loggers; that of XLA stays
     return chosen
+
+
+def forget_programs(most: int = MOST_MAPS) -> bool:
+    """Clear JAX's caches if this process has more than ``most`` memory maps; say whether they were cleared.
+
+    Programs still wanted are compiled again, or read from the persistent cache. Nothing happens where the system does
+    not tell (not Linux).
+
+    >>> forget_programs(10**9)
+    False
+    """
+    if memory_maps() <= most:
+        return False
+    jax.clear_caches()
+    return True
+
+
+def memory_maps() -> int:
+    """Of this process; 0 where the system does not tell."""
+    with suppress(OSError), Path("/proc/self/maps").open("rb") as file:
+        return sum(1 for _ in file)
+    return 0

@@ -73,7 +73,7 @@ def usual_collection():
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs():
     """One process runs some thirty modules, and their programs together are more than the system can hold."""
-    from jaxmlip.study.programs import forget_programs  # here, for jaxtyping's checks must be on before jaxmlip loads
+    from jaxmlip.programs import forget_programs  # here, for jaxtyping's checks must be on before jaxmlip loads
 
     yield
     forget_programs()

@@ -236,13 +236,19 @@ def test_it_ends_where_the_exploration_stays_inside(told, tmp_path):
     assert (tmp_path / "round-000/member-1.npz").exists()
 
 
-def test_random_selection_takes_any(told, tmp_path):
+def test_random_selection_takes_any(told, tmp_path, monkeypatch):
     import dataclasses
+
+    from jaxmlip.learning.active import loop
+
+    looked = []
+    monkeypatch.setattr(loop, "forget_programs", lambda: looked.append(True))  # else a hundred rounds crash JAX
 
     _, cells = told
     any_ = dataclasses.replace(SETTINGS, choice="random", budget=3, per_round=3)
     found = learn(Student(snap()), cells, any_, Place(tmp_path))
     assert (found.ended, len(found.train)) == ("budget", len(cells) + 3)
+    assert len(looked) == len(found.rows)
 
 
 # --- labels ---

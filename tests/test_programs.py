@@ -11,8 +11,7 @@ import pytest
 
 import jaxmlip
 from jaxmlip.potentials.model import predict_graph
-from jaxmlip.programs import FAIR_EDGES, QUICK_EDGES, Program, work
-from jaxmlip.study.programs import forget_programs, memory_maps
+from jaxmlip.programs import FAIR_EDGES, QUICK_EDGES, Program, forget_programs, memory_maps, work
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the number of maps")

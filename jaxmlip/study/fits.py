@@ -15,8 +15,7 @@ from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting import fit_settings
 from jaxmlip.potentials import Model, Predicted, predict_atoms
-from jaxmlip.programs import work
-from jaxmlip.study.programs import forget_programs
+from jaxmlip.programs import forget_programs, work
 from jaxmlip.study.tasks import Parts, Task, elements, method_potential
 from jaxmlip.study.timing import inference_time, stopwatch
 

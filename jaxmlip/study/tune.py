@@ -25,8 +25,8 @@ from jaxmlip.evaluate.errors import errors
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting import FIT_METHODS, fit_settings, method_of
 from jaxmlip.potentials import FAMILIES, Model
+from jaxmlip.programs import forget_programs
 from jaxmlip.study.config import StudyMethod
-from jaxmlip.study.programs import forget_programs
 from jaxmlip.study.sources import fingerprint
 from jaxmlip.study.tasks import elements, method_potential
 

@@ -35,6 +35,7 @@ from jaxmlip.learning.distillation import Place, Student
 from jaxmlip.learning.jobs import add_structures
 from jaxmlip.potentials.base import Potential
 from jaxmlip.potentials.model import Model
+from jaxmlip.programs import forget_programs
 from jaxmlip.units import MEV
 
 _HOPELESS = 3  # calculations that all fail are the fault of the labeller
@@ -103,6 +104,7 @@ def learn(
     for number in range(settings.rounds + 1):
         here = Round(number, settings, place)
         here.folder.mkdir(exist_ok=True)
+        forget_programs()
         left = min(settings.per_round, settings.budget - spent) if number < settings.rounds else 0
         model, row, found = _round(here, start, fit, known, left)
         if left < 1:

@@ -47,7 +47,9 @@ MEASURES = {"rmse": "root mean square errors", "mae": "mean absolute errors"}
 ERRORS = {"test_energy": 1000.0, "test_forces": 1.0}
 """In meV/atom and eV/Å."""
 LARGEST_FORCE = 10.0
-"""eV/Å; the teacher's own dynamics of some Li-Ti-O run away: they are no test, and teach nothing."""
+"""eV/Å; structures with larger ones teach nothing and are no test."""
+DEEPEST = 0.3
+"""eV/atom; the teacher's own dynamics of some Li-Ti-O fall that far below where they start, into holes: no test."""
 _MADE = (
     Explorer("strained", 1.0, {"copies": 8}),
     Explorer("delithiated", 1.0, {"copies": 8}),
@@ -112,10 +114,23 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
         made = [strained(cell, rng) for cell in others] + [delithiated(cell, rng) for cell in others]
         made += [swapped(cell, rng, metals=metals) for cell in others]
         hot = Exploration(temperatures=(300.0, 600.0, 1000.0), n_steps=100, snapshots=2, seed=seed)
-        moved = dynamics(teacher, others, hot)
-        jaxmlip.write(path, labelled(teacher, [one for one in [*made, *moved] if is_sound(one)], dtype="float64"))
+        told = labelled(teacher, [one for one in made if is_sound(one)], dtype="float64")
+        jaxmlip.write(path, [*told, *stayed(teacher, others, dynamics(teacher, others, hot))])
     test = [frame for frame in jaxmlip.read(path) if np.abs(frame.get_forces()).max() < LARGEST_FORCE]
     return [*jaxmlip.read(first), *map(bare, rest)], test
+
+
+def stayed(teacher: jaxmlip.Model, starts: list[ase.Atoms], moved: list[ase.Atoms]) -> list[ase.Atoms]:
+    """Snapshots, with labels, of the dynamics that did not run away."""
+    before, after = (labelled(teacher, frames, dtype="float64") for frames in (starts, moved))
+    energies = [frame.get_potential_energy() / len(frame) for frame in before]
+    away = {
+        frame.info["replica"]
+        for frame in after
+        if frame.get_potential_energy() / len(frame) < energies[frame.info["replica"]] - DEEPEST
+        or np.abs(frame.get_forces()).max() > LARGEST_FORCE
+    }
+    return [frame for frame in after if frame.info["replica"] not in away]
 
 
 def run(

@@ -19,6 +19,7 @@ from ase.calculators.emt import EMT
 import jaxmlip
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import labels
+from jaxmlip.evaluate.grade import grades_by_halves
 from jaxmlip.learning import Exploration, Place, Student
 from jaxmlip.learning.active import Doubt, Explorer, Exploring, Fitted, Labelling, Learning, choose, label_all, learn
 from jaxmlip.learning.active.choice import representative
@@ -356,6 +357,8 @@ def test_the_hard_limit_counts_from_how_far_the_data_lie_apart(told, tmp_path):
     assert few.apart > 100  # 24 atoms and 15 features: neither half spans them
     assert 1 / 3 < many.apart < 3
     assert np.isinf(uncertainty(Fitted(model, cells[:1], model.potential), Doubt()).apart)
+    with pytest.raises(ValueError, match="at least two structures, got 1"):
+        grades_by_halves(model, cells[:1])
     LOOKED.clear()
     settings = dataclasses.replace(SETTINGS, explore=(Explorer(f"{HERE}.looking"),), budget=1)
     found = learn(Student(snap()), cells, settings, Place(tmp_path))

@@ -85,6 +85,33 @@ def grades(model: Model, active: ActiveSet, atoms: Sequence[ase.Atoms]) -> Grade
     return Grades(worst, found if active.mode == "atoms" else None)
 
 
+def grades_by_halves(
+    model: Model, atoms: Sequence[ase.Atoms], *, mode: Mode = "structures", frozen: Sequence[str] = (), seed: int = 0
+) -> Float[np.ndarray, " n_structures"]:
+    """How far structures lie from each other: the grade of each over the other half of them, dealt at random.
+
+    About 1 where half of them span the domain; of few structures and many parameters very large.
+
+    >>> import jaxmlip
+    >>> frames = jaxmlip.datasets.load("mo", split="test")[:6]
+    >>> model, _ = jaxmlip.fit(jaxmlip.build("snap", species=("Mo",), cutoff=4.0, twojmax=2), frames)
+    >>> bool(grades_by_halves(model, frames).max() > 10)
+    True
+
+    Raises:
+        ValueError: fewer than two structures; or as `active_set`.
+    """
+    if len(atoms) < 2:
+        raise ValueError(f"two halves need at least two structures, got {len(atoms)}")
+    vectors = _vectors(in_groups(model, frozen) if frozen else model, atoms, mode)
+    order = np.random.default_rng(seed).permutation(len(atoms))
+    found = np.empty(len(atoms))
+    for half, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        active = maxvol(np.concatenate([vectors[int(k)] for k in other]))
+        found[half] = [row_grades(active, vectors[int(k)]).max(initial=0.0) for k in half]
+    return found
+
+
 def select(
     model: Model, train: Sequence[ase.Atoms], pool: Sequence[ase.Atoms], *, mode: Mode = "structures"
 ) -> list[int]:

@@ -37,8 +37,8 @@ class Doubt(Settings):
     """Beyond it a structure is worth a label."""
     hard: Positive = 10.0
     """Beyond it a replica ends: its next structures would be the fault of a potential that does not know them. Where
-    the training structures themselves are as far as that from each other (one half of them, measured by the other: few
-    labels, many parameters), it counts in units of that distance; else no replica would come to where it is wrong."""
+    the training structures lie farther than 1 from each other (grades of one half of them over the other: few labels,
+    many parameters), it counts in units of that; else no replica would come to where the potential is wrong."""
     quantile: Positive = 0.95
     """Of the training data's own values, the unit of all others."""
     n_members: Count = 4

@@ -19,7 +19,15 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxmlip.evaluate.grade import ActiveSet, active_set, grades, load_active_set, save_active_set
+from jaxmlip.evaluate.grade import (
+    ActiveSet,
+    Mode,
+    active_set,
+    grades,
+    grades_by_halves,
+    load_active_set,
+    save_active_set,
+)
 from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.files import atomic_path
 from jaxmlip.fitting import fit_committee, predict_committee, predict_variance
@@ -45,7 +53,7 @@ class Uncertainty(NamedTuple):
     """Of the training data, in that unit."""
     apart: float = 1.0
     """How far the training structures lie from each other, in units of the edge: those of one half, measured by the
-    other half alone. Grades of few structures are very large; other measures know no such thing."""
+    other half alone. Only grades become large so; of the other measures it is 1."""
 
     def __call__(self, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, " n_structures"]:
         """The measure over its value at the edge; infinite where it is no number."""
@@ -97,28 +105,30 @@ def _grade(fitted: Fitted, settings: Doubt, folder: Path | None) -> Measure:
     path = None if folder is None else folder / "active.npz"
     if path is not None and path.exists():
         return partial(_grades, fitted.model, load_active_set(path))
-    active = _active(fitted, settings, fitted.train)
+    mode, frozen = _mode(fitted.model), uncounted(fitted.model, settings)
+    active = active_set(fitted.model, fitted.train, mode=mode, frozen=frozen)
     if path is not None:
         save_active_set(active, path)
     return partial(_grades, fitted.model, active)
 
 
-def _active(fitted: Fitted, settings: Doubt, train: Sequence[ase.Atoms]) -> ActiveSet:
-    mode: Any = "atoms" if fitted.model.potential.local else "structures"
-    return active_set(fitted.model, train, mode=mode, frozen=uncounted(fitted.model, settings))
+def _mode(model: Model) -> Mode:
+    return "atoms" if model.potential.local else "structures"
 
 
 def _apart(fitted: Fitted, settings: Doubt, folder: Path | None) -> float:
-    """The grades of either half of the training structures over the other half; infinite for a single structure."""
+    """The grade at the quantile, of either half of the training structures over the other; infinite for a single one.
+
+    It takes as long as the active set, and is kept in ``apart.json``.
+    """
     if len(fitted.train) < 2:
         return float("inf")
     path = None if folder is None else folder / "apart.json"
     if path is not None and path.exists():
         return float(read_json(path)["grade"])
-    order = np.random.default_rng([fitted.seed, len(fitted.train)]).permutation(len(fitted.train))
-    halves = [[fitted.train[int(k)] for k in order[first::2]] for first in (0, 1)]
-    found = [_grades(fitted.model, _active(fitted, settings, halves[1 - k]), halves[k]) for k in (0, 1)]
-    grade = float(np.quantile(np.concatenate(found), settings.quantile))
+    mode, frozen = _mode(fitted.model), uncounted(fitted.model, settings)
+    found = grades_by_halves(fitted.model, fitted.train, mode=mode, frozen=frozen, seed=fitted.seed)
+    grade = float(np.quantile(found, settings.quantile))
     if path is not None:
         write_json(path, {"grade": grade})
     return grade

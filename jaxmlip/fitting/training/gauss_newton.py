@@ -127,11 +127,11 @@ def prepared(problem: Problem) -> tuple[Objective, Params, Data]:
     trained, fixed = split_params(problem.potential, problem.params)
     size = problem.settings.batch_size
     work = [Chunk(spread(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
-    linear = _named(trained, design_names(problem.potential, with_inner=False) or ("offsets",))
+    linear = named(trained, design_names(problem.potential, with_inner=False) or ("offsets",))
     return Objective(problem.potential, problem.settings), trained, Data(fixed, work, linear)
 
 
-def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
+def named(params: Params, names: tuple[str, ...]) -> np.ndarray:
     """Which elements of the vector of all parameters are of these parts."""
     flags = {name: jax.tree.map(lambda x, n=name: np.full(np.shape(x), n in names), x) for name, x in params.items()}
     return np.asarray(ravel_pytree(flags)[0])
@@ -148,7 +148,7 @@ def _with_prior(objective: Objective, params: Params, data: Data) -> Data:
     diagonal = _diagonal(objective, _projected(objective, params, data), data)
     weights = np.zeros(len(vector))
     for name in set(params) - {"offsets"}:
-        mine = _named(params, (name,))
+        mine = named(params, (name,))
         weights[mine] = objective.settings.prior * diagonal[mine].mean()
     return data._replace(start=np.asarray(vector), prior=weights)
 
@@ -216,7 +216,7 @@ def normal_matrix(
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     with_inner = not data.linear[chosen].all()
     names = design_names(objective.potential, with_inner=with_inner)
-    columns = [np.flatnonzero(_named(params, (name,))) for name in names]
+    columns = [np.flatnonzero(named(params, (name,))) for name in names]
     order = np.concatenate([*columns, np.zeros(0, int)])
     tangents = jax.device_put(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))

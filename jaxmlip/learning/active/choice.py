@@ -1,8 +1,9 @@
 """Which explored structures are labelled: those that tell most of all that was explored.
 
-With φ_i the features of a structure (derivatives of its energy per atom by the parameters, relative to their spread)
-and C = (1 + Φᵀ Φ/σ²)⁻¹ what the training data Φ leave open of them, φ_i C φ_iᵀ is the variance of structure i. The set
-is built greedily for the least sum of variances of all structures outside: each next one lowers it most,
+With φ_i the derivatives of the energy per atom of structure i by the parameters, and C what the training labels leave
+open of these, φ_i C φ_iᵀ is the variance of its energy. C⁻¹ is JᵀJ of the normal equations of all labels, energies,
+forces and stresses, and a weak pull on each parameter. The set is built greedily for the least sum of variances of all
+structures outside: each next one lowers it most,
 
     Σ_i (φ_i C φ_jᵀ)² / (σ² + φ_j C φ_jᵀ)   largest.
 
@@ -10,7 +11,7 @@ So a structure counts that others resemble; one far from all tells of itself alo
 be made of those. A structure whose φ is nearly that of one already chosen is its twin.
 
 References:
-    MacKay, Neural Comput. 4, 590 (1992): information on the points of interest, not on the parameters.
+    MacKay, Neural Comput. 4, 590 (1992): C, and information on the points of interest, not on the parameters.
     Cohn, Ghahramani, Jordan, J. Artif. Intell. Res. 4, 129 (1996): least variance over what is met.
     Zaverkin, Holzmüller, Steinwart, Kästner, Digital Discovery 1, 605 (2022): batches by features of gradients.
 """
@@ -23,11 +24,17 @@ from jaxtyping import Float
 
 from jaxmlip.evaluate.grade import structure_rows
 from jaxmlip.fitting.training.frozen import frozen
-from jaxmlip.learning.active.settings import Doubt, Learning
+from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, named, normal_matrix, prepared
+from jaxmlip.fitting.training.loop import precision
+from jaxmlip.fitting.training.problem import make_problem, split_params
+from jaxmlip.learning.active.settings import Learning
 from jaxmlip.learning.active.uncertainty import uncounted
+from jaxmlip.potentials.base import Kernel
 from jaxmlip.potentials.model import Model
 
-_NOISE = 0.1  # σ: what a label leaves open of a structure's own features, relative to their spread
+_WEIGHTS = GaussNewtonFit(energy_weight=30.0, force_weight=1.0, stress_weight=10.0)  # of labels, as most presets weigh
+_PRIOR = 0.01  # pull on a parameter, relative to the mean diagonal of JᵀJ over those of its kind
+_LARGEST = 0.9  # structures with larger deviations than this part of all count as having that
 
 
 def choose(
@@ -51,66 +58,90 @@ def choose(
     >>> sorted(choose(model, [*frames, frames[2]], doubts, 5, train=[], settings=Learning()))
     [1, 2, 3]
     """
-    limits = settings.doubt
-    outside = np.flatnonzero(doubts > limits.soft).tolist()
+    outside = np.flatnonzero(doubts > settings.doubt.soft).tolist()
     if not outside or n < 1:
         return []
-    rows, known = _features(model, [atoms[k] for k in outside], train, limits)
-    found = representative(rows, n, known=known, twins=settings.twins)
+    names = uncounted(model, settings.doubt)
+    counted = frozen(model, names) if names else model
+    rows = _rows(counted, [atoms[k] for k in outside])
+    found = representative(
+        rows,
+        n,
+        information=_information(counted, train, rows),
+        noise=1 / _WEIGHTS.energy_weight,
+        twins=settings.twins,
+    )
     return [outside[k] for k in found]
 
 
 def representative(
-    rows: Float[np.ndarray, "n_structures n_features"],
+    rows: Float[np.ndarray, "n_structures n_params"],
     n: int,
     *,
-    known: Float[np.ndarray, "n_train n_features"] | None = None,
+    information: Float[np.ndarray, "n_params n_params"],
+    noise: float = 0.1,
     twins: float = 0.05,
 ) -> list[int]:
     """Up to ``n`` rows that tell most of all rows and are no twins of each other, the best first.
 
-    Longer rows than the median count as long as that.
+    Args:
+        rows: φ.
+        n: how many.
+        information: C⁻¹.
+        noise: σ of a label of φ.
+        twins: distance of features below which two structures are one; 1 is their spread.
 
-    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2)
+    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2, information=np.eye(2))
     [1, 3]
     """
     if not len(rows):
         return []
-    longest = np.median(np.linalg.norm(rows, axis=1))
-    short, seen = (_shortened(part, longest) for part in (rows, rows[:0] if known is None else known))
-    precision = np.eye(rows.shape[1]) + seen.T @ seen / _NOISE**2
-    covariance, nearest = short @ np.linalg.solve(precision, short.T), np.full(len(rows), np.inf)
-    found: list[int] = []
+    covariance = rows @ np.linalg.solve(information, rows.T)
+    deviation = np.sqrt(np.diag(covariance))
+    shorter = np.minimum(1.0, np.quantile(deviation, _LARGEST) / np.maximum(deviation, 1e-300))
+    covariance, nearest = covariance * shorter * shorter[:, None], np.full(len(rows), np.inf)
+    features, found = _relative(rows), []
     for _ in range(n):
-        gain = np.sum(covariance**2, axis=0) / (_NOISE**2 + np.diag(covariance))
+        gain = np.sum(covariance**2, axis=0) / (noise**2 + np.diag(covariance))
         candidate = nearest > twins
         candidate[found] = False
         if not candidate.any():
             break
         best = int(np.argmax(np.where(candidate, gain, -1.0)))
         found.append(best)
-        nearest = np.minimum(nearest, np.linalg.norm(rows - rows[best], axis=1))
+        nearest = np.minimum(nearest, np.linalg.norm(features - features[best], axis=1))
         own = covariance[:, best]
-        covariance = covariance - np.outer(own, own) / (_NOISE**2 + own[best])
+        covariance = covariance - np.outer(own, own) / (noise**2 + own[best])
     return found
 
 
-def _shortened(rows: np.ndarray, longest: float) -> np.ndarray:
-    return rows * np.minimum(1.0, longest / np.maximum(np.linalg.norm(rows, axis=1), 1e-300))[:, None]
-
-
-def _features(
-    model: Model, atoms: Sequence[ase.Atoms], train: Sequence[ase.Atoms], limits: Doubt
-) -> tuple[Float[np.ndarray, "n_structures n_features"], Float[np.ndarray, "n_train n_features"]]:
-    """φ of the structures and of the training data: each derivative less its mean and relative to its spread."""
-    names = uncounted(model, limits)
-    frames = [*atoms, *train]
-    rows = structure_rows(frozen(model, names) if names else model, frames)
-    rows = rows / np.array([len(frame) for frame in frames])[:, None]
+def _relative(rows: Float[np.ndarray, "n_structures n_params"]) -> Float[np.ndarray, "n_structures n_features"]:
+    """Each derivative that differs, relative to its spread; of length about 1."""
     spread = rows.std(axis=0)
     useful = spread > 1e-9 * np.abs(rows).max(axis=0, initial=0.0)
-    if not useful.any():
-        return np.ones((len(atoms), 1)), np.ones((len(train), 1))
-    rows = (rows[:, useful] - rows[:, useful].mean(axis=0)) / spread[useful]
-    rows = rows / np.sqrt(rows.shape[1])  # of length about 1
-    return rows[: len(atoms)], rows[len(atoms) :]
+    return (rows[:, useful] - rows[:, useful].mean(axis=0)) / spread[useful] / np.sqrt(max(np.sum(useful), 1))
+
+
+def _rows(model: Model, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, "n_structures n_params"]:
+    """φ of each structure."""
+    return structure_rows(model, atoms) / np.array([len(frame) for frame in atoms])[:, None]
+
+
+def _information(
+    model: Model, train: Sequence[ase.Atoms], rows: Float[np.ndarray, "n_structures n_params"]
+) -> Float[np.ndarray, "n_params n_params"]:
+    """C⁻¹; of a Gaussian process by energies alone: slopes of forces by a thousand weights take longer than its fit."""
+    trained, _ = split_params(model.potential, model.params)
+    n = rows.shape[1]
+    matrix = np.zeros((n, n))
+    if train and isinstance(model.potential.stages, Kernel):
+        known = _WEIGHTS.energy_weight * _rows(model, train)
+        matrix = known.T @ known
+    elif train:
+        with precision("float64"):
+            matrix, _ = normal_matrix(*prepared(make_problem(model, train, [], _WEIGHTS)), np.arange(n))
+    pull = np.zeros(n)
+    for name in trained:
+        mine = named(trained, (name,))
+        pull[mine] = np.diag(matrix)[mine].mean() or np.mean(rows[:, mine] ** 2) or 1.0
+    return matrix + _PRIOR * np.diag(pull)

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 import jaxmlip
 from jaxmlip.config import ConfigError
 from jaxmlip.data.labels import labels
-from jaxmlip.evaluate.grade import grades_by_halves
+from jaxmlip.evaluate.grade import grades_by_halves, structure_rows
 from jaxmlip.learning import Exploration, Place, Student
 from jaxmlip.learning.active import Doubt, Explorer, Exploring, Fitted, Labelling, Learning, choose, label_all, learn
-from jaxmlip.learning.active.choice import representative
+from jaxmlip.learning.active.choice import information, representative
 from jaxmlip.learning.active.explorers import EXPLORERS, MonteCarlo, explorer
 from jaxmlip.learning.active.rounds import drawn
 from jaxmlip.learning.active.uncertainty import uncertainty
@@ -374,13 +375,13 @@ def test_the_most_telling_are_chosen_and_no_twins():
     kinds = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 9.0]])
     of = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
     rows = kinds[of] + 0.1 * rng.normal(size=(10, 3))
-    found = representative(rows, 10, information=np.eye(3), twins=0.0)
+    found = representative(rows, 10, known=np.eye(3), twins=0.0)
     assert of[found[0]] == 0  # of the most common kind first; one far from all before more of these
     assert set(of[found[:3]]) == {0, 1, 2}
     assert sorted(found) == list(range(10))
-    told = representative(rows, 2, information=np.eye(3) + 900 * np.outer(kinds[0], kinds[0]))
-    assert of[told].tolist() == [1, 2]  # what the training data know, they need not be told
-    again = representative(np.concatenate([rows, rows + 0.01]), 20, information=np.eye(3))
+    told = representative(rows, 2, known=np.eye(3) + 900 * np.outer(kinds[0], kinds[0]))
+    assert set(of[told]) == {1, 2}  # what the training data know, they need not be told
+    again = representative(np.concatenate([rows, rows + 0.01]), 20, known=np.eye(3))
     assert len({k % 10 for k in again}) == len(again)
     model = Model(snap(), snap().init(None, None))
     cells = copper(4)
@@ -388,6 +389,52 @@ def test_the_most_telling_are_chosen_and_no_twins():
     assert set(choose(model, cells, doubts, 4, train=[], settings=Learning())) == {0, 1, 3}  # the third is not outside
     same_cells = [cells[0], *[cells[1]] * 3]
     assert len(choose(model, same_cells, np.full(4, 5.0), 4, train=[], settings=Learning())) == 2
+
+
+FAMILIES = {
+    "snap": ({"twojmax": 4}, jaxmlip.fitting.LinearFit()),
+    "gap": ({"n_max": 2, "l_max": 2}, jaxmlip.fitting.GaussianProcessFit(n_sparse=8)),
+    "aenet": ({"hidden": ("3:tanh",)}, jaxmlip.fitting.GradientFit(epochs=1)),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_labels_tell_is_not_asked_again(told, family):
+    _, cells = told
+    settings, fit = FAMILIES[family]
+    model, _ = jaxmlip.fit(jaxmlip.build(family, species=("Cu",), cutoff=3.5, **settings), cells, settings=fit)
+    pressed = [cell.copy() for cell in cells[:2]]
+    for cell in pressed:
+        cell.set_cell(cell.cell.array * 0.9, scale_atoms=True)
+    picked = choose(model, [*cells, *pressed], np.full(len(cells) + 2, 5.0), 1, train=cells, settings=Learning())
+    assert picked[0] >= len(cells)
+
+
+def test_elements_without_labels_are_asked_for(told):
+    _, cells = told
+    potential = jaxmlip.build("snap", species=("Cu", "Ag"), cutoff=3.5, twojmax=4)
+    silver = copper(2)
+    for cell in silver:
+        cell.symbols[0] = "Ag"
+    model = Model(potential, potential.init(None, None))
+    picked = choose(model, [*copper(8), *silver], np.full(10, 5.0), 1, train=cells, settings=Learning())
+    assert picked[0] >= 8
+
+
+def test_information_is_of_all_labels(told):
+    model, cells = told
+    energies = [frame.copy() for frame in cells]
+    for one, frame in zip(energies, cells, strict=True):
+        one.calc = SinglePointCalculator(one, energy=labels(frame).energy)
+    rows = structure_rows(model, cells) / 4  # atoms a cell
+    of_energies, of_all = (information(model, train, rows) for train in (energies, cells))
+    expected = 30.0**2 * rows.T @ rows
+    rounding = 1e-9 * np.abs(expected).max()
+    apart = ~np.eye(len(of_all), dtype=bool)  # the pull is on the diagonal
+    assert of_energies[apart] == pytest.approx(expected[apart], rel=0, abs=rounding)
+    more = of_all - of_energies  # forces, and a pull that grows with the diagonal
+    assert np.linalg.eigvalsh(more).min() > -rounding
+    assert np.trace(more) > 0.01 * np.trace(of_energies)
 
 
 def test_replicas_end_where_they_leave_the_data():

@@ -67,7 +67,7 @@ def choose(
     found = representative(
         rows,
         n,
-        information=_information(counted, train, rows),
+        known=information(counted, train, rows),
         noise=1 / _WEIGHTS.energy_weight,
         twins=settings.twins,
     )
@@ -78,7 +78,7 @@ def representative(
     rows: Float[np.ndarray, "n_structures n_params"],
     n: int,
     *,
-    information: Float[np.ndarray, "n_params n_params"],
+    known: Float[np.ndarray, "n_params n_params"],
     noise: float = 0.1,
     twins: float = 0.05,
 ) -> list[int]:
@@ -87,17 +87,17 @@ def representative(
     Args:
         rows: φ.
         n: how many.
-        information: C⁻¹.
+        known: C⁻¹, what the labels so far tell.
         noise: σ of a label of φ.
         twins: distance of features below which two structures are one; 1 is their spread.
 
-    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2, information=np.eye(2))
+    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2, known=np.eye(2))
     [1, 3]
     """
     if not len(rows):
         return []
-    covariance = rows @ np.linalg.solve(information, rows.T)
-    deviation = np.sqrt(np.diag(covariance))
+    covariance = rows @ np.linalg.solve(known, rows.T)
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     shorter = np.minimum(1.0, np.quantile(deviation, _LARGEST) / np.maximum(deviation, 1e-300))
     covariance, nearest = covariance * shorter * shorter[:, None], np.full(len(rows), np.inf)
     features, found = _relative(rows), []
@@ -127,7 +127,7 @@ def _rows(model: Model, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, "n_stru
     return structure_rows(model, atoms) / np.array([len(frame) for frame in atoms])[:, None]
 
 
-def _information(
+def information(
     model: Model, train: Sequence[ase.Atoms], rows: Float[np.ndarray, "n_structures n_params"]
 ) -> Float[np.ndarray, "n_params n_params"]:
     """C⁻¹; of a Gaussian process by energies alone: slopes of forces by a thousand weights take longer than its fit."""

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import Count, NotNegative, Positive, Range, Whole
@@ -131,7 +131,7 @@ def prepared(problem: Problem) -> tuple[Objective, Params, Data]:
     return Objective(problem.potential, problem.settings), trained, Data(fixed, work, linear)
 
 
-def named(params: Params, names: tuple[str, ...]) -> np.ndarray:
+def named(params: Params, names: tuple[str, ...]) -> Bool[np.ndarray, " n_params"]:
     """Which elements of the vector of all parameters are of these parts."""
     flags = {name: jax.tree.map(lambda x, n=name: np.full(np.shape(x), n in names), x) for name, x in params.items()}
     return np.asarray(ravel_pytree(flags)[0])

@@ -23,7 +23,7 @@ from jaxmlip.data.labels import labels
 from jaxmlip.evaluate.grade import grades_by_halves, structure_rows
 from jaxmlip.learning import Exploration, Place, Student
 from jaxmlip.learning.active import Doubt, Explorer, Exploring, Fitted, Labelling, Learning, choose, label_all, learn
-from jaxmlip.learning.active.choice import information, representative
+from jaxmlip.learning.active.choice import information_matrix, representative
 from jaxmlip.learning.active.explorers import EXPLORERS, MonteCarlo, explorer
 from jaxmlip.learning.active.rounds import drawn
 from jaxmlip.learning.active.uncertainty import uncertainty
@@ -375,13 +375,13 @@ def test_the_most_telling_are_chosen_and_no_twins():
     kinds = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 9.0]])
     of = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
     rows = kinds[of] + 0.1 * rng.normal(size=(10, 3))
-    found = representative(rows, 10, known=np.eye(3), twins=0.0)
+    found = representative(rows, 10, information=np.eye(3), twins=0.0)
     assert of[found[0]] == 0  # of the most common kind first; one far from all before more of these
     assert set(of[found[:3]]) == {0, 1, 2}
     assert sorted(found) == list(range(10))
-    told = representative(rows, 2, known=np.eye(3) + 900 * np.outer(kinds[0], kinds[0]))
+    told = representative(rows, 2, information=np.eye(3) + 900 * np.outer(kinds[0], kinds[0]))
     assert set(of[told]) == {1, 2}  # what the training data know, they need not be told
-    again = representative(np.concatenate([rows, rows + 0.01]), 20, known=np.eye(3))
+    again = representative(np.concatenate([rows, rows + 0.01]), 20, information=np.eye(3))
     assert len({k % 10 for k in again}) == len(again)
     model = Model(snap(), snap().init(None, None))
     cells = copper(4)
@@ -427,7 +427,7 @@ def test_information_is_of_all_labels(told):
     for one, frame in zip(energies, cells, strict=True):
         one.calc = SinglePointCalculator(one, energy=labels(frame).energy)
     rows = structure_rows(model, cells) / 4  # atoms a cell
-    of_energies, of_all = (information(model, train, rows) for train in (energies, cells))
+    of_energies, of_all = (information_matrix(model, train, rows) for train in (energies, cells))
     expected = 30.0**2 * rows.T @ rows
     rounding = 1e-9 * np.abs(expected).max()
     apart = ~np.eye(len(of_all), dtype=bool)  # the pull is on the diagonal
@@ -435,6 +435,10 @@ def test_information_is_of_all_labels(told):
     more = of_all - of_energies  # forces, and a pull that grows with the diagonal
     assert np.linalg.eigvalsh(more).min() > -rounding
     assert np.trace(more) > 0.01 * np.trace(of_energies)
+    wrong = [frame.copy() for frame in cells]
+    for one, frame in zip(wrong, cells, strict=True):
+        one.calc, one.info["converged"] = frame.calc, False
+    assert np.array_equal(information_matrix(model, [*cells, *wrong], rows), of_all)  # they are not fitted either
 
 
 def test_replicas_end_where_they_leave_the_data():

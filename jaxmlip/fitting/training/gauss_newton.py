@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from jaxmlip.config import Count, NotNegative, Positive, Range, Whole
@@ -127,14 +127,23 @@ def prepared(problem: Problem) -> tuple[Objective, Params, Data]:
     trained, fixed = split_params(problem.potential, problem.params)
     size = problem.settings.batch_size
     work = [Chunk(spread(rows), part) for part in problem.train for rows in chunks(part.bucket.n_structures, size)]
-    linear = named(trained, design_names(problem.potential, with_inner=False) or ("offsets",))
+    linear = _named(trained, design_names(problem.potential, with_inner=False) or ("offsets",))
     return Objective(problem.potential, problem.settings), trained, Data(fixed, work, linear)
 
 
-def named(params: Params, names: tuple[str, ...]) -> Bool[np.ndarray, " n_params"]:
+def _named(params: Params, names: tuple[str, ...]) -> np.ndarray:
     """Which elements of the vector of all parameters are of these parts."""
     flags = {name: jax.tree.map(lambda x, n=name: np.full(np.shape(x), n in names), x) for name, x in params.items()}
     return np.asarray(ravel_pytree(flags)[0])
+
+
+def means_by_kind(params: Params, values: Float[np.ndarray, " n_params"]) -> Float[np.ndarray, " n_params"]:
+    """For each parameter the mean of ``values`` over all of its kind: those under one name of ``params``."""
+    result = np.zeros(len(values))
+    for name in params:
+        mine = _named(params, (name,))
+        result[mine] = values[mine].mean()
+    return result
 
 
 def _with_prior(objective: Objective, params: Params, data: Data) -> Data:
@@ -146,10 +155,8 @@ def _with_prior(objective: Objective, params: Params, data: Data) -> Data:
         return data
     vector, _ = ravel_pytree(params)
     diagonal = _diagonal(objective, _projected(objective, params, data), data)
-    weights = np.zeros(len(vector))
-    for name in set(params) - {"offsets"}:
-        mine = named(params, (name,))
-        weights[mine] = objective.settings.prior * diagonal[mine].mean()
+    weights = objective.settings.prior * means_by_kind(params, diagonal)
+    weights[_named(params, ("offsets",))] = 0.0
     return data._replace(start=np.asarray(vector), prior=weights)
 
 
@@ -216,7 +223,7 @@ def normal_matrix(
     """JᵀJ and Jᵀr for the parameters ``chosen``, the prior included."""
     with_inner = not data.linear[chosen].all()
     names = design_names(objective.potential, with_inner=with_inner)
-    columns = [np.flatnonzero(named(params, (name,))) for name in names]
+    columns = [np.flatnonzero(_named(params, (name,))) for name in names]
     order = np.concatenate([*columns, np.zeros(0, int)])
     tangents = jax.device_put(np.setdiff1d(chosen, order))
     matrix, slope = np.zeros((len(data.linear), len(data.linear))), np.zeros(len(data.linear))

@@ -22,9 +22,10 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
+from jaxmlip.data.labels import is_converged
 from jaxmlip.evaluate.grade import structure_rows
 from jaxmlip.fitting.training.frozen import frozen
-from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, named, normal_matrix, prepared
+from jaxmlip.fitting.training.gauss_newton import GaussNewtonFit, means_by_kind, normal_matrix, prepared
 from jaxmlip.fitting.training.loop import precision
 from jaxmlip.fitting.training.problem import make_problem, split_params
 from jaxmlip.learning.active.settings import Learning
@@ -64,13 +65,8 @@ def choose(
     names = uncounted(model, settings.doubt)
     counted = frozen(model, names) if names else model
     rows = _rows(counted, [atoms[k] for k in outside])
-    found = representative(
-        rows,
-        n,
-        known=information(counted, train, rows),
-        noise=1 / _WEIGHTS.energy_weight,
-        twins=settings.twins,
-    )
+    known = information_matrix(counted, train, rows)
+    found = representative(rows, n, information=known, noise=1 / _WEIGHTS.energy_weight, twins=settings.twins)
     return [outside[k] for k in found]
 
 
@@ -78,25 +74,25 @@ def representative(
     rows: Float[np.ndarray, "n_structures n_params"],
     n: int,
     *,
-    known: Float[np.ndarray, "n_params n_params"],
+    information: Float[np.ndarray, "n_params n_params"],
     noise: float = 0.1,
     twins: float = 0.05,
 ) -> list[int]:
     """Up to ``n`` rows that tell most of all rows and are no twins of each other, the best first.
 
     Args:
-        rows: φ.
+        rows: φ, in eV/atom a unit of each parameter.
         n: how many.
-        known: C⁻¹, what the labels so far tell.
-        noise: σ of a label of φ.
+        information: C⁻¹, what the labels so far tell of the parameters.
+        noise: σ of an energy, eV/atom.
         twins: distance of features below which two structures are one; 1 is their spread.
 
-    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2, known=np.eye(2))
+    >>> representative(np.array([[1.0, 0.0], [1.0, 0.2], [0.9, 0.1], [0.0, 1.0]]), 2, information=np.eye(2))
     [1, 3]
     """
     if not len(rows):
         return []
-    covariance = rows @ np.linalg.solve(known, rows.T)
+    covariance = rows @ np.linalg.solve(information, rows.T)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     shorter = np.minimum(1.0, np.quantile(deviation, _LARGEST) / np.maximum(deviation, 1e-300))
     covariance, nearest = covariance * shorter * shorter[:, None], np.full(len(rows), np.inf)
@@ -127,21 +123,28 @@ def _rows(model: Model, atoms: Sequence[ase.Atoms]) -> Float[np.ndarray, "n_stru
     return structure_rows(model, atoms) / np.array([len(frame) for frame in atoms])[:, None]
 
 
-def information(
+def information_matrix(
     model: Model, train: Sequence[ase.Atoms], rows: Float[np.ndarray, "n_structures n_params"]
 ) -> Float[np.ndarray, "n_params n_params"]:
-    """C⁻¹; of a Gaussian process by energies alone: slopes of forces by a thousand weights take longer than its fit."""
+    """C⁻¹ of the trained parameters: what the labels of ``train`` tell of them, and the pull.
+
+    Calculations that did not converge tell nothing, as they are not fitted. Of a Gaussian process energies alone count:
+    slopes of forces by its thousand weights take longer than its fit.
+
+    Args:
+        model: whose other parameters are frozen.
+        train: labelled structures.
+        rows: φ of those to choose from; the pull is measured by them where no label tells anything.
+    """
     trained, _ = split_params(model.potential, model.params)
-    n = rows.shape[1]
+    fitted, n = [frame for frame in train if is_converged(frame)], rows.shape[1]
     matrix = np.zeros((n, n))
-    if train and isinstance(model.potential.stages, Kernel):
-        known = _WEIGHTS.energy_weight * _rows(model, train)
+    if fitted and isinstance(model.potential.stages, Kernel):
+        known = _WEIGHTS.energy_weight * _rows(model, fitted)
         matrix = known.T @ known
-    elif train:
+    elif fitted:
         with precision("float64"):
-            matrix, _ = normal_matrix(*prepared(make_problem(model, train, [], _WEIGHTS)), np.arange(n))
-    pull = np.zeros(n)
-    for name in trained:
-        mine = named(trained, (name,))
-        pull[mine] = np.diag(matrix)[mine].mean() or np.mean(rows[:, mine] ** 2) or 1.0
+            matrix, _ = normal_matrix(*prepared(make_problem(model, fitted, [], _WEIGHTS)), np.arange(n))
+    pull, of_rows = (means_by_kind(trained, part) for part in (np.diag(matrix), np.mean(rows**2, axis=0)))
+    pull = np.where(pull > 0, pull, np.where(of_rows > 0, of_rows, 1.0))
     return matrix + _PRIOR * np.diag(pull)

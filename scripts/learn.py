@@ -1,10 +1,10 @@
 """Does active learning save labels? The loop against random selection, with a teacher in place of DFT.
 
-All arms start from the same few labelled rocksalts and many without labels, and pay for the same number of labels a
-round. Two explore in the same ways with the potential that they have: one takes the most informative structures
-("chosen"), the other any of those explored ("random"). The third has no loop: any of the cells rattled, strained,
-delithiated and swapped "by hand", which needs no potential. Tested on structures that none made: the teacher's own
-dynamics, strained, delithiated and swapped cells of other rocksalts.
+All arms start from the same rocksalts without any label, and pay for the same number of labels a round. Two look at
+these, and at what they explore in the same ways with the potential that they have: one takes the most informative
+structures ("chosen"), the other any ("random"). The third has no loop: any of the rocksalts and of their cells rattled,
+strained, delithiated and swapped "by hand", which needs no potential. Tested on structures that none made: the
+teacher's own dynamics, strained, delithiated and swapped cells of other rocksalts.
 
     python scripts/learn.py --family mtp --seeds 0 --out learning-runs
 
@@ -76,9 +76,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--elements", nargs="+", default=list(ELEMENTS), help="rocksalts of these alone")
-    parser.add_argument("--start", type=int, default=16, help="labels at the start")
     parser.add_argument("--per-round", type=int, default=16)
-    parser.add_argument("--budget", type=int, default=80, help="labels after those at the start")
+    parser.add_argument("--budget", type=int, default=96, help="labels, failed ones included")
     parser.add_argument("--n-test", type=int, default=20, help="rocksalts of which test structures are made")
     parser.add_argument("--out", type=Path, default=Path("learning-runs"))
     options = parser.parse_args(words)
@@ -97,18 +96,15 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms], list[ase.Atoms]]:
-    """Where to start, some with the teacher's labels, and labelled structures of other rocksalts to test on."""
+    """Where to start, without labels, and labelled structures of other rocksalts to test on."""
     teacher = jaxmlip.load(TEACHER)
     cells = [
         cell for cell in jaxmlip.datasets.load("ldr") if set(cell.symbols) <= set(options.elements) and len(cell) <= 36
     ]
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(cells))
-    others, start, rest = np.split(order, [options.n_test, options.n_test + options.start])
-    others, start, rest = ([cells[int(k)] for k in part] for part in (others, start, rest))
-    first, path = (options.out / f"{name}-{seed}.extxyz" for name in ("start", "test"))
-    if not first.exists():  # kept, so that a run that goes on has the same last digits
-        jaxmlip.write(first, labelled(teacher, start, dtype="float64"))
+    others, start = ([cells[int(k)] for k in part] for part in np.split(order, [options.n_test]))
+    path = options.out / f"test-{seed}.extxyz"
     if not path.exists():
         metals = metals_of(cells)
         made = [strained(cell, rng) for cell in others] + [delithiated(cell, rng) for cell in others]
@@ -117,7 +113,7 @@ def structures(seed: int, options: argparse.Namespace) -> tuple[list[ase.Atoms],
         told = labelled(teacher, [one for one in made if is_sound(one)], dtype="float64")
         jaxmlip.write(path, [*told, *stayed(teacher, others, dynamics(teacher, others, hot))])
     test = [frame for frame in jaxmlip.read(path) if np.abs(frame.get_forces()).max() < LARGEST_FORCE]
-    return [*jaxmlip.read(first), *map(bare, rest)], test
+    return [bare(cell) for cell in start], test
 
 
 def stayed(teacher: jaxmlip.Model, starts: list[ase.Atoms], moved: list[ase.Atoms]) -> list[ase.Atoms]:
@@ -153,12 +149,12 @@ def run(
     folder = options.out / f"{family}-{name.replace(' ', '-')}-{seed}"
     place = Place(folder, None, lambda text: print(f"{family} {name}: {text}", flush=True))
     found = learn(Student(made, fit_settings(family, fit)), start, settings, place, test=test)
-    return [{"family": family, "arm": name, "seed": seed, "paid": _paid(row, options), **row} for row in found.rows]
+    return [{"family": family, "arm": name, "seed": seed, "paid": _paid(row), **row} for row in found.rows]
 
 
-def _paid(row: dict[str, Any], options: argparse.Namespace) -> int:
+def _paid(row: dict[str, Any]) -> int:
     """Labels that a round's fit had cost, failed ones included."""
-    return options.start + row["spent"] - row.get("n_labelled", 0) - row.get("n_failed", 0)
+    return row["spent"] - row.get("n_labelled", 0) - row.get("n_failed", 0)
 
 
 def table(rows: Sequence[dict[str, Any]], measure: str) -> str:

@@ -47,6 +47,13 @@ class NoNumber(EMT):
         return np.full((len(self.atoms), 3), np.nan)
 
 
+class NoSilver(EMT):
+    def calculate(self, atoms, *rest):
+        if "Ag" in atoms.symbols:
+            raise RuntimeError("silver")
+        super().calculate(atoms, *rest)
+
+
 def breathing(model, starts, exploring, rng):
     """An explorer of one's own: cells of other sizes."""
     found = []
@@ -131,7 +138,7 @@ def test_a_learning_asks_where_it_does_not_know(learned):
     found, folder, calls = learned
     assert found.ended == "budget"
     assert len(found.train) == SETTINGS.budget == len(calls) == len(set(calls))  # none paid for twice
-    assert {str(one.info.get("explorer")) for one in found.train[4:]} <= {"dynamics", f"{HERE}.breathing"}
+    assert {str(one.info.get("explorer")) for one in found.train[4:]} <= {"dynamics", f"{HERE}.breathing", "given"}
     assert all(one.info["doubt"] > SETTINGS.doubt.soft for one in found.train[4:])
     assert [row["n_train"] for row in found.rows] == [4, 8, 11]
     assert len(jaxmlip.read(folder / "train.extxyz")) == 11
@@ -251,6 +258,22 @@ def test_random_selection_takes_any(told, tmp_path, monkeypatch):
     found = learn(Student(snap()), cells, any_, Place(tmp_path))
     assert (found.ended, len(found.train)) == ("budget", len(cells) + 3)
     assert len(looked) == len(found.rows)
+
+
+def test_without_explorers_it_asks_for_the_structures_given(tmp_path):
+    """Four of copper and two with silver: first one of each; none twice, failed or not; it ends where none is left."""
+    cells = copper(6)
+    for cell in cells[4:]:
+        cell.symbols[0] = "Ag"
+    potential = jaxmlip.build("snap", species=("Cu", "Ag"), cutoff=3.5, twojmax=2)
+    label = Labelling(calculator=f"{HERE}.NoSilver", retries=0)
+    settings = Learning(per_round=2, explore=(), doubt=Doubt(soft=1e-9), label=label, twins=1e-9)
+    lines = []
+    student = Student(potential, jaxmlip.fitting.LinearFit(ridge=1e-6))  # a single label is enough
+    found = learn(student, cells, settings, Place(tmp_path, None, lines.append))
+    assert lines[1] == "first labels: 1, failed: 1"
+    assert (found.ended, found.rows[-1]["spent"]) == ("inside", 6)
+    assert sorted(one.info["given"] for one in found.train) == list(range(4))
 
 
 # --- labels ---

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase
-import numpy as np
 
 from jaxmlip.config import ConfigError, to_mapping
 from jaxmlip.data.labels import labels
@@ -26,20 +25,21 @@ from jaxmlip.files import atomic_path
 from jaxmlip.fitting import default_settings
 from jaxmlip.learning.active import rounds
 from jaxmlip.learning.active.explorers import explorer
-from jaxmlip.learning.active.keeping import kept_frames, read_json
+from jaxmlip.learning.active.keeping import read_json
 from jaxmlip.learning.active.labellers import Told, check_labeller
 from jaxmlip.learning.active.page import write_page
 from jaxmlip.learning.active.rounds import Round
 from jaxmlip.learning.active.settings import Learning
 from jaxmlip.learning.distillation import Place, Student
 from jaxmlip.learning.jobs import add_structures
+from jaxmlip.learning.structures import bare
 from jaxmlip.potentials.base import Potential
 from jaxmlip.potentials.model import Model
 from jaxmlip.programs import forget_programs
 from jaxmlip.units import MEV
 
 _HOPELESS = 3  # calculations that all fail are the fault of the labeller
-_FORMAT = 1  # raise when the meaning of a kept file changes
+_FORMAT = 2  # raise when the meaning of a kept file changes
 
 
 class _Known(NamedTuple):
@@ -48,6 +48,8 @@ class _Known(NamedTuple):
     train: list[ase.Atoms]
     pool: list[ase.Atoms]
     """Structures to explore from."""
+    given: list[ase.Atoms]
+    """Those without labels that nobody has asked for, each with its number in ``info["given"]``."""
     test: Sequence[ase.Atoms]
 
 
@@ -80,8 +82,9 @@ def learn(
 
     Args:
         student: what is fitted, and how; a model to start from may know the structures already.
-        atoms: structures to start from. Those with labels are the first training data; without any, some are labelled
-            first. The others are only explored from.
+        atoms: structures to start from. Those with labels are the first training data; without any, those are labelled
+            first that tell the potential most as it starts. The others are explored from, and each round may ask for
+            their labels too.
         settings: how it explores, selects and labels.
         place: the folder (``round-NNN/`` with all stages, ``model.npz``, ``active.npz``, ``train.extxyz``, tables of
             rounds and labels, ``learning.html``), and an executor for labels.
@@ -97,10 +100,14 @@ def learn(
     _claim(place.folder, student, frames, settings)
     start = student.begin(frames)
     fit = student.fit or default_settings(start if isinstance(start, Potential) else start.potential)
-    train, spent = _first_training_set(frames, settings, place)
+    pool = _pool(frames, settings)
+    given = _given(pool)
+    train = [frame for frame in frames if labels(frame).energy is not None]
+    first = Told([], []) if train else _first_labels(start, given, settings, place)
+    spent = len(first.good) + len(first.failed)
     rows: list[dict[str, Any]] = []
     fresh: list[dict[str, Any]] = []
-    known, ended = _Known(train, _pool(frames, settings), test), ""
+    known, ended = _Known([*train, *first.good], pool, _others(given, first), test), ""
     for number in range(settings.rounds + 1):
         here = Round(number, settings, place)
         here.folder.mkdir(exist_ok=True)
@@ -116,7 +123,7 @@ def learn(
         spent += len(found.good) + len(found.failed)
         rows.append({**row, "spent": spent, "ended": ended})
         _tell(here, rows[-1])
-        known = known._replace(train=[*known.train, *new], pool=[*known.pool, *new])
+        known = _Known([*known.train, *new], [*known.pool, *new], _others(known.given, found), test)
         if ended or not here._replace(number=number + 1).folder.exists():  # else it was written before a kill
             write_page(place.folder, rows, fresh, settings)
         if ended:
@@ -131,12 +138,12 @@ def _round(
     here: Round, start: Potential | Model, fit: Any, known: _Known, left: int
 ) -> tuple[Model, dict[str, Any], Told]:
     """Fit, and unless no label is left: explore, choose and label."""
-    train, pool, test = known
+    train, test = known.train, known.test
     model, doubt = rounds.fitted(here, start, train, fit)
     row: dict[str, Any] = {"round": here.number, "n_train": len(train), **rounds.error_columns("test", model, test)}
     if left < 1:
         return model, {**row, "seconds": here.times.read()}, Told([], [])
-    seen = rounds.explored(here, model, doubt, pool)
+    seen = rounds.explored(here, model, doubt, known.pool, known.given)
     row |= {"n_explored": len(seen.atoms), "outside": seen.outside, "kind": doubt.kind, "edge": doubt.edge}
     row |= {"apart": min(doubt.apart, 1e300)}  # JSON knows no infinity
     row["largest_doubt"] = float(seen.doubts.max(initial=0.0))
@@ -154,24 +161,18 @@ def _round(
     return model, {**row, "seconds": here.times.read()}, found
 
 
-def _first_training_set(frames: list[ase.Atoms], settings: Learning, place: Place) -> tuple[list[ase.Atoms], int]:
-    """The labelled structures; without any, some of the others, labelled. And how many calculations that took."""
-    train = [frame for frame in frames if labels(frame).energy is not None]
-    if train:
-        return train, 0
+def _first_labels(start: Potential | Model, given: list[ase.Atoms], settings: Learning, place: Place) -> Told:
+    """Labels of some of the structures, where none has any."""
     here = Round(0, settings, Place(place.folder / "first", place.executor, place.report))
     here.folder.mkdir(parents=True, exist_ok=True)
-    small = _pool(frames, settings)
-    order = np.random.default_rng([settings.seed]).permutation(len(small))
-    asked = [small[int(k)] for k in order[: min(settings.per_round, settings.budget)]]
-    found = rounds.told(here, kept_frames(here.folder / "chosen.extxyz", lambda: asked))
+    found = rounds.told(here, rounds.first(here, start, given, min(settings.per_round, settings.budget)))
     if not found.good:
         raise ValueError(
-            f"none of the first {len(asked)} calculations succeeded; the first failed so: {found.failed[0].reason}. "
-            f"Repair the labeller, delete {here.folder / 'failed'} and call again"
+            f"none of the first {len(found.failed)} calculations succeeded; the first failed so: "
+            f"{found.failed[0].reason}. Repair the labeller, delete {here.folder / 'failed'} and call again"
         )
     place.report(f"first labels: {len(found.good)}, failed: {len(found.failed)}")
-    return found.good, len(found.good) + len(found.failed)
+    return found
 
 
 def _pool(frames: Sequence[ase.Atoms], settings: Learning) -> list[ase.Atoms]:
@@ -184,6 +185,20 @@ def _pool(frames: Sequence[ase.Atoms], settings: Learning) -> list[ase.Atoms]:
     if not small:
         raise ConfigError(f"none of the {len(frames)} structures to start from has at most {settings.max_atoms} atoms")
     return small
+
+
+def _given(pool: Sequence[ase.Atoms]) -> list[ase.Atoms]:
+    """The structures without labels, numbered."""
+    found = [bare(frame) for frame in pool if labels(frame).energy is None]
+    for k, frame in enumerate(found):
+        frame.info["given"] = k
+    return found
+
+
+def _others(given: Sequence[ase.Atoms], told: Told) -> list[ase.Atoms]:
+    """Those that were not calculated."""
+    asked = {frame.info.get("given") for frame in (*told.good, *(failure.atoms for failure in told.failed))}
+    return [frame for frame in given if frame.info["given"] not in asked]
 
 
 def _claim(folder: Path, student: Student, frames: list[ase.Atoms], settings: Learning) -> None:

@@ -16,6 +16,7 @@ from jaxmlip.evaluate.provenance import write_json
 from jaxmlip.fitting import FIT_METHODS
 from jaxmlip.fitting import fit as fit_model
 from jaxmlip.formats import load, save
+from jaxmlip.graph.batch import batch
 from jaxmlip.learning.active.choice import choose
 from jaxmlip.learning.active.explorers import Exploring, explorer
 from jaxmlip.learning.active.keeping import Times, kept_frames
@@ -25,9 +26,10 @@ from jaxmlip.learning.active.uncertainty import Fitted, Uncertainty, keep_poster
 from jaxmlip.learning.distillation import Place
 from jaxmlip.learning.exploration import Watch
 from jaxmlip.learning.structures import bare, is_sound
-from jaxmlip.potentials.base import Potential
+from jaxmlip.potentials.base import Potential, initial
 from jaxmlip.potentials.model import Model
 
+_MOST = 1000  # structures without labels that a round looks at
 _ALONE = ("linear", "gaussian-process")  # methods that end at the same parameters wherever they start
 
 
@@ -91,10 +93,12 @@ def _begin(here: Round, start: Potential | Model, fit: Any) -> Potential | Model
     return load(before) if here.settings.go_on and before.exists() and not alone else start
 
 
-def explored(here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.Atoms]) -> Explored:
-    """Structures of all explorers, with how doubtful they are in ``info["doubt"]``."""
+def explored(
+    here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.Atoms], given: Sequence[ase.Atoms]
+) -> Explored:
+    """Structures of all explorers and those ``given``, with how doubtful they are in ``info["doubt"]``."""
     settings = here.settings
-    share = settings.starts / sum(one.weight for one in settings.explore)
+    share = settings.starts / (sum(one.weight for one in settings.explore) or 1.0)
 
     def inside(frames: list[ase.Atoms]) -> list[bool]:
         return [bool(x <= settings.doubt.hard * max(1.0, doubt.apart)) for x in doubt(frames)]
@@ -105,7 +109,8 @@ def explored(here: Round, model: Model, doubt: Uncertainty, pool: Sequence[ase.A
         visit = _Visit(k, one, max(1, round(share * one.weight)), inside)
         with here.times.measured("explore", path):
             found += kept_frames(path, lambda visit=visit: _visited(here, visit, model, pool))
-    if not found:
+    found += as_they_are(here, given)
+    if settings.explore and not found:
         raise ValueError(
             "the explorers gave no structure that is sound, small enough and of elements that the potential knows: "
             f"look at max_atoms = {settings.max_atoms}, and at the structures to start from"
@@ -169,6 +174,23 @@ def chosen(here: Round, model: Model, seen: Explored, train: Sequence[ase.Atoms]
     path = here.folder / "chosen.extxyz"
     with here.times.measured("explore", path):
         return kept_frames(path, make)
+
+
+def first(here: Round, start: Potential | Model, given: Sequence[ase.Atoms], n: int) -> list[ase.Atoms]:
+    """The structures that are labelled where no label is, by what they tell the potential as it starts; or any."""
+    seen = as_they_are(here, given)
+    if isinstance(start, Potential):
+        start = Model(start, initial(start, here.settings.seed, batch(seen[:16], start.config)))
+    return chosen(here, start, Explored(seen, np.full(len(seen), np.inf), here.settings.doubt.soft), [], n)
+
+
+def as_they_are(here: Round, given: Sequence[ase.Atoms]) -> list[ase.Atoms]:
+    """Of the structures without labels those that a round looks at: all, or ``_MOST`` drawn from them."""
+    order = here.rng(len(here.settings.explore) + 1).permutation(len(given))[:_MOST]
+    found = [given[k].copy() for k in sorted(order.tolist())]
+    for frame in found:
+        frame.info.update(explorer="given", replica=0, round=here.number)
+    return found
 
 
 def told(here: Round, asked: Sequence[ase.Atoms]) -> Told:

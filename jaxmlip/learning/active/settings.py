@@ -103,7 +103,7 @@ class Learning(Settings):
     """Rounds, at most."""
     starts: Count = 16
     """Replicas of a round, shared among the explorers by their weights; they start from structures drawn from the
-    training data and the unlabelled structures given, each formula of a cell as likely as any other."""
+    training data and those given without labels, each formula of a cell as likely as any other."""
     inside: Share = 0.0
     """The learning ends when at most this part of what a round explored lies outside of the training data."""
     max_atoms: Count = 64
@@ -116,16 +116,11 @@ class Learning(Settings):
     go_on: bool = False
     """A fit of several steps starts from the last round's parameters instead of anew."""
     explore: tuple[Explorer, ...] = (Explorer("dynamics", 3.0), Explorer("strained"), Explorer("rattled"))
-    """The ways to new structures; in TOML [[explore]], with kind, weight and options."""
+    """The ways to new structures; in TOML [[explore]], with kind, weight and options. ``explore = []``: none, labels
+    are asked for structures given without one."""
     doubt: Doubt = dataclasses.field(default_factory=Doubt)
     """Where the training data end."""
     label: Labelling = dataclasses.field(default_factory=Labelling)
     """Who calculates."""
     seed: Whole = 0
     """Of all that is drawn; each draw depends on it, the round and a number alone."""
-
-    def __post_init__(self) -> None:
-        """Refuses a learning without a way to new structures."""
-        super().__post_init__()
-        if not self.explore:
-            raise ConfigError("explore: name at least one explorer")

@@ -1,4 +1,4 @@
-"""Which explored structures are labelled: those that tell most of all that was explored.
+"""Which structures, explored or given, are labelled: those that tell most of all of them.
 
 With φ_i the derivatives of the energy per atom of structure i by the parameters, and C what the training labels leave
 open of these, φ_i C φ_iᵀ is the variance of its energy. C⁻¹ is JᵀJ of the normal equations of all labels, energies,
